@@ -1,0 +1,68 @@
+# Everything runs in .venv, which is made on demand. Nothing outside the checkout is touched.
+#
+#   make demo     filter two photographs and write out/photographs.png
+#   make test     run the tests                       PYTEST_ARGS="-k forward -x" goes to pytest
+#   make lint     ruff, cython-lint, clang-format, mypy
+#   make wheel    build dist/mioconv-*.whl and list what is in it
+#   make clean    remove everything that was made here
+#
+# PYTHON is the interpreter that .venv is made from; WERROR=ON turns compiler warnings into errors.
+
+PYTHON ?= python3
+VENV ?= .venv
+WERROR ?= OFF
+PYTEST_ARGS ?=
+
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check
+# For the shell, when it is built: make itself would see the folder as it was before.
+WHEEL := $$(echo dist/mioconv-*.whl)
+# What the installed package is made from: a second run builds nothing unless one of these changed.
+SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE \
+  $(shell find src include providers cmake examples -type f -not -name '*.pyc')
+CPP := $(shell find include providers -name '*.h' -o -name '*.hpp' -o -name '*.cpp')
+
+.PHONY: demo test lint wheel clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/demo.stamp
+	$(PY) examples/photographs.py
+
+test: $(VENV)/test.stamp
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/lint.stamp
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(VENV)/bin/cython-lint src/mioconv
+	$(VENV)/bin/clang-format --dry-run -Werror $(CPP)
+	$(PY) -m mypy
+
+wheel: $(VENV)/wheel.stamp
+	$(PY) -m zipfile -l $(WHEEL)
+	ls -l $(WHEEL)
+
+clean:
+	rm -rf $(VENV) build dist out .pytest_cache .hypothesis .mypy_cache .ruff_cache
+
+$(VENV)/venv.stamp:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+# One wheel serves every extra below: the package is compiled once.
+$(VENV)/wheel.stamp: $(VENV)/venv.stamp $(SOURCES)
+	rm -f dist/mioconv-*.whl
+	$(PIP) wheel --quiet --no-deps --wheel-dir dist \
+	  --config-settings=cmake.define.MIOCONV_WERROR=$(WERROR) .
+	touch $@
+
+# The version may be the one that is installed already: pip would keep that one if not forced.
+$(VENV)/package.stamp: $(VENV)/wheel.stamp
+	$(PIP) install --quiet --force-reinstall --no-deps $(WHEEL)
+	touch $@
+
+$(VENV)/%.stamp: $(VENV)/package.stamp
+	$(PIP) install --quiet "$(WHEEL)[$*]"
+	touch $@
+
+.SECONDARY: $(VENV)/package.stamp $(VENV)/wheel.stamp $(VENV)/venv.stamp

@@ -1,0 +1,147 @@
+// From a problem to what was decided about it.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "convolution_params.hpp"
+
+namespace mioconv {
+
+struct CacheCounters {
+    std::int64_t hits = 0, misses = 0, evictions = 0, entries = 0;
+};
+
+/// Shared values by problem. When many threads miss the same key together, one builds and the others
+/// wait; the lock is not held meanwhile. `T` lives as long as anyone uses it, also after `clear`.
+template <typename T>
+class BenchmarkCache {
+public:
+    using Value = std::shared_ptr<T>;
+    /// Makes the value of a key. Null means failure: nothing is kept and whoever waited tries itself.
+    using Build = Value (*)(const ConvolutionParams& params, void* context);
+
+    /// `capacity` 0: no bound. Otherwise the least recently used entries leave first.
+    explicit BenchmarkCache(std::size_t capacity = 0) : capacity_(capacity) {}
+
+    /// The entry, or null. Counts neither hit nor miss and does not touch the order of use.
+    Value find(const ConvolutionParams& params) const {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        const auto found = entries_.find(params);
+        return found == entries_.end() ? nullptr : found->second.value;
+    }
+
+    /// Puts a value in, replacing one that is there. An entry under construction is left alone: its
+    /// builder publishes later and knows more.
+    void insert(const ConvolutionParams& params, Value value) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        const auto found = entries_.find(params);
+        if (found == entries_.end()) {
+            publish(entries_.try_emplace(params).first, std::move(value));
+        } else if (found->second.value) {
+            found->second.value = std::move(value);
+            order_.splice(order_.begin(), order_, found->second.use);
+        }
+    }
+
+    Value get_or_create(const ConvolutionParams& params, Build build, void* context) {
+        std::unique_lock<std::mutex> lock(mutex_);
+        for (;;) {
+            const auto found = entries_.find(params);
+            if (found == entries_.end()) break;
+            if (found->second.value) {
+                ++counters_.hits;
+                order_.splice(order_.begin(), order_, found->second.use);
+                return found->second.value;
+            }
+            published_.wait(lock);
+        }
+        ++counters_.misses;
+        entries_.try_emplace(params);
+        const std::uint64_t generation = generation_;
+        lock.unlock();
+        Value value = build(params, context);
+        lock.lock();
+        // After a `clear` in between, the place may belong to another builder or to nobody: the
+        // value still serves this caller, the cache stays as cleared.
+        if (generation == generation_) {
+            const auto place = entries_.find(params);
+            if (value)
+                publish(place, value);
+            else
+                entries_.erase(place);
+        }
+        published_.notify_all();
+        return value;
+    }
+
+    void clear() {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        ++generation_;
+        entries_.clear();
+        order_.clear();
+        counters_ = {};
+        published_.notify_all();
+    }
+
+    void set_capacity(std::size_t capacity) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        capacity_ = capacity;
+        trim();
+    }
+
+    CacheCounters counters() const {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        CacheCounters result = counters_;
+        result.entries = static_cast<std::int64_t>(order_.size());
+        return result;
+    }
+
+    /// All finished entries, most recently used first.
+    std::vector<Value> values() const {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        std::vector<Value> result;
+        for (const ConvolutionParams* key : order_) result.push_back(entries_.find(*key)->second.value);
+        return result;
+    }
+
+private:
+    using Order = std::list<const ConvolutionParams*>;
+    struct Entry {
+        Value value;  ///< null while it is being built
+        Order::iterator use;
+    };
+    using Entries = std::unordered_map<ConvolutionParams, Entry, ConvolutionParamsHash>;
+
+    void publish(typename Entries::iterator place, Value value) {
+        order_.push_front(&place->first);
+        place->second.value = std::move(value);
+        place->second.use = order_.begin();
+        trim();
+    }
+
+    void trim() {
+        while (capacity_ && order_.size() > capacity_) {
+            const auto oldest = entries_.find(*order_.back());
+            order_.pop_back();
+            entries_.erase(oldest);
+            ++counters_.evictions;
+        }
+    }
+
+    mutable std::mutex mutex_;
+    std::condition_variable published_;
+    Entries entries_;
+    Order order_;  ///< finished entries, most recently used first
+    std::size_t capacity_;
+    std::uint64_t generation_ = 0;
+    CacheCounters counters_;
+};
+
+}  // namespace mioconv

@@ -1,0 +1,119 @@
+// RAII for MIOpen's descriptors. Creation can fail, so it is a call of its own that answers a Status;
+// an object that holds nothing destroys nothing.
+#pragma once
+
+#include <array>
+#include <climits>
+#include <cstdint>
+#include <utility>
+
+#include "error.hpp"
+
+namespace mioconv {
+
+/// Owns one object of the library: made by `Create`, ended by `Destroy`, both members of the table.
+template <typename T, auto Create, auto Destroy>
+class Descriptor {
+public:
+    Descriptor() = default;
+    Descriptor(const Descriptor&) = delete;
+    Descriptor& operator=(const Descriptor&) = delete;
+    Descriptor(Descriptor&& other) noexcept
+        : api_(other.api_), object_(std::exchange(other.object_, nullptr)) {}
+    Descriptor& operator=(Descriptor&& other) noexcept {
+        std::swap(api_, other.api_);
+        std::swap(object_, other.object_);
+        return *this;
+    }
+    ~Descriptor() {
+        // A destructor cannot report; the providers' object counters show in tests what went wrong.
+        if (object_) (api_->*Destroy)(object_);
+    }
+
+    T get() const { return object_; }
+
+protected:
+    Status create(const Api& api, const char* call) {
+        if (object_) return {};
+        api_ = &api;
+        return status_of(call, (api.*Create)(&object_));
+    }
+
+    const Api* api_ = nullptr;
+    T object_ = nullptr;
+};
+
+constexpr int max_spatial = 3;
+constexpr int max_dims = 2 + max_spatial;
+
+class TensorDescriptor
+    : public Descriptor<miopenTensorDescriptor_t, &Api::miopenCreateTensorDescriptor,
+                        &Api::miopenDestroyTensorDescriptor> {
+public:
+    /// Sizes and strides in elements, outermost first. Values beyond 32 bits need the 64-bit setter
+    /// (MIOpen 3.2 and later); without it the answer is NotImplemented.
+    Status set(const Api& api, miopenDataType_t dtype, int dims, const std::int64_t* shape,
+               const std::int64_t* strides) {
+        MIOCONV_TRY(create(api, "miopenCreateTensorDescriptor"));
+        std::array<int, max_dims> shape32{}, strides32{};
+        bool narrow = true;
+        for (int i = 0; i < dims; ++i) {
+            narrow = narrow && shape[i] <= INT_MAX && strides[i] <= INT_MAX;
+            shape32[i] = static_cast<int>(shape[i]);
+            strides32[i] = static_cast<int>(strides[i]);
+        }
+        if (narrow)
+            return MIOCONV_CALL(api, miopenSetTensorDescriptor, object_, dtype, dims,
+                                shape32.data(), strides32.data());
+        std::array<std::size_t, max_dims> shape64{}, strides64{};
+        for (int i = 0; i < dims; ++i) {
+            shape64[i] = static_cast<std::size_t>(shape[i]);
+            strides64[i] = static_cast<std::size_t>(strides[i]);
+        }
+        return MIOCONV_CALL_OPTIONAL(api, miopenSetTensorDescriptorV2, object_, dtype, dims,
+                                     shape64.data(), strides64.data());
+    }
+};
+
+struct ConvolutionSettings {
+    int spatial = 2;
+    std::array<std::int64_t, max_spatial> padding{}, stride{}, dilation{};
+    std::int64_t groups = 1;
+    miopenConvolutionMode_t mode = miopenConvolution;
+    bool deterministic = false;
+    bool strict_math = true;  ///< no TF32 or other reduced internal precision
+};
+
+class ConvolutionDescriptor
+    : public Descriptor<miopenConvolutionDescriptor_t, &Api::miopenCreateConvolutionDescriptor,
+                        &Api::miopenDestroyConvolutionDescriptor> {
+public:
+    /// All that the settings say, before any query: attributes change which solutions exist.
+    Status set(const Api& api, const ConvolutionSettings& settings) {
+        MIOCONV_TRY(create(api, "miopenCreateConvolutionDescriptor"));
+        std::array<int, max_spatial> padding{}, stride{}, dilation{};
+        for (int i = 0; i < settings.spatial; ++i) {
+            padding[i] = static_cast<int>(settings.padding[i]);
+            stride[i] = static_cast<int>(settings.stride[i]);
+            dilation[i] = static_cast<int>(settings.dilation[i]);
+        }
+        MIOCONV_TRY(MIOCONV_CALL(api, miopenInitConvolutionNdDescriptor, object_, settings.spatial,
+                                 padding.data(), stride.data(), dilation.data(), settings.mode));
+        MIOCONV_TRY(MIOCONV_CALL(api, miopenSetConvolutionGroupCount, object_,
+                                 static_cast<int>(settings.groups)));
+        MIOCONV_TRY(MIOCONV_CALL(api, miopenSetConvolutionAttribute, object_,
+                                 MIOPEN_CONVOLUTION_ATTRIB_DETERMINISTIC, settings.deterministic));
+        // Releases before the attribute have no reduced precision to forbid, and answer BadParm.
+        api.miopenSetConvolutionAttribute(object_, MIOPEN_CONVOLUTION_ATTRIB_MATH_TYPE,
+                                          settings.strict_math);
+        return {};
+    }
+
+    /// Normal mode: Find measures. An exported function of an internal header, so it may be missing.
+    void find_normally() {
+        if (api_->miopenSetConvolutionFindMode)
+            api_->miopenSetConvolutionFindMode(object_, miopenConvolutionFindModeNormal);
+    }
+};
+
+}  // namespace mioconv

@@ -1,0 +1,135 @@
+// What is kept for each device that was used: its handles, its scratch memory, what it is.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+
+#include "handle.hpp"
+#include "workspace.hpp"
+
+namespace mioconv {
+
+struct DeviceInfo {
+    std::string name;
+    std::string architecture;  ///< gcnArchName; the instruction set on the CPU
+    std::int64_t compute_units = 0;
+    std::int64_t total_memory = 0;
+};
+
+/// Reads the properties by the symbol that fills the layout which we know: the plain one fills HIP
+/// 5's, also in later majors; the R0600 one appeared with HIP 6.
+inline Status read_device_info(const Api& api, int device, DeviceInfo* info) {
+    const auto fill = [info](const auto& properties) {
+        info->name.assign(properties.name, strnlen(properties.name, sizeof properties.name));
+        info->architecture.assign(properties.gcnArchName,
+                                  strnlen(properties.gcnArchName, sizeof properties.gcnArchName));
+        info->compute_units = properties.multiProcessorCount;
+        info->total_memory = static_cast<std::int64_t>(properties.totalGlobalMem);
+    };
+    // The library may fill a struct of a later release that is larger than the one we know.
+    if (api.hipGetDevicePropertiesR0600) {
+        union { hipDeviceProp_tR0600 properties; char room[8192]; } u;
+        std::memset(&u, 0, sizeof u);
+        MIOCONV_TRY(MIOCONV_CALL(api, hipGetDevicePropertiesR0600, &u.properties, device));
+        fill(u.properties);
+        return {};
+    }
+    if (api.hipGetDeviceProperties) {
+        union { hipDeviceProp_t properties; char room[8192]; } u;
+        std::memset(&u, 0, sizeof u);
+        MIOCONV_TRY(MIOCONV_CALL(api, hipGetDeviceProperties, &u.properties, device));
+        fill(u.properties);
+    }
+    return {};
+}
+
+class Device {
+public:
+    Device(const Api& api, int index, DeviceInfo info, bool memory_pools)
+        : api(api),
+          index(index),
+          info(std::move(info)),
+          architecture_hash(hash(this->info)),
+          handles(api),
+          workspaces(api, memory_pools && api.hipMallocAsync && api.hipFreeAsync) {}
+
+    const Api& api;
+    const int index;
+    const DeviceInfo info;
+    const std::int64_t architecture_hash;
+    HandlePool handles;
+    WorkspacePool workspaces;
+
+private:
+    static std::int64_t hash(const DeviceInfo& info) {
+        std::uint64_t value = 0xCBF29CE484222325u;
+        for (const unsigned char c : info.architecture) value = (value ^ c) * 0x100000001B3u;
+        return static_cast<std::int64_t>((value ^ static_cast<std::uint64_t>(info.compute_units)) *
+                                         0x100000001B3u);
+    }
+};
+
+/// All devices used so far. They stay until the process ends: their handles may be in use by work that
+/// nobody waits for, and at exit the GPU runtimes are gone before static destructors run.
+class Devices {
+public:
+    Status get(const Api& api, int index, Device** out) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        auto& slot = devices_[static_cast<std::size_t>(api.provider)][index];
+        if (!slot) {
+            DeviceInfo info;
+            MIOCONV_TRY(read_device_info(api, index, &info));
+            int pools = 0;
+            if (api.hipDeviceGetAttribute(&pools, hipDeviceAttributeMemoryPoolsSupported, index) !=
+                hipSuccess) {
+                api.hipGetLastError();  // an unknown attribute is an answer, not an error to leave behind
+                pools = 0;
+            }
+            slot = std::make_unique<Device>(api, index, std::move(info), pools != 0);
+        }
+        *out = slot.get();
+        return {};
+    }
+
+    std::vector<Device*> all() {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        std::vector<Device*> found;
+        for (auto& provider : devices_)
+            for (auto& entry : provider) found.push_back(entry.second.get());
+        return found;
+    }
+
+private:
+    std::mutex mutex_;
+    std::array<std::unordered_map<int, std::unique_ptr<Device>>, provider_count> devices_;
+};
+
+/// Makes a device current for the length of a call and restores the one before.
+class CurrentDevice {
+public:
+    CurrentDevice() = default;
+    CurrentDevice(const CurrentDevice&) = delete;
+    CurrentDevice& operator=(const CurrentDevice&) = delete;
+    ~CurrentDevice() {
+        if (api_) api_->hipSetDevice(previous_);
+    }
+
+    Status set(const Api& api, int device) {
+        MIOCONV_TRY(MIOCONV_CALL(api, hipGetDevice, &previous_));
+        if (previous_ == device) return {};
+        MIOCONV_TRY(MIOCONV_CALL(api, hipSetDevice, device));
+        api_ = &api;
+        return {};
+    }
+
+private:
+    const Api* api_ = nullptr;
+    int previous_ = 0;
+};
+
+}  // namespace mioconv

@@ -1,0 +1,144 @@
+// What a cache entry holds: descriptors made once, and the ranked solutions of one problem.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <vector>
+
+#include "convolution_params.hpp"
+#include "device.hpp"
+
+namespace mioconv {
+
+/// How a solution's place in the ranking came about.
+enum class Source : int {
+    heuristic = 0,  ///< the library's own estimate
+    measured = 1,   ///< timed here
+};
+
+struct Solution {
+    std::uint64_t id = 0;
+    float time_ms = 0;
+    std::size_t workspace = 0;
+    miopenConvAlgorithm_t algorithm = miopenConvolutionAlgoGEMM;
+    Source source = Source::heuristic;
+    bool failed = false;         ///< answered with an error at run time
+    bool out_of_memory = false;  ///< its workspace could not be had; forgotten by empty_cache()
+};
+
+/// Measured solutions by their time, then the others in the order they had.
+inline void order_measured_first(std::vector<Solution>& solutions) {
+    std::stable_sort(solutions.begin(), solutions.end(), [](const Solution& a, const Solution& b) {
+        if (a.source != b.source) return a.source == Source::measured;
+        return a.source == Source::measured && a.time_ms < b.time_ms;
+    });
+}
+
+/// What a call may use.
+struct Choice {
+    std::int64_t workspace_limit = -1;  ///< bytes; negative: none
+    std::uint64_t pinned = 0;           ///< exactly this solution; 0: any
+
+    bool admits(const Solution& solution) const {
+        if (pinned) return solution.id == pinned;
+        return !solution.failed && !solution.out_of_memory &&
+               (workspace_limit < 0 ||
+                solution.workspace <= static_cast<std::uint64_t>(workspace_limit));
+    }
+};
+
+class Plan {
+public:
+    Plan(Device& device, const ConvolutionParams& params)
+        : device(device),
+          params(params),
+          calls(device.api, static_cast<Direction>(params.direction)) {}
+
+    /// Makes the descriptors of `params`; a call that hits the cache creates nothing.
+    Status describe() {
+        const Api& api = device.api;
+        const auto dtype = static_cast<miopenDataType_t>(params.dtype);
+        const int dims = 2 + static_cast<int>(params.spatial);
+        for (int i = 0; i < operand_count; ++i) {
+            MIOCONV_TRY(tensors_[i].set(api, dtype, dims, params.shape[i].data(),
+                                        params.strides[i].data()));
+            operands.descriptor[i] = tensors_[i].get();
+        }
+        const std::array<std::int64_t, max_dims> bias_shape{1, params.shape[Y][1], 1, 1, 1};
+        const std::array<std::int64_t, max_dims> bias_strides{params.shape[Y][1], 1, 1, 1, 1};
+        MIOCONV_TRY(bias_.set(api, dtype, dims, bias_shape.data(), bias_strides.data()));
+        ConvolutionSettings settings;
+        settings.spatial = static_cast<int>(params.spatial);
+        settings.padding = params.padding;
+        settings.stride = params.stride;
+        settings.dilation = params.dilation;
+        settings.groups = params.groups;
+        settings.mode = static_cast<miopenConvolutionMode_t>(params.mode);
+        settings.deterministic = params.deterministic != 0;
+        settings.strict_math = params.allow_tf32 == 0;
+        return convolution_.set(api, settings);
+    }
+
+    miopenConvolutionDescriptor_t convolution() const { return convolution_.get(); }
+    void find_normally() { convolution_.find_normally(); }
+
+    /// y += bias over the channels of y.
+    Status add_bias(miopenHandle_t handle, const void* bias, void* y) {
+        constexpr float one = 1, zero = 0;
+        return MIOCONV_CALL_OPTIONAL(device.api, miopenConvolutionForwardBias, handle, &one,
+                                     bias_.get(), bias, &zero, operands.descriptor[Y], y);
+    }
+
+    /// The first admissible solution at or after `rank`, and its rank; false when there is none.
+    bool choose(const Choice& choice, std::size_t* rank, Solution* out) const {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        for (std::size_t i = *rank; i < ranked_.size(); ++i) {
+            if (!choice.admits(ranked_[i])) continue;
+            *rank = i;
+            *out = ranked_[i];
+            return true;
+        }
+        return false;
+    }
+
+    void rank(std::vector<Solution> solutions) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        ranked_ = std::move(solutions);
+    }
+    std::vector<Solution> solutions() const {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        return ranked_;
+    }
+    template <typename F>
+    void update(F&& change) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        for (Solution& solution : ranked_) change(solution);
+    }
+    void mark_failed(std::uint64_t id) {
+        update([id](Solution& s) { s.failed = s.failed || s.id == id; });
+    }
+    void mark_out_of_memory(std::uint64_t id) {
+        update([id](Solution& s) { s.out_of_memory = s.out_of_memory || s.id == id; });
+    }
+    void forget_out_of_memory() {
+        update([](Solution& s) { s.out_of_memory = false; });
+    }
+
+    Device& device;
+    const ConvolutionParams params;
+    const DirectionCalls calls;
+    Operands operands;  ///< descriptors only; each call fills in its own copy's pointers
+
+    std::atomic<bool> measured{false};  ///< a search has ranked this entry
+    std::mutex searching;               ///< held by the one thread that searches
+
+private:
+    TensorDescriptor tensors_[operand_count], bias_;
+    ConvolutionDescriptor convolution_;
+    mutable std::mutex mutex_;
+    std::vector<Solution> ranked_;  ///< best first
+};
+
+}  // namespace mioconv

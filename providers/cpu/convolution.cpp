@@ -1,0 +1,201 @@
+#include "convolution.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+
+#include "common/status.hpp"
+#include "database.hpp"
+
+namespace mioconv::cpu {
+namespace {
+
+using provider::deref;
+using provider::require;
+
+ConvProblem problem_of(const ConvCall& call) {
+    return make_problem(
+        call.direction, deref(call.x), deref(call.w), deref(call.conv), deref(call.y));
+}
+
+Operands operands_of(const ConvCall& call, const ConvPointers& pointers) {
+    require(pointers.x != nullptr && pointers.w != nullptr && pointers.y != nullptr);
+    const bool turned = call.conv->transposed();
+    Operands operands;
+    operands[Role::src] = turned ? pointers.y : pointers.x;
+    operands[Role::wei] = pointers.w;
+    operands[Role::dst] = turned ? pointers.x : pointers.y;
+    return operands;
+}
+
+SolutionPtr find_solution(const ConvProblem& problem, std::uint64_t id) {
+    SolutionPtr solution = lookup(problem)->find(id);
+    require(solution != nullptr);
+    return solution;
+}
+
+bool fits(const Solution& solution, const Workspace& workspace) noexcept {
+    const std::size_t available = workspace.memory == nullptr ? 0 : workspace.size;
+    return solution.workspace() <= available;
+}
+
+// Warms up, then takes the fastest of a few runs. A solution that is already beaten after its first
+// timed run is not repeated.
+class Stopwatch {
+public:
+    float measure(Executable& executable, const Operands& operands, void* workspace,
+                  dnnl_stream_t stream) {
+        executable.run(operands, workspace, stream);
+        float best = std::numeric_limits<float>::infinity();
+        float spent = 0;
+        for (int i = 0; i < kRepeats && spent < kBudgetMs; ++i) {
+            const auto start = Clock::now();
+            executable.run(operands, workspace, stream);
+            const std::chrono::duration<float, std::milli> elapsed = Clock::now() - start;
+            best = std::min(best, elapsed.count());
+            spent += elapsed.count();
+            if (best > kHopeless * fastest_) break;
+        }
+        fastest_ = std::min(fastest_, best);
+        return best;
+    }
+
+private:
+    using Clock = std::chrono::steady_clock;
+    static constexpr int kRepeats = 7;
+    static constexpr float kBudgetMs = 200;
+    static constexpr float kHopeless = 1.5f;
+    float fastest_ = std::numeric_limits<float>::infinity();
+};
+
+bool is_scalar(const void* pointer, float wanted) {
+    require(pointer != nullptr);
+    return *static_cast<const float*>(pointer) == wanted;
+}
+
+}  // namespace
+
+void solution_count(miopenHandle_t handle, const ConvCall& call, size_t* count) {
+    require(handle != nullptr && count != nullptr);
+    const std::size_t found = lookup(problem_of(call))->ranked().size();
+    require(found > 0, miopenStatusNotImplemented);
+    *count = found;
+}
+
+void get_solutions(
+    miopenHandle_t handle, const ConvCall& call, size_t max_count, size_t* count,
+    miopenConvSolution_t* solutions) {
+    require(handle != nullptr && count != nullptr && (solutions != nullptr || max_count == 0));
+    const auto ranked = lookup(problem_of(call))->ranked();
+    *count = std::min(max_count, ranked.size());
+    for (std::size_t i = 0; i < *count; ++i) {
+        const Solution& solution = *ranked[i].solution;
+        solutions[i] = {ranked[i].ms, solution.workspace(), solution.id(), solution.algorithm()};
+    }
+}
+
+void solution_workspace(
+    miopenHandle_t handle, const ConvCall& call, uint64_t solution_id, size_t* bytes) {
+    require(handle != nullptr && bytes != nullptr);
+    *bytes = find_solution(problem_of(call), solution_id)->workspace();
+}
+
+void compile_solution(miopenHandle_t handle, const ConvCall& call, uint64_t solution_id) {
+    auto& owner = deref(handle);
+    require(solution_id != kBestSolution);
+    const ConvProblem problem = problem_of(call);
+    std::lock_guard lock(owner.mutex);
+    owner.executable(problem, solution_id);
+}
+
+void run_locked(
+    miopenHandle& handle, const ConvProblem& problem, const Operands& operands,
+    Workspace workspace, uint64_t solution_id) {
+    Executable& executable = handle.executable(problem, solution_id);
+    require(fits(executable.solution(), workspace), kWorkspaceTooSmall);
+    executable.run(operands, workspace.memory, handle.dnnl_stream());
+}
+
+void run_immediate(
+    miopenHandle_t handle, const ConvCall& call, const ConvPointers& pointers, Workspace workspace,
+    uint64_t solution_id) {
+    auto& owner = deref(handle);
+    require(solution_id != kBestSolution);
+    const ConvProblem problem = problem_of(call);
+    const Operands operands = operands_of(call, pointers);
+    std::lock_guard lock(owner.mutex);
+    run_locked(owner, problem, operands, workspace, solution_id);
+}
+
+void max_workspace(miopenHandle_t handle, const ConvCall& call, size_t* bytes) {
+    require(handle != nullptr && bytes != nullptr);
+    std::size_t largest = 0;
+    for (const Ranked& item : lookup(problem_of(call))->ranked()) {
+        largest = std::max(largest, item.solution->workspace());
+    }
+    *bytes = largest;
+}
+
+void find_algorithms(
+    miopenHandle_t handle, const ConvCall& call, const ConvPointers& pointers, int max_count,
+    int* count, miopenConvAlgoPerf_t* results, Workspace workspace) {
+    auto& owner = deref(handle);
+    require(max_count >= 1 && count != nullptr && results != nullptr);
+    const ConvProblem problem = problem_of(call);
+    const Operands operands = operands_of(call, pointers);
+    const auto entry = lookup(problem);
+    const auto candidates = entry->ranked();
+    require(!candidates.empty(), miopenStatusNotImplemented);
+
+    std::vector<miopenConvAlgoPerf_t> best;  // one of each algorithm
+    {
+        std::lock_guard lock(owner.mutex);
+        Stopwatch stopwatch;
+        for (const Ranked& candidate : candidates) {
+            const Solution& solution = *candidate.solution;
+            if (!fits(solution, workspace)) continue;
+            Executable& executable = owner.executable(problem, solution.id());
+            const float ms = stopwatch.measure(
+                executable, operands, workspace.memory, owner.dnnl_stream());
+            entry->set_measured(solution.id(), ms);
+            const auto same = std::find_if(best.begin(), best.end(), [&](const auto& other) {
+                return other.algo == solution.algorithm();
+            });
+            miopenConvAlgoPerf_t result{};
+            result.algo = solution.algorithm();
+            result.time = ms;
+            result.memory = solution.workspace();
+            if (same == best.end()) {
+                best.push_back(result);
+            } else if (ms < same->time) {
+                *same = result;
+            }
+        }
+    }
+    require(!best.empty(), kWorkspaceTooSmall);
+    std::sort(best.begin(), best.end(), [](const auto& a, const auto& b) {
+        return a.time < b.time;
+    });
+    *count = static_cast<int>(std::min<std::size_t>(best.size(), static_cast<std::size_t>(max_count)));
+    std::copy_n(best.begin(), *count, results);
+}
+
+void run_algorithm(
+    miopenHandle_t handle, const void* alpha, const void* beta, const ConvCall& call,
+    const ConvPointers& pointers, int algorithm, Workspace workspace) {
+    auto& owner = deref(handle);
+    require(is_scalar(alpha, 1) && is_scalar(beta, 0), miopenStatusNotImplemented);
+    const ConvProblem problem = problem_of(call);
+    const Operands operands = operands_of(call, pointers);
+    bool listed = false;
+    for (const Ranked& item : lookup(problem)->ranked()) {
+        if (static_cast<int>(item.solution->algorithm()) != algorithm) continue;
+        listed = true;
+        if (!fits(*item.solution, workspace)) continue;
+        std::lock_guard lock(owner.mutex);
+        return run_locked(owner, problem, operands, workspace, item.solution->id());
+    }
+    throw provider::StatusError(listed ? kWorkspaceTooSmall : miopenStatusNotImplemented);
+}
+
+}  // namespace mioconv::cpu

@@ -1,0 +1,51 @@
+// A solution made ready to run on one handle.
+#pragma once
+
+#include <dnnl.hpp>
+#include <vector>
+
+#include "solution.hpp"
+
+namespace mioconv::cpu {
+
+// The caller's tensors, by role. The output's pointer is written through.
+struct Operands {
+    const void* pointer[kRoles] = {};
+
+    const void*& operator[](Role role) noexcept { return pointer[static_cast<int>(role)]; }
+    const void* operator[](Role role) const noexcept { return pointer[static_cast<int>(role)]; }
+};
+
+// Memory objects and argument lists are made once; a run sets the pointers that changed and calls
+// the primitives through oneDNN's C interface: no allocation and no exception on the way. Not for
+// two threads at a time (a handle has its own).
+class Executable {
+public:
+    explicit Executable(SolutionPtr solution);
+
+    const Solution& solution() const noexcept { return *solution_; }
+
+    // `workspace` must have solution().workspace() bytes, from any address.
+    void run(const Operands& operands, void* workspace, dnnl_stream_t stream);
+
+private:
+    struct BoundStep {
+        const_dnnl_primitive_t primitive = nullptr;  // nullptr: a conversion
+        std::vector<dnnl_exec_arg_t> arguments;
+        Conversion conversion;
+        const void* const* from = nullptr;  // into address_
+        const void* const* to = nullptr;
+        bool fetches_z = false;
+    };
+
+    static bool already_there(const BoundStep& step) noexcept;
+    void bind(const Operands& operands, void* workspace);
+
+    SolutionPtr solution_;
+    std::vector<dnnl::primitive> primitives_;
+    std::vector<dnnl::memory> memories_;
+    std::vector<const void*> address_;  // of each buffer, now
+    std::vector<BoundStep> steps_;
+};
+
+}  // namespace mioconv::cpu

@@ -1,0 +1,107 @@
+#include "handle.hpp"
+
+#include <cstdlib>
+#include <new>
+
+#include "common/export.hpp"
+#include "common/guard.hpp"
+#include "database.hpp"
+#include "dnnl_error.hpp"
+
+using namespace mioconv::provider;
+
+namespace mioconv::cpu {
+
+void ScratchMemory::Free::operator()(void* memory) const noexcept { std::free(memory); }
+
+void* ScratchMemory::at_least(std::size_t bytes) {
+    if (bytes <= size_) return memory_.get();
+    const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    size_ = 0;
+    memory_.reset();
+    memory_.reset(std::aligned_alloc(kAlignment, rounded));
+    if (memory_ == nullptr) throw std::bad_alloc();
+    size_ = rounded;
+    return memory_.get();
+}
+
+}  // namespace mioconv::cpu
+
+namespace {
+
+constexpr std::size_t kMaxExecutables = 2048;
+
+mioconv::cpu::SolutionPtr choose(
+    const mioconv::cpu::ConvProblem& problem, std::uint64_t solution_id) {
+    const auto entry = mioconv::cpu::lookup(problem);
+    if (solution_id != mioconv::cpu::kBestSolution) {
+        auto solution = entry->find(solution_id);
+        require(solution != nullptr);
+        return solution;
+    }
+    const auto ranked = entry->ranked();
+    require(!ranked.empty(), miopenStatusUnsupportedOp);
+    return ranked.front().solution;
+}
+
+}  // namespace
+
+miopenHandle::miopenHandle()
+    : stream_object_(mioconv::cpu::engine()), dnnl_stream_(stream_object_.get()) {}
+
+mioconv::cpu::Executable& miopenHandle::executable(
+    const mioconv::cpu::ConvProblem& problem, std::uint64_t solution_id) {
+    if (__builtin_expect(
+            last_ != nullptr && last_key_.solution_id == solution_id &&
+                last_key_.problem == problem,
+            1)) {
+        return *last_;
+    }
+    const Key key{problem, solution_id};
+    auto found = executables_.find(key);
+    if (found == executables_.end()) {
+        auto solution = choose(problem, solution_id);
+        if (executables_.size() >= kMaxExecutables) {
+            last_ = nullptr;
+            executables_.clear();
+        }
+        auto made = std::make_unique<mioconv::cpu::Executable>(std::move(solution));
+        found = executables_.emplace(key, std::move(made)).first;
+    }
+    last_key_ = key;
+    last_ = found->second.get();
+    return *last_;
+}
+
+MIOCONV_EXPORT miopenStatus_t miopenCreate(miopenHandle_t* handle) {
+    return guarded({__func__}, [&] { deref(handle) = new miopenHandle; });
+}
+
+MIOCONV_EXPORT miopenStatus_t
+miopenCreateWithStream(miopenHandle_t* handle, miopenAcceleratorQueue_t stream) {
+    return guarded({__func__}, [&] {
+        deref(handle) = new miopenHandle;
+        (*handle)->stream = stream;
+    });
+}
+
+MIOCONV_EXPORT miopenStatus_t miopenDestroy(miopenHandle_t handle) {
+    return guarded({__func__}, [&] { delete handle; });
+}
+
+MIOCONV_EXPORT miopenStatus_t
+miopenSetStream(miopenHandle_t handle, miopenAcceleratorQueue_t streamID) {
+    return guarded({__func__}, [&] {
+        std::lock_guard lock(deref(handle).mutex);
+        handle->stream = streamID;
+    });
+}
+
+MIOCONV_EXPORT miopenStatus_t
+miopenGetStream(miopenHandle_t handle, miopenAcceleratorQueue_t* streamID) {
+    return guarded({__func__}, [&] {
+        require(handle != nullptr && streamID != nullptr);
+        std::lock_guard lock(handle->mutex);
+        *streamID = handle->stream;
+    });
+}

@@ -1,0 +1,70 @@
+// MIOpen's handle: a stream, and the executables that were made on it.
+#pragma once
+
+#include <dnnl.hpp>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+
+#include "common/counters.hpp"
+#include "executable.hpp"
+
+namespace mioconv::cpu {
+
+constexpr std::uint64_t kBestSolution = 0;  // MIOpen's "no id"
+
+// Memory that grows and is kept, for calls whose ABI hands over no workspace.
+class ScratchMemory {
+public:
+    void* at_least(std::size_t bytes);
+
+private:
+    struct Free {
+        void operator()(void* memory) const noexcept;
+    };
+    std::unique_ptr<void, Free> memory_;
+    std::size_t size_ = 0;
+};
+
+}  // namespace mioconv::cpu
+
+// MIOpen's handles are for one thread at a time. The mutex, uncontended when that is kept to, makes
+// sure that a caller who does not corrupts nothing.
+struct miopenHandle : mioconv::provider::Counted<&mioconv::provider::Counters::handles> {
+public:
+    miopenHandle();
+
+    std::mutex mutex;
+    hipStream_t stream = nullptr;
+
+    // The rest needs `mutex` held.
+
+    // The solution of that id, ready to run; BadParm if the problem has none. With kBestSolution the
+    // one that ranks first when it is first asked for (UnsupportedOp if the problem has none at
+    // all). The one that ran last is found by one comparison.
+    mioconv::cpu::Executable& executable(
+        const mioconv::cpu::ConvProblem& problem, std::uint64_t solution_id);
+
+    dnnl_stream_t dnnl_stream() const noexcept { return dnnl_stream_; }
+    mioconv::cpu::ScratchMemory scratch;
+
+private:
+    struct Key {
+        mioconv::cpu::ConvProblem problem;
+        std::uint64_t solution_id;
+        bool operator==(const Key& other) const noexcept {
+            return solution_id == other.solution_id && problem == other.problem;
+        }
+    };
+    struct KeyHash {
+        std::size_t operator()(const Key& key) const noexcept {
+            return mioconv::cpu::ConvProblemHash{}(key.problem) ^ key.solution_id;
+        }
+    };
+
+    dnnl::stream stream_object_;
+    dnnl_stream_t dnnl_stream_;
+    std::unordered_map<Key, std::unique_ptr<mioconv::cpu::Executable>, KeyHash> executables_;
+    Key last_key_{};
+    mioconv::cpu::Executable* last_ = nullptr;
+};

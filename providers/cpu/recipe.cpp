@@ -1,0 +1,199 @@
+#include "recipe.hpp"
+
+#include <algorithm>
+
+#include "dnnl_error.hpp"
+#include "half.hpp"
+
+namespace mioconv::cpu {
+namespace {
+
+using dnnl::memory;
+
+std::size_t aligned(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+class RecipeBuilder {
+public:
+    explicit RecipeBuilder(const ConvProblem& problem) : problem_(problem) {}
+
+    // The caller's tensor as `wanted`; the buffer that holds it once the steps so far have run.
+    int read(Role role, const memory::desc& wanted, int target = -1) {
+        const std::size_t first = recipe_.steps.size();
+        int buffer = caller(role);
+        memory::desc have = recipe_.buffers[buffer].desc;
+        if (converts(wanted)) {
+            have = wide_desc(role);
+            const bool arrived = same_layout(have, wanted);
+            const int wide = arrived && target >= 0 ? target : scratch(have);
+            convert(role, true, buffer, wide);
+            buffer = wide;
+        }
+        if (!same_layout(have, wanted) || (target >= 0 && buffer != target)) {
+            const int moved = target >= 0 ? target : scratch(wanted);
+            reorder(buffer, moved);
+            buffer = moved;
+        }
+        if (role == Role::z) {
+            for (auto i = first; i < recipe_.steps.size(); ++i) recipe_.steps[i].fetches_z = true;
+        }
+        return buffer;
+    }
+
+    // Where the convolution is to write an output of the form `given`: the caller's own memory if
+    // that form is theirs.
+    int output(Role role, const memory::desc& given) {
+        const memory::desc own = caller_desc(problem_, role, dnnl_type(problem_.dtype));
+        return same_layout(own, given) ? caller(role) : scratch(given);
+    }
+
+    // Takes an output to the caller's memory.
+    void write(Role role, int buffer) {
+        const memory::desc given = recipe_.buffers[buffer].desc;
+        if (recipe_.buffers[buffer].role == static_cast<int>(role)) return;
+        const int own = caller(role);
+        if (!converts(given)) return reorder(buffer, own);
+        const memory::desc wide = wide_desc(role);
+        if (!same_layout(given, wide)) {
+            const int moved = scratch(wide);
+            reorder(buffer, moved);
+            buffer = moved;
+        }
+        convert(role, false, own, buffer);
+    }
+
+    int caller(Role role) {
+        recipe_.buffers.push_back(
+            {caller_desc(problem_, role, dnnl_type(problem_.dtype)), static_cast<int>(role), 0});
+        return last_buffer();
+    }
+
+    void primitive(const dnnl::primitive_desc_base& desc, std::vector<Argument> arguments) {
+        const memory::desc scratchpad = desc.scratchpad_desc();
+        if (const std::size_t bytes = scratchpad.get_size(); bytes > 0) {
+            // All scratchpads share one place behind the buffers: steps run one after another.
+            recipe_.buffers.push_back({scratchpad, -1, 0});
+            scratchpads_.push_back(last_buffer());
+            scratchpad_bytes_ = std::max(scratchpad_bytes_, bytes);
+            arguments.push_back({DNNL_ARG_SCRATCHPAD, last_buffer()});
+        }
+        recipe_.primitives.push_back(desc);
+        Step step;
+        step.primitive = static_cast<int>(recipe_.primitives.size()) - 1;
+        step.arguments = std::move(arguments);
+        recipe_.steps.push_back(std::move(step));
+    }
+
+    Recipe finish() {
+        for (const int index : scratchpads_) recipe_.buffers[index].offset = bytes_;
+        const std::size_t total = bytes_ + aligned(scratchpad_bytes_);
+        recipe_.workspace = total == 0 ? 0 : total + kAlignment;
+        recipe_.traffic.extra_steps = static_cast<int>(recipe_.steps.size()) - 1;
+        return std::move(recipe_);
+    }
+
+private:
+    int last_buffer() const { return static_cast<int>(recipe_.buffers.size()) - 1; }
+
+    int scratch(const memory::desc& desc) {
+        recipe_.buffers.push_back({desc, -1, bytes_});
+        bytes_ += aligned(desc.get_size());
+        return last_buffer();
+    }
+
+    // Our own conversions know two cases: the caller's half type, and float.
+    bool converts(const memory::desc& other) const {
+        return other.get_data_type() != dnnl_type(problem_.dtype);
+    }
+
+    // The caller's tensor in floats: element for element where it has no gaps, else packed.
+    memory::desc wide_desc(Role role) const {
+        constexpr auto kFloat = memory::data_type::f32;
+        return has_gaps(problem_, role) ? packed_desc(problem_, role, kFloat)
+                                        : caller_desc(problem_, role, kFloat);
+    }
+
+    void convert(Role role, bool widens, int narrow, int wide) {
+        Step step;
+        step.from = narrow;
+        step.to = wide;
+        if (!widens) std::swap(step.from, step.to);
+        Conversion& conversion = step.conversion;
+        conversion.widens = widens;
+        conversion.dtype = problem_.dtype;
+        if (role == Role::bias) {
+            conversion.rank = 1;
+            conversion.dims[0] = problem_.dst[1];
+            conversion.narrow_strides[0] = conversion.wide_strides[0] = 1;
+        } else {
+            conversion.rank = problem_.rank;
+            conversion.dims = dims_of(problem_, role);
+            conversion.narrow_strides = conversion.wide_strides = strides_of(problem_, role);
+            if (has_gaps(problem_, role)) {
+                conversion.wide_strides = packed_strides(
+                    problem_.rank, conversion.dims, is_channels_last(problem_, role));
+            }
+        }
+        recipe_.traffic.converted_bytes +=
+            1.5 * static_cast<double>(recipe_.buffers[wide].desc.get_size());
+        recipe_.steps.push_back(std::move(step));
+    }
+
+    void reorder(int from, int to) {
+        dnnl::primitive_attr attr;
+        attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+        const auto& source = recipe_.buffers[from].desc;
+        const auto& target = recipe_.buffers[to].desc;
+        recipe_.traffic.reordered_bytes +=
+            static_cast<double>(source.get_size()) + static_cast<double>(target.get_size());
+        primitive(
+            dnnl::reorder::primitive_desc(engine(), source, engine(), target, attr),
+            {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}});
+    }
+
+    const ConvProblem& problem_;
+    Recipe recipe_;
+    std::vector<int> scratchpads_;
+    std::size_t bytes_ = 0;
+    std::size_t scratchpad_bytes_ = 0;
+};
+
+}  // namespace
+
+Recipe make_recipe(const ConvProblem& problem, const dnnl::primitive_desc_base& conv) {
+    RecipeBuilder builder(problem);
+    const auto form = [&](int argument) {
+        return conv.query_md(dnnl::query::exec_arg_md, argument);
+    };
+    if (problem.direction == Direction::forward) {
+        const int src = builder.read(Role::src, form(DNNL_ARG_SRC));
+        const int wei = builder.read(Role::wei, form(DNNL_ARG_WEIGHTS));
+        const int dst = builder.output(Role::dst, form(DNNL_ARG_DST));
+        std::vector<Argument> arguments = {
+            {DNNL_ARG_SRC, src}, {DNNL_ARG_WEIGHTS, wei}, {DNNL_ARG_DST, dst}};
+        if (problem.has_bias != 0) {
+            arguments.push_back({DNNL_ARG_BIAS, builder.read(Role::bias, form(DNNL_ARG_BIAS))});
+        }
+        if (problem.has_sum != 0) builder.read(Role::z, form(DNNL_ARG_DST), dst);
+        builder.primitive(conv, std::move(arguments));
+        builder.write(Role::dst, dst);
+    } else if (problem.direction == Direction::backward_data) {
+        const int dst = builder.read(Role::dst, form(DNNL_ARG_DIFF_DST));
+        const int wei = builder.read(Role::wei, form(DNNL_ARG_WEIGHTS));
+        const int src = builder.output(Role::src, form(DNNL_ARG_DIFF_SRC));
+        builder.primitive(
+            conv,
+            {{DNNL_ARG_DIFF_DST, dst}, {DNNL_ARG_WEIGHTS, wei}, {DNNL_ARG_DIFF_SRC, src}});
+        builder.write(Role::src, src);
+    } else {
+        const int src = builder.read(Role::src, form(DNNL_ARG_SRC));
+        const int dst = builder.read(Role::dst, form(DNNL_ARG_DIFF_DST));
+        const int wei = builder.output(Role::wei, form(DNNL_ARG_DIFF_WEIGHTS));
+        builder.primitive(
+            conv,
+            {{DNNL_ARG_SRC, src}, {DNNL_ARG_DIFF_DST, dst}, {DNNL_ARG_DIFF_WEIGHTS, wei}});
+        builder.write(Role::wei, wei);
+    }
+    return builder.finish();
+}
+
+}  // namespace mioconv::cpu

@@ -1,0 +1,61 @@
+// A recipe: what one solution does, step by step, and where its buffers lie in the workspace.
+#pragma once
+
+#include <dnnl.hpp>
+#include <vector>
+
+#include "layouts.hpp"
+
+namespace mioconv::cpu {
+
+// A piece of memory that steps read or write: the caller's tensor of a role, or a place in the
+// workspace.
+struct Buffer {
+    dnnl::memory::desc desc;
+    int role = -1;           // Role, or -1 for the workspace
+    std::size_t offset = 0;  // in the workspace
+};
+
+// A conversion between the caller's half-precision tensor and floats.
+struct Conversion {
+    bool widens = true;  // else narrows, rounding to nearest even
+    int rank = 0;
+    std::int32_t dtype = miopenFloat;  // the narrow one
+    Dims dims{}, narrow_strides{}, wide_strides{};
+};
+
+struct Argument {
+    int name;    // DNNL_ARG_...
+    int buffer;  // index
+};
+
+struct Step {
+    int primitive = -1;               // index into Recipe::primitives, or -1: a conversion
+    std::vector<Argument> arguments;  // of the primitive
+    Conversion conversion;
+    int from = -1, to = -1;           // buffers of the conversion
+    bool fetches_z = false;           // not needed where z is the output itself
+};
+
+// What a cost model wants to know.
+struct Traffic {
+    double reordered_bytes = 0;  // read and written by reorders
+    double converted_bytes = 0;
+    int extra_steps = 0;
+};
+
+struct Recipe {
+    std::vector<Buffer> buffers;
+    std::vector<Step> steps;
+    std::vector<dnnl::primitive_desc_base> primitives;
+    std::size_t workspace = 0;  // bytes, with room to align its start
+    Traffic traffic;
+};
+
+constexpr std::size_t kAlignment = 64;
+
+// The recipe that runs the convolution `conv` for the caller's tensors: conversions and reorders
+// where its layouts or types are not theirs.
+Recipe make_recipe(const ConvProblem& problem, const dnnl::primitive_desc_base& conv);
+
+}  // namespace mioconv::cpu

@@ -1,0 +1,274 @@
+#include "solution.hpp"
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "cost_model.hpp"
+#include "dnnl_error.hpp"
+#include "threads.hpp"
+
+namespace mioconv::cpu {
+namespace {
+
+using dnnl::memory;
+
+// FNV-1a. Ids are part of what callers store, so this must never change.
+std::uint64_t id_of(const std::string& name) noexcept {
+    std::uint64_t hash = 0xcbf29ce484222325ull;
+    for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ull;
+    return hash == 0 ? 1 : hash;  // 0 means "no solution" in MIOpen
+}
+
+struct Registry {
+    std::mutex mutex;
+    std::unordered_map<std::uint64_t, std::string> names;
+};
+
+Registry& registry() {
+    static auto* const instance = new Registry;
+    return *instance;
+}
+
+void register_name(std::uint64_t id, const std::string& name) {
+    Registry& all = registry();
+    std::lock_guard lock(all.mutex);
+    all.names.emplace(id, name);
+}
+
+miopenConvAlgorithm_t algorithm_of(const std::string& name) {
+    const auto has = [&](const char* part) { return name.find(part) != std::string::npos; };
+    if (has("gemm")) return miopenConvolutionAlgoGEMM;
+    if (has("wino")) return miopenConvolutionAlgoWinograd;
+    if (has("brg") || has("brdgmm")) return miopenConvolutionAlgoImplicitGEMM;
+    return miopenConvolutionAlgoDirect;
+}
+
+// The implementation's name without instruction sets: oneDNN lists the same kernel once for each.
+std::string kind_of(const std::string& implementation) {
+    static const char* const kSets[] = {":avx512", ":avx2", ":avx", ":sse41"};
+    std::string kind;
+    for (std::size_t i = 0; i < implementation.size();) {
+        const bool set = std::any_of(std::begin(kSets), std::end(kSets), [&](const char* name) {
+            return implementation.compare(i, std::char_traits<char>::length(name), name) == 0;
+        });
+        if (!set) {
+            kind += implementation[i++];
+            continue;
+        }
+        while (i < implementation.size() && implementation[i] != '+') ++i;
+    }
+    return kind;
+}
+
+bool is_reference(const std::string& implementation) {
+    return implementation.rfind("ref", 0) == 0 || implementation.rfind("gemm:ref", 0) == 0;
+}
+
+struct Strategy {
+    const char* name;
+    Layout activations;
+    Layout weights;
+};
+
+// "plain" lets the implementation choose the layout of the weights only, "blocked" of everything.
+// Where two come out the same, the first one named here stays.
+constexpr Strategy kStrategies[] = {
+    {"asis", Layout::as_is, Layout::as_is},
+    {"plain", Layout::as_is, Layout::any},
+    {"nhwc", Layout::channels_last, Layout::any},
+    {"blocked", Layout::any, Layout::any},
+};
+
+struct Geometry {
+    memory::dims stride, dilation, pad_before, pad_after;
+
+    explicit Geometry(const ConvProblem& problem) {
+        for (int i = 0; i < problem.rank - 2; ++i) {
+            const std::int64_t step = problem.stride[i];
+            const std::int64_t reach =
+                std::int64_t{problem.dilation[i]} * (problem.wei[i + 2] - 1) + 1;
+            const std::int64_t before = problem.padding[i];
+            stride.push_back(step);
+            dilation.push_back(problem.dilation[i] - 1);  // oneDNN counts the gaps
+            pad_before.push_back(before);
+            // Just what the size of dst needs: it was rounded down.
+            pad_after.push_back(
+                (problem.dst[i + 2] - 1) * step + reach - problem.src[i + 2] - before);
+        }
+    }
+};
+
+dnnl::primitive_attr make_attributes(const ConvProblem& problem) {
+    dnnl::primitive_attr attr;
+    attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+    attr.set_fpmath_mode(dnnl::fpmath_mode::strict);  // whatever the environment says
+    dnnl::post_ops ops;
+    if (problem.has_sum != 0) ops.append_sum(problem.sum_scale);
+    if (problem.fused == Fused::relu) {
+        // oneDNN's own ReLU turns NaN into 0. ELU with alpha 0 is ReLU that keeps NaN, and adding
+        // zero turns its -0 into 0.
+        ops.append_eltwise(dnnl::algorithm::eltwise_elu, 0.f, 0.f);
+        ops.append_eltwise(dnnl::algorithm::eltwise_linear, 1.f, 0.f);
+    } else if (problem.fused == Fused::leaky_relu) {
+        ops.append_eltwise(dnnl::algorithm::eltwise_relu, problem.slope, 0.f);
+    }
+    attr.set_post_ops(ops);
+    return attr;
+}
+
+// oneDNN advances a descriptor in place from one implementation to the next.
+dnnl::primitive_desc_base clone(const dnnl::primitive_desc_base& desc) {
+    dnnl_primitive_desc_t copy = nullptr;
+    check(dnnl_primitive_desc_clone(&copy, desc.get()));
+    dnnl::primitive_desc_base result;
+    result.reset(copy);
+    return result;
+}
+
+class Enumerator {
+public:
+    explicit Enumerator(const ConvProblem& problem)
+        : problem_(problem), threads_(threads_for(problem)) {}
+
+    std::vector<SolutionPtr> run() {
+        ThreadScope scope(threads_);
+        offer(dnnl_type(problem_.dtype), "");
+        if (found_.empty() && problem_.dtype != miopenFloat) {
+            offer(memory::data_type::f32, "+f32");  // the CPU lacks the type: convert inside
+        }
+        std::vector<SolutionPtr> solutions;
+        for (const auto& item : found_.empty() ? references_ : found_) {
+            solutions.push_back(std::make_shared<const Solution>(
+                problem_, item.conv, item.name, threads_));
+            register_name(solutions.back()->id(), item.name);
+        }
+        return solutions;
+    }
+
+private:
+    struct Found {
+        dnnl::primitive_desc_base conv;
+        std::string name, implementation;
+    };
+
+    void offer(memory::data_type type, const char* suffix) {
+        const Geometry g(problem_);
+        const auto attr = make_attributes(problem_);
+        // Gradients of weights add up in float and are rounded once, by us.
+        const auto weights_type = problem_.direction == Direction::backward_weights
+                                      ? memory::data_type::f32
+                                      : type;
+        constexpr auto kDirect = dnnl::algorithm::convolution_direct;
+        for (const Strategy& strategy : kStrategies) {
+            const auto src = offered_desc(problem_, Role::src, strategy.activations, type);
+            const auto dst = offered_desc(problem_, Role::dst, strategy.activations, type);
+            const auto wei = offered_desc(problem_, Role::wei, strategy.weights, weights_type);
+            const auto label = [&](const std::string& implementation) {
+                return implementation + "|" + strategy.name + suffix;
+            };
+            if (problem_.direction == Direction::forward) {
+                const auto bias =
+                    problem_.has_bias != 0 ? caller_desc(problem_, Role::bias, type) : memory::desc();
+                collect(
+                    dnnl::convolution_forward::primitive_desc(
+                        engine(), dnnl::prop_kind::forward_inference, kDirect, src, wei, bias, dst,
+                        g.stride, g.dilation, g.pad_before, g.pad_after, attr, true),
+                    label);
+                continue;
+            }
+            // The gradients ask for a forward descriptor as a hint.
+            const auto any = [&](Role role) {
+                return offered_desc(problem_, role, Layout::any, type);
+            };
+            const dnnl::convolution_forward::primitive_desc hint(
+                engine(), dnnl::prop_kind::forward_training, kDirect, any(Role::src),
+                any(Role::wei), any(Role::dst), g.stride, g.dilation, g.pad_before, g.pad_after,
+                attr, true);
+            if (!hint) return;
+            if (problem_.direction == Direction::backward_data) {
+                collect(
+                    dnnl::convolution_backward_data::primitive_desc(
+                        engine(), kDirect, src, wei, dst, g.stride, g.dilation, g.pad_before,
+                        g.pad_after, hint, attr, true),
+                    label);
+            } else {
+                collect(
+                    dnnl::convolution_backward_weights::primitive_desc(
+                        engine(), kDirect, src, wei, dst, g.stride, g.dilation, g.pad_before,
+                        g.pad_after, hint, attr, true),
+                    label);
+            }
+        }
+    }
+
+    template <class Desc, class Label>
+    void collect(Desc desc, const Label& label) {
+        if (!desc) return;
+        std::vector<std::string> kinds;  // of this strategy: the first one has the best set
+        do {
+            const std::string implementation = desc.impl_info_str();
+            const std::string kind = kind_of(implementation);
+            if (std::find(kinds.begin(), kinds.end(), kind) != kinds.end()) continue;
+            kinds.push_back(kind);
+            Found item{clone(desc), label(implementation), implementation};
+            auto& list = is_reference(implementation) ? references_ : found_;
+            const bool known = std::any_of(list.begin(), list.end(), [&](const Found& other) {
+                return same_work(item, other);
+            });
+            if (!known) list.push_back(std::move(item));
+        } while (desc.next_impl());
+    }
+
+    bool same_work(const Found& a, const Found& b) const {
+        if (a.implementation != b.implementation) return false;
+        static constexpr int kArguments[] = {
+            DNNL_ARG_SRC,      DNNL_ARG_WEIGHTS,      DNNL_ARG_DST,
+            DNNL_ARG_DIFF_SRC, DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_DIFF_DST};
+        return std::all_of(std::begin(kArguments), std::end(kArguments), [&](int argument) {
+            return same_layout(
+                a.conv.query_md(dnnl::query::exec_arg_md, argument),
+                b.conv.query_md(dnnl::query::exec_arg_md, argument));
+        });
+    }
+
+    const ConvProblem& problem_;
+    int threads_;
+    std::vector<Found> found_, references_;
+};
+
+}  // namespace
+
+Solution::Solution(
+    const ConvProblem& problem, const dnnl::primitive_desc_base& conv, std::string name,
+    int threads)
+    : name_(std::move(name)), id_(id_of(name_)), algorithm_(algorithm_of(name_)),
+      threads_(threads), recipe_(make_recipe(problem, conv)),
+      estimate_ms_(cpu::estimate_ms(problem, name_, recipe_.traffic, threads)) {}
+
+const std::vector<dnnl::primitive>& Solution::compile() const {
+    std::lock_guard lock(mutex_);
+    if (primitives_.empty()) {
+        ThreadScope scope(threads_);
+        std::vector<dnnl::primitive> made;
+        for (const auto& desc : recipe_.primitives) made.emplace_back(desc.get());
+        primitives_ = std::move(made);
+    }
+    return primitives_;
+}
+
+std::vector<SolutionPtr> enumerate_solutions(const ConvProblem& problem) {
+    if (problem.dtype != miopenFloat && problem.dtype != miopenHalf &&
+        problem.dtype != miopenBFloat16) {
+        return {};
+    }
+    return Enumerator(problem).run();
+}
+
+std::string solution_name(std::uint64_t id) {
+    Registry& all = registry();
+    std::lock_guard lock(all.mutex);
+    const auto found = all.names.find(id);
+    return found == all.names.end() ? std::string() : found->second;
+}
+
+}  // namespace mioconv::cpu

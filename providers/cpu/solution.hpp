@@ -1,0 +1,53 @@
+// The ways to compute a problem: each oneDNN implementation with each layout strategy.
+#pragma once
+
+#include <dnnl.hpp>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "recipe.hpp"
+
+namespace mioconv::cpu {
+
+// One way. Immutable but for its primitives, which are compiled when first needed and then shared
+// by all handles.
+class Solution {
+public:
+    Solution(
+        const ConvProblem& problem, const dnnl::primitive_desc_base& conv, std::string name,
+        int threads);
+
+    std::uint64_t id() const noexcept { return id_; }
+    const std::string& name() const noexcept { return name_; }
+    miopenConvAlgorithm_t algorithm() const noexcept { return algorithm_; }
+    int threads() const noexcept { return threads_; }
+    std::size_t workspace() const noexcept { return recipe_.workspace; }
+    const Recipe& recipe() const noexcept { return recipe_; }
+    float estimate_ms() const noexcept { return estimate_ms_; }
+
+    // In the order of Recipe::primitives.
+    const std::vector<dnnl::primitive>& compile() const;
+
+private:
+    std::string name_;
+    std::uint64_t id_;
+    miopenConvAlgorithm_t algorithm_;
+    int threads_;
+    Recipe recipe_;
+    float estimate_ms_;
+    mutable std::mutex mutex_;
+    mutable std::vector<dnnl::primitive> primitives_;
+};
+
+using SolutionPtr = std::shared_ptr<const Solution>;
+
+// All ways to compute the problem, unordered; none if it is unsupported. Reference implementations
+// only where nothing else exists: they are thousands of times slower.
+std::vector<SolutionPtr> enumerate_solutions(const ConvProblem& problem);
+
+// The name behind an id that some enumeration has listed; empty if none has.
+std::string solution_name(std::uint64_t id);
+
+}  // namespace mioconv::cpu

@@ -1,0 +1,30 @@
+// What this provider's exceptions mean, and its engine.
+#include "common/guard.hpp"
+#include "dnnl_error.hpp"
+
+namespace mioconv::provider {
+
+miopenStatus_t status_of_current_exception() noexcept {
+    try {
+        throw;
+    } catch (const StatusError& failure) {
+        return failure.status();
+    } catch (const dnnl::error& failure) {
+        return cpu::to_miopen(failure.status);
+    } catch (const std::bad_alloc&) {
+        return miopenStatusAllocFailed;
+    } catch (...) {
+        return miopenStatusUnknownError;
+    }
+}
+
+}  // namespace mioconv::provider
+
+namespace mioconv::cpu {
+
+const dnnl::engine& engine() {
+    static const auto* const instance = new dnnl::engine(dnnl::engine::kind::cpu, 0);
+    return *instance;
+}
+
+}  // namespace mioconv::cpu

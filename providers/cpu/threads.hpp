@@ -1,0 +1,25 @@
+// How many threads a call may use, and making OpenMP use just that many.
+#pragma once
+
+namespace mioconv::cpu {
+
+// The process-wide bound: what mioconvSetNumThreads set, else the cores that this process may use
+// (OMP_NUM_THREADS respected). Always 1 in a forked child: OpenMP's pool does not survive fork, and
+// a parallel region in the child would wait for ever.
+int thread_limit() noexcept;
+
+// Sets the calling thread's OpenMP count for as long as it lives. oneDNN reads it both where a
+// primitive is made (the split of the work is baked in) and where it runs.
+class ThreadScope {
+public:
+    explicit ThreadScope(int threads) noexcept;
+    ~ThreadScope();
+    ThreadScope(const ThreadScope&) = delete;
+    ThreadScope& operator=(const ThreadScope&) = delete;
+
+private:
+    int previous_;
+    bool changed_;
+};
+
+}  // namespace mioconv::cpu

@@ -1,0 +1,77 @@
+"""Convolutions on AMD GPUs through MIOpen, and the same code on CPUs and NVIDIA GPUs.
+
+    import numpy as np
+    from mioconv import conv2d_forward
+
+    y = conv2d_forward(x, w, padding=1)      # x: N, C, H, W; w: K, C, R, S; y: N, K, H', W'
+
+Tensors may be NumPy arrays, PyTorch or CuPy tensors, or anything with DLPack or the buffer protocol;
+the result is of the caller's kind. Importing this package loads no native library but its own core.
+"""
+
+from importlib.metadata import version as _version
+from pathlib import Path as _Path
+
+from mioconv._tensor import Tensor
+from mioconv.conv import conv1d_forward, conv2d_forward, conv3d_forward
+from mioconv.errors import (
+    CaptureError,
+    MioconvError,
+    NoSolutionError,
+    OutOfMemoryError,
+    ProviderNotFoundError,
+    StatusError,
+    UnsupportedError,
+)
+from mioconv.flags import flags, get_flags, set_flags
+from mioconv.problem import Problem
+from mioconv.providers import ProviderInfo, get_version_info, providers
+from mioconv.selection import (
+    CacheInfo,
+    CallInfo,
+    Solution,
+    cache_clear,
+    cache_info,
+    empty_cache,
+    find_solutions,
+    last_call,
+    memory_stats,
+)
+
+__version__ = _version("mioconv")
+
+__all__ = [
+    "CacheInfo",
+    "CallInfo",
+    "CaptureError",
+    "MioconvError",
+    "NoSolutionError",
+    "OutOfMemoryError",
+    "Problem",
+    "ProviderInfo",
+    "ProviderNotFoundError",
+    "Solution",
+    "StatusError",
+    "Tensor",
+    "UnsupportedError",
+    "cache_clear",
+    "cache_info",
+    "conv1d_forward",
+    "conv2d_forward",
+    "conv3d_forward",
+    "empty_cache",
+    "find_solutions",
+    "flags",
+    "get_flags",
+    "get_include",
+    "get_version_info",
+    "last_call",
+    "memory_stats",
+    "providers",
+    "set_flags",
+]
+
+
+def get_include() -> str:
+    """Folder of the C++ headers, for building Cython or C++ code against this package."""
+    return str(_Path(__file__).parent / "include")

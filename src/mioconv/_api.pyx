@@ -1,0 +1,297 @@
+"""The table of native functions of each provider: opening libraries, filling it, asking it.
+
+``mioconv._loader`` decides which files to open; this module opens them and fills the table that the
+rest of the package calls through. Nothing here is called at import.
+"""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint64_t
+
+from mioconv.hip cimport hipError_t
+from mioconv.miopen cimport (
+    mioconvFault_t, mioconvObjectCount_t, mioconvObjectCounts_t, miopenStatus_t)
+from mioconv.native cimport (
+    Api, DeviceInfo, FunctionRow, Provider, Status, function_row_count, function_rows,
+    provider_count, read_device_info, status_of)
+
+from mioconv.errors import MioconvError, OutOfMemoryError, StatusError
+
+
+cdef extern from "<dlfcn.h>" nogil:
+    void* dlopen(const char* name, int flags)
+    void* dlsym(void* handle, const char* name)
+    char* dlerror()
+    int RTLD_NOW
+    int RTLD_LOCAL
+    int RTLD_NOLOAD
+
+cdef extern from "<atomic>" namespace "std" nogil:
+    ctypedef enum memory_order:
+        memory_order_seq_cst
+    void atomic_thread_fence(memory_order)
+
+cdef extern from "<link.h>" nogil:
+    cdef struct link_map:
+        char* l_name
+    int RTLD_DI_LINKMAP
+
+cdef extern from "<dlfcn.h>" nogil:
+    int dlinfo(void* handle, int request, void* result)
+
+
+cdef extern from *:
+    const unsigned int CYTHON_HEX_VERSION
+
+cython_version = f"{CYTHON_HEX_VERSION >> 24}.{CYTHON_HEX_VERSION >> 16 & 255}." \
+                 f"{CYTHON_HEX_VERSION >> 8 & 255}"
+
+CPU = <int>Provider.cpu
+ROCM = <int>Provider.rocm
+CUDA = <int>Provider.cuda
+
+cdef Api[3] tables
+cdef tuple names = ("cpu", "rocm", "cuda")
+
+
+# --- the table -------------------------------------------------------------------------------------
+
+cdef const Api* api_of(int provider) except NULL nogil:
+    """The table of a provider, which is loaded at its first use. Raises ProviderNotFoundError."""
+    if not tables[provider].ready:
+        with gil:
+            from mioconv.providers import load
+            load(provider)
+    return &tables[provider]
+
+
+cdef const Api* ready_api(provider) except NULL:
+    cdef int number = names.index(provider) if isinstance(provider, str) else provider
+    return api_of(number)
+
+
+def open_library(path: str, only_if_loaded: bool = False) -> int:
+    """Open a shared library, privately and for good.
+
+    Parameters
+    ----------
+    path
+        File or soname, as the system's loader takes it.
+    only_if_loaded
+        Succeed only if this process has the library already.
+
+    Returns
+    -------
+    int
+        The loader's handle, for `install` and `library_path`.
+
+    Raises
+    ------
+    OSError
+        With the loader's own words.
+    """
+    cdef bytes name = path.encode()
+    cdef const char* c_name = name
+    cdef int flags = RTLD_NOW | RTLD_LOCAL
+    cdef void* handle
+    if only_if_loaded:
+        flags |= RTLD_NOLOAD
+    with nogil:
+        handle = dlopen(c_name, flags)
+    if handle == NULL:
+        reason = dlerror()
+        raise OSError((<bytes>reason).decode(errors="replace") if reason != NULL
+                      else f"{path}: not loaded in this process")
+    return <size_t>handle
+
+
+def library_path(handle: int) -> str:
+    """The file behind a handle of `open_library`."""
+    cdef link_map* entry = NULL
+    if dlinfo(<void*><size_t>handle, RTLD_DI_LINKMAP, &entry) != 0 or entry == NULL:
+        raise OSError((<bytes>dlerror()).decode(errors="replace"))
+    return (<bytes>entry.l_name).decode(errors="surrogateescape")
+
+
+def install(provider: int, hip: int, miopen: int, own: int, paths: tuple) -> list:
+    """Fill a provider's table from opened libraries; it is usable afterwards.
+
+    Parameters
+    ----------
+    provider
+        `CPU`, `ROCM` or `CUDA`.
+    hip, miopen, own
+        Handles of the libraries that have HIP's, MIOpen's and mioconv's functions; ``own`` is 0 for
+        the vendor's libraries.
+    paths
+        Files of the first two, for error texts.
+
+    Returns
+    -------
+    list of str
+        Optional functions that the libraries lack.
+
+    Raises
+    ------
+    LookupError
+        A required function is missing: names it, its library and the file.
+    """
+    cdef Api table
+    cdef void* symbol
+    cdef size_t[3] handles = [hip, miopen, own]
+    cdef const FunctionRow* row
+    cdef size_t i
+    table.provider = <Provider><int>provider
+    missing = []
+    for i in range(function_row_count):
+        row = &function_rows[i]
+        symbol = dlsym(<void*>handles[row.library], row.name) if handles[row.library] else NULL
+        (<void**>((<char*>&table) + row.offset))[0] = symbol
+        if symbol != NULL:
+            continue
+        name = (<bytes>row.name).decode()
+        if row.required:
+            library = ("HIP", "MIOpen", "mioconv")[row.library]
+            raise LookupError(
+                f"{paths[min(row.library, 1)]}: this {library} library has no function {name}, "
+                f"which {library} {(<bytes>row.since).decode()} and later have")
+        missing.append(name)
+
+    cdef int hip_version = 0
+    cdef size_t major = 0, minor = 0, patch = 0
+    # Asking HIP for its version initialises it: without a device it fails, which is for the first
+    # use of a device to report, not for loading.
+    if table.hipRuntimeGetVersion(&hip_version) == 0:
+        table.hip_version = hip_version
+    else:
+        table.hipGetLastError()
+    if table.miopenGetVersion(&major, &minor, &patch) == 0:
+        table.miopen_version = major * 1000000 + minor * 1000 + patch
+    # Other threads read `ready` without a lock: everything else must be there before it is set.
+    tables[provider] = table
+    atomic_thread_fence(memory_order_seq_cst)
+    tables[provider].ready = True
+    return missing
+
+
+# --- statuses --------------------------------------------------------------------------------------
+
+cdef int raise_status(const Api* api, Status status, object problem) except -1:
+    """Raise what a native call answered; `problem` is a `mioconv.Problem`, or None."""
+    call = (<bytes>status.call).decode()
+    if status.hip:
+        text = (<bytes>api.hipGetErrorString(<hipError_t>status.code)).decode(errors="replace")
+        # HIP keeps an error until it is asked for; the next call must not find this one.
+        api.hipGetLastError()
+    else:
+        text = (<bytes>api.miopenGetErrorString(<miopenStatus_t>status.code)).decode(
+            errors="replace")
+    line = problem.driver_line() if problem is not None else None
+    if status.out_of_memory():
+        raise OutOfMemoryError(
+            f"{call}: out of memory ({text})" + (f"; problem: {line}" if line else ""))
+    raise StatusError(call, status.code, text, line)
+
+
+# --- questions -------------------------------------------------------------------------------------
+
+def versions(provider) -> dict:
+    """Versions that the loaded libraries report: HIP runtime and driver (HIP's number), MIOpen."""
+    cdef const Api* api = ready_api(provider)
+    cdef int driver = 0
+    if api.hipDriverGetVersion(&driver) != 0:
+        api.hipGetLastError()
+    cdef uint64_t miopen = api.miopen_version
+    return {
+        "hip_runtime": api.hip_version,
+        "hip_driver": driver,
+        "miopen": (miopen // 1000000, miopen // 1000 % 1000, miopen % 1000),
+    }
+
+
+def devices(provider) -> list:
+    """Name, architecture, compute units and memory (bytes) of each device of a provider.
+
+    Raises
+    ------
+    StatusError
+        No device, no permission or no driver, in HIP's own words.
+    """
+    cdef const Api* api = ready_api(provider)
+    cdef int count = 0, index
+    cdef DeviceInfo info
+    cdef Status status = status_of("hipGetDeviceCount", api.hipGetDeviceCount(&count))
+    if not status.ok():
+        raise_status(api, status, None)
+    found = []
+    for index in range(count):
+        status = read_device_info(api[0], index, &info)
+        if not status.ok():
+            raise_status(api, status, None)
+        found.append({
+            "name": info.name.decode(errors="replace"),
+            "architecture": info.architecture.decode(errors="replace"),
+            "compute_units": info.compute_units,
+            "total_memory": info.total_memory,
+        })
+    return found
+
+
+def describe(provider) -> str | None:
+    """One line about the library behind a provider of ours; None for the vendor's."""
+    cdef const Api* api = ready_api(provider)
+    cdef char[512] text
+    if api.mioconvDescribe == NULL or api.mioconvDescribe(text, sizeof(text)) != 0:
+        return None
+    return (<bytes>text).decode(errors="replace")
+
+
+# --- hooks for tests -------------------------------------------------------------------------------
+
+cdef dict count_dict(const mioconvObjectCount_t& count):
+    return {"created": count.created, "destroyed": count.destroyed}
+
+
+def object_counts(provider) -> dict:
+    """What a provider of ours made, destroyed, and was called: for leak tests."""
+    cdef const Api* api = ready_api(provider)
+    cdef mioconvObjectCounts_t counts
+    if api.mioconvGetObjectCounts == NULL:
+        raise MioconvError(f"the {provider} provider keeps no counts")
+    api.mioconvGetObjectCounts(&counts)
+    return {
+        "handles": count_dict(counts.handles),
+        "tensor_descriptors": count_dict(counts.tensor_descriptors),
+        "convolution_descriptors": count_dict(counts.convolution_descriptors),
+        "activation_descriptors": count_dict(counts.activation_descriptors),
+        "fusion_plans": count_dict(counts.fusion_plans),
+        "operator_args": count_dict(counts.operator_args),
+        "streams": count_dict(counts.streams),
+        "events": count_dict(counts.events),
+        "allocations": count_dict(counts.allocations),
+        "bytes_allocated": counts.bytes_allocated,
+        "native_calls": counts.native_calls,
+    }
+
+
+def inject_fault(provider, function: str | None, *, nth: int = 1, above_bytes: int = 0,
+                 solution_id: int = 0, status: int = 0) -> None:
+    """Make a function of a provider of ours fail; ``function=None`` clears every fault.
+
+    ``nth`` counts matching calls from now (0: all of them). See mioconvFault_t in provider.h.
+    """
+    cdef const Api* api = ready_api(provider)
+    cdef mioconvFault_t fault
+    cdef bytes name
+    if api.mioconvInjectFault == NULL:
+        raise MioconvError(f"the {provider} provider takes no faults")
+    if function is None:
+        api.mioconvInjectFault(NULL)
+        return
+    name = function.encode()
+    fault.function = name
+    fault.nth = nth
+    fault.above_bytes = above_bytes
+    fault.solution_id = solution_id
+    fault.status = status
+    if api.mioconvInjectFault(&fault) != 0:
+        raise ValueError(f"no function {function!r} to make fail")

@@ -1,0 +1,165 @@
+"""The flags: process-wide values, overrides of the running context, and keywords of one call.
+
+A keyword given to a function wins, then the innermost ``with mioconv.flags(...)`` that sets the flag
+(contexts follow threads and tasks as contextvars do), then the process-wide value.
+"""
+
+from cpython.contextvars cimport PyContextVar_Get, PyContextVar_New, PyContextVar_Set
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t, uint64_t
+
+from mioconv._select cimport Options
+
+# Names, in the order of the arrays below. The kind says what values a flag takes.
+cdef enum:
+    BENCHMARK
+    DETERMINISTIC
+    ALLOW_TF32
+    WORKSPACE_LIMIT
+    NUM_THREADS
+    BENCHMARK_BUDGET_MS
+    FLAGS
+
+cdef tuple names = ("benchmark", "deterministic", "allow_tf32", "workspace_limit", "num_threads",
+                    "benchmark_budget_ms")
+cdef tuple kinds = ("bool", "bool", "bool", "limit", "count", "count")
+
+cdef int64_t UNSET = -(1 << 62)
+cdef int64_t NO_LIMIT = -1
+
+cdef int64_t[FLAGS] process
+process[:] = [0, 0, 0, NO_LIMIT, 0, 1000]
+
+
+cdef class Overrides:
+    """Values of the flags that a context sets; UNSET where it leaves them alone."""
+    cdef int64_t[FLAGS] values
+
+
+cdef object context = PyContextVar_New("mioconv.flags", NULL)
+# Contexts that ever set something: while there is none, calls need not ask for theirs.
+cdef bint any_override = False
+
+
+cdef int64_t to_value(int flag, object given) except? -2:
+    kind = kinds[flag]
+    if kind == "bool":
+        if not isinstance(given, bool):
+            raise TypeError(f"{names[flag]}: expected True or False, but got {given!r}")
+        return given
+    if given is None and kind == "limit":
+        return NO_LIMIT
+    if isinstance(given, bool) or not hasattr(given, "__index__"):
+        expected = "an integer or None" if kind == "limit" else "an integer"
+        raise TypeError(f"{names[flag]}: expected {expected}, but got {given!r}")
+    if given < 0:
+        raise ValueError(f"{names[flag]}: expected a non-negative number, but got {given!r}")
+    return given.__index__()
+
+
+cdef object from_value(int flag, int64_t value):
+    if kinds[flag] == "bool":
+        return bool(value)
+    return None if value == NO_LIMIT else value
+
+
+cdef Overrides current_overrides():
+    cdef PyObject* found = NULL
+    PyContextVar_Get(context, NULL, &found)
+    if found == NULL:
+        return None
+    overrides = <Overrides><object>found
+    return overrides
+
+
+cdef int64_t in_force(int flag, Overrides overrides) noexcept:
+    if overrides is not None and overrides.values[flag] != UNSET:
+        return overrides.values[flag]
+    return process[flag]
+
+
+cdef int resolve_flags(Options* options, object benchmark, object deterministic, object allow_tf32,
+                       object workspace_limit, object solution) except -1:
+    """Fill in what decides a call; None stands for the flag in force."""
+    cdef Overrides overrides = current_overrides() if any_override else None
+    options.benchmark = (
+        in_force(BENCHMARK, overrides) if benchmark is None else to_value(BENCHMARK, benchmark))
+    options.deterministic = (
+        in_force(DETERMINISTIC, overrides) if deterministic is None
+        else to_value(DETERMINISTIC, deterministic))
+    options.allow_tf32 = (
+        in_force(ALLOW_TF32, overrides) if allow_tf32 is None
+        else to_value(ALLOW_TF32, allow_tf32))
+    options.workspace_limit = (
+        in_force(WORKSPACE_LIMIT, overrides) if workspace_limit is None
+        else to_value(WORKSPACE_LIMIT, workspace_limit))
+    options.threads = <int>in_force(NUM_THREADS, overrides)
+    options.budget_ms = <double>in_force(BENCHMARK_BUDGET_MS, overrides)
+    options.solution = 0 if solution is None else to_solution(solution)
+    options.stream = NULL
+    return 0
+
+
+cdef int default_flags(Options* options) noexcept nogil:
+    """The process-wide flags, for callers that have no Python context."""
+    options.benchmark = process[BENCHMARK]
+    options.deterministic = process[DETERMINISTIC]
+    options.allow_tf32 = process[ALLOW_TF32]
+    options.workspace_limit = process[WORKSPACE_LIMIT]
+    options.threads = <int>process[NUM_THREADS]
+    options.budget_ms = <double>process[BENCHMARK_BUDGET_MS]
+    options.solution = 0
+    options.stream = NULL
+    return 0
+
+
+cdef uint64_t to_solution(object given) except? 0:
+    """An id, or a `mioconv.Solution`."""
+    id = getattr(given, "id", given)
+    if isinstance(id, bool) or not hasattr(id, "__index__"):
+        raise TypeError(f"solution: expected a solution or its id, but got {given!r}")
+    id = id.__index__()
+    if not 0 < id < 1 << 64:
+        raise ValueError(f"solution: expected an id from find_solutions, but got {given!r}")
+    return id
+
+
+def get() -> dict:
+    """All flags as they are in force here and now."""
+    overrides = current_overrides()
+    return {name: from_value(flag, in_force(flag, overrides)) for flag, name in enumerate(names)}
+
+
+def set_process(values: dict) -> None:
+    """Set process-wide values; nothing is set when one of them is wrong."""
+    cdef int64_t[FLAGS] wanted = process
+    for name, given in values.items():
+        flag = flag_of(name)
+        wanted[flag] = to_value(flag, given)
+    process[:] = wanted
+
+
+def push(values: dict) -> object:
+    """Override flags in this context; the token undoes it with `pop`."""
+    global any_override
+    cdef Overrides outer = current_overrides()
+    cdef Overrides inner = Overrides.__new__(Overrides)
+    cdef int flag
+    for flag in range(FLAGS):
+        inner.values[flag] = UNSET if outer is None else outer.values[flag]
+    for name, given in values.items():
+        flag = flag_of(name)
+        inner.values[flag] = to_value(flag, given)
+    any_override = True
+    return PyContextVar_Set(context, inner)
+
+
+def pop(token) -> None:
+    """Undo the `push` that answered this token."""
+    context.reset(token)
+
+
+cdef int flag_of(str name) except -1:
+    if name not in names:
+        raise TypeError(f"unknown flag {name!r}; flags are {', '.join(names)}")
+    return names.index(name)

@@ -1,0 +1,210 @@
+"""Strides, paddings and sizes: parsing what the user gave, checking it, computing shapes.
+
+Every message names the argument, what was given and what was expected, in the words that PyTorch's
+users know. All of it happens before any native call.
+"""
+
+from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
+from libc.stdint cimport int64_t
+
+from mioconv.native cimport TensorView, max_dims
+
+cdef extern from *:
+    """#define MIOCONV_INT32_MAX 2147483647LL"""
+    const int64_t INT32_MAX "MIOCONV_INT32_MAX"
+
+
+cdef tuple sizes(const int64_t* values, int count):
+    return tuple([values[i] for i in range(count)])
+
+
+cdef int64_t integer(object value, str name, object given) except? -1:
+    cdef int overflow = 0
+    cdef int64_t result
+    if not PyLong_CheckExact(value):
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise TypeError(f"{name}: expected integers, but got {given!r}")
+        value = value.__index__()
+    result = PyLong_AsLongLongAndOverflow(value, &overflow)
+    if overflow or result > INT32_MAX or result < -INT32_MAX:
+        raise ValueError(f"{name}: {value} does not fit 32 bits, which the native libraries use")
+    return result
+
+
+cdef int parse_each(object value, str name, int spatial, int64_t minimum, int64_t* out) except -1:
+    """An int for all spatial dimensions, or one int for each."""
+    cdef int i
+    if PyLong_CheckExact(value) or not hasattr(value, "__len__") or isinstance(value, str):
+        out[0] = integer(value, name, value)
+        for i in range(1, spatial):
+            out[i] = out[0]
+    else:
+        if len(value) != spatial:
+            few = "too many" if len(value) > spatial else "not enough"
+            raise ValueError(
+                f"{name}: {few} values: expected a single integer or {spatial} of them to match "
+                f"the convolution's dimensions, but got {name}={value!r}")
+        for i in range(spatial):
+            out[i] = integer(value[i], name, value)
+    for i in range(spatial):
+        if out[i] < minimum:
+            what = "greater than zero" if minimum == 1 else "non-negative"
+            raise ValueError(f"{name}: expected values {what}, but got {name}={value!r}")
+    return 0
+
+
+cdef int parse_geometry(Geometry* geometry, int spatial, object stride, object padding,
+                        object dilation, object groups) except -1:
+    cdef int i
+    geometry.spatial = spatial
+    geometry.same = False
+    parse_each(stride, "stride", spatial, 1, geometry.stride)
+    parse_each(dilation, "dilation", spatial, 1, geometry.dilation)
+    for i in range(spatial):
+        geometry.output_padding[i] = geometry.pad_end[i] = 0
+    if isinstance(padding, str):
+        if padding not in ("same", "valid"):
+            raise ValueError(
+                f"padding: expected integers, 'same' or 'valid', but got padding={padding!r}")
+        geometry.same = padding == "same"
+        for i in range(spatial):
+            geometry.padding[i] = 0
+            if geometry.same and geometry.stride[i] != 1:
+                raise ValueError(
+                    f"padding: 'same' is not supported for strided convolutions; got "
+                    f"stride={stride!r}")
+    else:
+        parse_each(padding, "padding", spatial, 0, geometry.padding)
+    geometry.groups = integer(groups, "groups", groups)
+    if geometry.groups <= 0:
+        raise ValueError(f"groups: expected a positive integer, but got groups={groups!r}")
+    return 0
+
+
+cdef object shape_text(TensorView* tensor):
+    return sizes(tensor.shape, <int>tensor.ndim) if tensor.ndim <= max_dims else "of that rank"
+
+
+cdef int add_batch(TensorView* tensor) except -1:
+    cdef int i
+    for i in range(<int>tensor.ndim, 0, -1):
+        tensor.shape[i] = tensor.shape[i - 1]
+        tensor.strides[i] = tensor.strides[i - 1]
+    tensor.shape[0] = 1
+    tensor.strides[0] = 1
+    tensor.ndim += 1
+    return 0
+
+
+cdef int check_rank(TensorView* tensor, str name, int spatial, bint* batched) except -1:
+    """Accept N, C, spatial; or C, spatial, to which a batch of 1 is added."""
+    batched[0] = tensor.ndim == spatial + 2
+    if batched[0]:
+        return 0
+    if tensor.ndim != spatial + 1:
+        raise ValueError(
+            f"{name}: expected {spatial + 1}-D (unbatched) or {spatial + 2}-D (batched) for a "
+            f"{spatial}-D convolution, but got {tensor.ndim}-D of size {shape_text(tensor)}")
+    return add_batch(tensor)
+
+
+cdef int check_geometry(const Geometry* geometry) except -1 nogil:
+    """What `parse_geometry` checks, for numbers that came without Python."""
+    cdef int i
+    cdef bint fine = 1 <= geometry.spatial <= 3 and 0 < geometry.groups <= INT32_MAX
+    for i in range(min(max(geometry.spatial, 0), 3)):
+        fine = fine and 0 < geometry.stride[i] <= INT32_MAX
+        fine = fine and 0 < geometry.dilation[i] <= INT32_MAX
+        fine = fine and 0 <= geometry.padding[i] <= INT32_MAX
+    if not fine:
+        with gil:
+            raise ValueError(
+                "expected 1 to 3 spatial dimensions, stride, dilation and groups greater than zero "
+                "and padding non-negative, all within 32 bits")
+    return 0
+
+
+cdef int check_forward(Geometry* geometry, TensorView* x, TensorView* w,
+                       int64_t* output) except -1 nogil:
+    """Sizes of y = conv(x, w), N, K, spatial; also resolves "same". `x` has its batch dimension."""
+    cdef int i, spatial = geometry.spatial
+    cdef int64_t reach
+    cdef int64_t[3] padded
+    cdef bint fits = True, sized = w.ndim == spatial + 2
+    if sized:
+        for i in range(spatial + 2):
+            sized = sized and w.shape[i] != 0 and (x.shape[i] != 0 or i == 0)
+    if (not sized or w.shape[0] % geometry.groups
+            or x.shape[1] != w.shape[1] * geometry.groups):
+        with gil:
+            raise_sizes(geometry, x, w)
+    output[0] = x.shape[0]
+    output[1] = w.shape[0]
+    for i in range(spatial):
+        reach = geometry.dilation[i] * (w.shape[i + 2] - 1)
+        if geometry.same:
+            geometry.padding[i] = reach // 2
+            geometry.pad_end[i] = reach % 2
+        padded[i] = x.shape[i + 2] + 2 * geometry.padding[i] + geometry.pad_end[i]
+        # C++ division truncates towards zero, so a kernel that does not fit must be caught first.
+        fits = fits and padded[i] > reach
+        output[i + 2] = (padded[i] - reach - 1) // geometry.stride[i] + 1
+    if not fits:
+        with gil:
+            raise ValueError(
+                f"weight: calculated padded input size per channel: {sizes(padded, spatial)}. "
+                f"Kernel size: {sizes(&w.shape[2], spatial)}, dilation: "
+                f"{sizes(geometry.dilation, spatial)}. Kernel size can't be greater than actual "
+                f"input size")
+    return 0
+
+
+cdef int raise_sizes(Geometry* geometry, TensorView* x, TensorView* w) except -1:
+    """Say which rule of `check_forward` the operands' sizes break."""
+    cdef int i, spatial = geometry.spatial
+    if w.ndim != spatial + 2:
+        raise ValueError(
+            f"weight: expected {spatial + 2}-D (out channels, in channels / groups, kernel sizes), "
+            f"but got {w.ndim}-D of size {shape_text(w)}")
+    for i in range(spatial + 2):
+        if w.shape[i] == 0:
+            raise ValueError(
+                f"weight: expected no dimension of size zero, but got size {shape_text(w)}")
+        if x.shape[i] == 0 and i > 0:
+            raise ValueError(
+                f"input: expected no dimension but the batch of size zero, but got size "
+                f"{shape_text(x)}")
+    if w.shape[0] % geometry.groups:
+        raise ValueError(
+            f"weight: given groups={geometry.groups}, expected weight to be divisible by "
+            f"{geometry.groups} at dimension 0, but got weight of size {shape_text(w)}")
+    raise ValueError(
+        f"input: given groups={geometry.groups} and weight of size {shape_text(w)}, expected "
+        f"input of size {shape_text(x)} to have {w.shape[1] * geometry.groups} channels, but got "
+        f"{x.shape[1]} channels instead")
+
+
+cdef int check_bias(TensorView* bias, TensorView* weight, int64_t channels) except -1:
+    if bias.ndim != 1 or bias.shape[0] != channels:
+        raise ValueError(
+            f"bias: given weight of size {shape_text(weight)}, expected bias to be 1-dimensional "
+            f"with {channels} elements, but got bias of size {shape_text(bias)}")
+    return 0
+
+
+cdef int check_shape(TensorView* tensor, str name, const int64_t* expected, int ndim,
+                     bint batched) except -1:
+    """The tensor has exactly these sizes; `expected` counts the batch, also where it is missing.
+
+    A missing batch dimension is added to the tensor.
+    """
+    cdef int i, skip = 0 if batched else 1
+    cdef bint same = tensor.ndim == ndim - skip
+    if same:
+        for i in range(skip, ndim):
+            same = same and tensor.shape[i - skip] == expected[i]
+    if not same:
+        raise ValueError(
+            f"{name}: expected size {sizes(expected + skip, ndim - skip)}, but got "
+            f"{shape_text(tensor)}")
+    return add_batch(tensor) if not batched else 0

@@ -1,0 +1,135 @@
+"""What is searched for, and where: data, nothing else.
+
+A name that is added here is searched for, reported by `mioconv info` and named in errors without
+a change anywhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["CPU", "CUDA", "NUMBERS", "PROVIDERS", "ROCM", "Library", "Provider"]
+
+# The core's numbers of the providers.
+CPU, ROCM, CUDA = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """One shared library and the places where it may be.
+
+    Attributes
+    ----------
+    title : str
+        What errors and `mioconv info` call it.
+    variable : str
+        Environment variable with the library's full path; it decides alone when it is set.
+    names : tuple of str
+        File names in the order of preference. Versioned sonames come first; the bare name is what
+        wheels carry that bundle the library.
+    wheels : tuple of str
+        Folders below an entry of `sys.path`, as glob patterns.
+    root_variables : tuple of str
+        Variables that name an installation root, searched after the system loader.
+    roots : tuple of str
+        Conventional installation roots, as glob patterns, searched last.
+    companions : tuple of str
+        Folders, relative to the one that holds another library of the same provider, where this
+        library belongs to the same installation.
+    """
+
+    title: str
+    variable: str
+    names: tuple[str, ...]
+    wheels: tuple[str, ...] = ()
+    root_variables: tuple[str, ...] = ()
+    roots: tuple[str, ...] = ()
+    companions: tuple[str, ...] = (".",)
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A provider and its libraries.
+
+    Attributes
+    ----------
+    number : int
+        The core's number.
+    name : str
+        The name of the provider and of its devices: "cpu", "rocm", "cuda".
+    hip, miopen : Library or None
+        The vendor's two libraries; None for a provider of our own.
+    own : Library or None
+        The one library inside the package that serves as both; None for the vendor's.
+    devices : str
+        The tensors that it serves, in words.
+    """
+
+    number: int
+    name: str
+    devices: str
+    hip: Library | None = None
+    miopen: Library | None = None
+    own: Library | None = None
+
+
+# Folders of wheels that carry ROCm's libraries: PyTorch's, and ROCm's own split distribution
+# (runtime in _core, math libraries in one package for each GPU family).
+_WHEELS = (
+    "torch/lib",
+    "_rocm_sdk_libraries*/lib",
+    "_rocm_sdk_core/lib",
+    "_rocm_sdk_devel/lib",
+)
+_ROOT_VARIABLES = ("ROCM_PATH", "HIP_PATH")
+_ROOTS = ("/opt/rocm", "/opt/rocm-*")
+
+_ROCM = Provider(
+    number=ROCM,
+    name="rocm",
+    devices="AMD GPUs",
+    hip=Library(
+        title="HIP runtime",
+        variable="MIOCONV_HIP_LIBRARY",
+        names=("libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so.5", "libamdhip64.so"),
+        wheels=_WHEELS,
+        root_variables=_ROOT_VARIABLES,
+        roots=_ROOTS,
+        companions=(".", "../../_rocm_sdk_core/lib"),
+    ),
+    miopen=Library(
+        title="MIOpen",
+        variable="MIOCONV_MIOPEN_LIBRARY",
+        # The soname has never changed: it does not tell the releases apart.
+        names=("libMIOpen.so.1", "libMIOpen.so"),
+        wheels=_WHEELS,
+        root_variables=_ROOT_VARIABLES,
+        roots=_ROOTS,
+        companions=(".", "../../_rocm_sdk_libraries*/lib"),
+    ),
+)
+
+_CPU = Provider(
+    number=CPU,
+    name="cpu",
+    devices="host memory",
+    own=Library(
+        title="mioconv's CPU library",
+        variable="MIOCONV_CPU_LIBRARY",
+        names=("libmioconv_cpu.so",),
+    ),
+)
+
+_CUDA = Provider(
+    number=CUDA,
+    name="cuda",
+    devices="NVIDIA GPUs",
+    own=Library(
+        title="mioconv's CUDA library",
+        variable="MIOCONV_CUDA_LIBRARY",
+        names=("libmioconv_cuda.so",),
+    ),
+)
+
+PROVIDERS: dict[str, Provider] = {p.name: p for p in (_CPU, _ROCM, _CUDA)}
+NUMBERS: dict[int, Provider] = {p.number: p for p in PROVIDERS.values()}

@@ -1,0 +1,89 @@
+"""The flags that decide how a solution is chosen: process-wide, for a context, from the environment.
+
+========================  =====================================  ===========  ==========================
+flag                      environment variable                   default      meaning
+========================  =====================================  ===========  ==========================
+``benchmark``             ``MIOCONV_BENCHMARK``                  off          measure solutions once a
+                                                                              problem, keep the fastest
+``deterministic``         ``MIOCONV_DETERMINISTIC``              off          only solutions whose result
+                                                                              is the same every time
+``allow_tf32``            ``MIOCONV_ALLOW_TF32``                 off          float32 may multiply with
+                                                                              10 bits of mantissa
+``workspace_limit``       ``MIOCONV_WORKSPACE_LIMIT``            none         bytes of scratch memory
+``num_threads``           ``MIOCONV_NUM_THREADS``                0            CPU threads; 0: the machine's
+``benchmark_budget_ms``   ``MIOCONV_BENCHMARK_BUDGET_MS``        1000         of measuring one problem
+========================  =====================================  ===========  ==========================
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from mioconv import _flags
+
+__all__ = ["flags", "get_flags", "set_flags"]
+
+_TRUE = frozenset({"1", "on", "true", "yes"})
+_FALSE = frozenset({"0", "off", "false", "no"})
+
+
+def get_flags() -> dict[str, Any]:
+    """All flags as they are in force in this context, by name."""
+    return _flags.get()
+
+
+def set_flags(**values: Any) -> None:
+    """Set flags for the whole process.
+
+    Parameters
+    ----------
+    **values
+        `benchmark`, `deterministic`, `allow_tf32` (bool), `workspace_limit` (bytes or None),
+        `num_threads` (0: the machine's), `benchmark_budget_ms`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An unknown flag or a wrong value; then none is set.
+    """
+    _flags.set_process(values)
+
+
+@contextmanager
+def flags(**values: Any) -> Iterator[None]:
+    """Override flags in this context (thread or task) for the length of a ``with`` block.
+
+    Takes what `set_flags` takes. Blocks nest; flags that a block leaves out keep their value.
+    """
+    token = _flags.push(values)
+    try:
+        yield
+    finally:
+        _flags.pop(token)
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Flags that MIOCONV_* variables set. A variable that makes no sense is an error, not ignored."""
+    values: dict[str, Any] = {}
+    for name, default in _flags.get().items():
+        variable = f"MIOCONV_{name.upper()}"
+        text = environment.get(variable, "").strip().lower()
+        if not text:
+            continue
+        if isinstance(default, bool):
+            if text not in _TRUE | _FALSE:
+                raise ValueError(f"{variable}: expected 1 or 0, but got {environment[variable]!r}")
+            values[name] = text in _TRUE
+        elif text == "none" and name == "workspace_limit":
+            values[name] = None
+        elif text.isdecimal():
+            values[name] = int(text)
+        else:
+            raise ValueError(f"{variable}: expected a number, but got {environment[variable]!r}")
+    return values
+
+
+set_flags(**_from_environment(os.environ))

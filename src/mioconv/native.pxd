@@ -1,0 +1,294 @@
+# The C++ headers of include/mioconv. Declarations only.
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint64_t
+from libcpp cimport bool as cbool
+from libcpp.memory cimport shared_ptr
+from libcpp.string cimport string
+from libcpp.vector cimport vector
+
+from mioconv.hip cimport hipError_t, hipEvent_t, hipMemcpyKind, hipStream_t, hipStreamCaptureStatus
+from mioconv.miopen cimport (
+    mioconvFault_t, mioconvObjectCounts_t, miopenConvAlgorithm_t, miopenConvAlgoPerf_t,
+    miopenConvolutionDescriptor_t, miopenConvSolution_t, miopenDataType_t, miopenHandle_t,
+    miopenStatus_t, miopenTensorDescriptor_t)
+
+
+cdef extern from "mioconv/api.hpp" namespace "mioconv" nogil:
+    cpdef enum class Provider(int):
+        cpu
+        rocm
+        cuda
+
+    cdef const int provider_count
+
+    cdef cppclass Api:
+        Provider provider
+        int hip_version
+        uint64_t miopen_version
+        cbool ready
+        cbool mixed_layouts()
+        const char* hipGetErrorName(hipError_t)
+        const char* hipGetErrorString(hipError_t)
+        hipError_t hipGetLastError()
+        hipError_t hipRuntimeGetVersion(int*)
+        hipError_t hipDriverGetVersion(int*)
+        hipError_t hipGetDeviceCount(int*)
+        hipError_t hipMemcpyAsync(void*, const void*, size_t, hipMemcpyKind, hipStream_t)
+        hipError_t hipMemsetAsync(void*, int, size_t, hipStream_t)
+        hipError_t hipEventCreateWithFlags(hipEvent_t*, unsigned int)
+        hipError_t hipEventDestroy(hipEvent_t)
+        hipError_t hipEventRecord(hipEvent_t, hipStream_t)
+        hipError_t hipEventSynchronize(hipEvent_t)
+        hipError_t hipEventElapsedTime(float*, hipEvent_t, hipEvent_t)
+        hipError_t (*hipStreamIsCapturing)(hipStream_t, hipStreamCaptureStatus*)
+        const char* miopenGetErrorString(miopenStatus_t)
+        miopenStatus_t miopenGetVersion(size_t*, size_t*, size_t*)
+        # Optional ones are pointers here, to be asked before they are called.
+        miopenStatus_t (*mioconvGetSolutionName)(uint64_t, char*, size_t)
+        miopenStatus_t (*mioconvDescribe)(char*, size_t)
+        miopenStatus_t (*mioconvSetNumThreads)(int)
+        miopenStatus_t (*mioconvGetNumThreads)(int*)
+        miopenStatus_t (*mioconvGetObjectCounts)(mioconvObjectCounts_t*)
+        miopenStatus_t (*mioconvInjectFault)(const mioconvFault_t*)
+
+
+cdef extern from "mioconv/error.hpp" namespace "mioconv" nogil:
+    cdef cppclass Status:
+        Status()
+        const char* call
+        int code
+        cbool hip
+        cbool ok()
+        cbool out_of_memory()
+
+    Status status_of(const char* call, hipError_t code)
+    Status status_of(const char* call, miopenStatus_t code)
+
+
+cdef extern from "mioconv/directions.hpp" namespace "mioconv" nogil:
+    cpdef enum class Direction(int):
+        forward
+        backward_data
+        backward_weights
+
+    cdef enum Operand:
+        X
+        W
+        Y
+
+    cdef const int operand_count
+    Operand result_of(Direction direction)
+
+    cdef cppclass Operands:
+        miopenTensorDescriptor_t* descriptor "descriptor.data()"
+        void** data "data.data()"
+
+    cdef cppclass DirectionCalls:
+        Status solution_count(
+            miopenHandle_t, const Operands&, miopenConvolutionDescriptor_t, size_t*)
+        Status solutions(
+            miopenHandle_t, const Operands&, miopenConvolutionDescriptor_t, size_t room,
+            size_t* count, miopenConvSolution_t* list)
+        Status solution_workspace(
+            miopenHandle_t, const Operands&, miopenConvolutionDescriptor_t, uint64_t id, size_t*)
+        Status compile(
+            miopenHandle_t, const Operands&, miopenConvolutionDescriptor_t, uint64_t id)
+        Status run(
+            miopenHandle_t, const Operands&, miopenConvolutionDescriptor_t, void* workspace,
+            size_t bytes, uint64_t id)
+        Status workspace(miopenHandle_t, const Operands&, miopenConvolutionDescriptor_t, size_t*)
+        Status find(
+            miopenHandle_t, const Operands&, miopenConvolutionDescriptor_t, int room, int* count,
+            miopenConvAlgoPerf_t* list, void* workspace, size_t bytes)
+
+
+cdef extern from "mioconv/convolution_params.hpp" namespace "mioconv" nogil:
+    cdef enum:
+        max_spatial "mioconv::max_spatial"
+        max_dims "mioconv::max_dims"
+
+    cdef enum class Layout(int64_t):
+        packed
+        channels_last
+
+    cdef cppclass ConvolutionParams:
+        int64_t provider, device, architecture, threads, direction, fusion, mode, dtype
+        int64_t deterministic, allow_tf32, spatial, groups
+        int64_t* padding "padding.data()"
+        int64_t* stride "stride.data()"
+        int64_t* dilation "dilation.data()"
+        int64_t[3][5] shape  # [operand][dimension]
+        int64_t[3][5] strides
+        int64_t[3] alignment
+        uint64_t hash()
+
+
+cdef extern from "mioconv/tensor_view.hpp" namespace "mioconv" nogil:
+    cdef cppclass TensorView:
+        void* data
+        int64_t ndim
+        int64_t* shape "shape.data()"
+        int64_t* strides "strides.data()"
+        miopenDataType_t dtype
+        int device_type
+        int device_id
+        cbool read_only
+        int64_t count()
+        int64_t itemsize()
+        int64_t bytes()
+        int64_t alignment()
+
+    cbool lies_in(const TensorView& tensor, Layout layout)
+    cbool only_channels_last(const TensorView& tensor)
+    cbool extents_overlap(const TensorView& a, const TensorView& b)
+    void set_dense_strides(TensorView& tensor, Layout layout)
+    void describe_operand(
+        ConvolutionParams& params, Operand operand, const TensorView& tensor)
+    void copy_on_host(const TensorView& source, const TensorView& target)
+
+
+cdef extern from "mioconv/function_table.hpp" namespace "mioconv" nogil:
+    ctypedef struct FunctionRow:
+        int library
+        cbool required
+        const char* since
+        const char* name
+        size_t offset
+
+    const FunctionRow* function_rows
+    const size_t function_row_count
+
+
+cdef extern from "mioconv/device.hpp" namespace "mioconv" nogil:
+    cdef cppclass DeviceInfo:
+        string name
+        string architecture
+        int64_t compute_units
+        int64_t total_memory
+
+    Status read_device_info(const Api& api, int device, DeviceInfo* info)
+
+    cdef cppclass Device:
+        const Api& api
+        const int index
+        const DeviceInfo info
+        const int64_t architecture_hash
+        HandlePool handles
+        WorkspacePool workspaces
+
+    cdef cppclass Devices:
+        Status get(const Api& api, int index, Device** out)
+        vector[Device*] all()
+
+    cdef cppclass CurrentDevice:
+        Status set(const Api& api, int device)
+
+
+cdef extern from "mioconv/handle.hpp" namespace "mioconv" nogil:
+    cdef cppclass HandlePool:
+        pass
+
+    cdef cppclass HandleLease:
+        Status lease(HandlePool& pool, hipStream_t stream)
+        void give_back()
+        miopenHandle_t get()
+
+
+cdef extern from "mioconv/workspace.hpp" namespace "mioconv" nogil:
+    cdef cppclass MemoryStats:
+        int64_t current, peak, reserved
+
+    cdef cppclass WorkspacePool:
+        void release_unused()
+        MemoryStats stats()
+
+    cdef cppclass Workspace:
+        Status lease(WorkspacePool& pool, size_t bytes, hipStream_t stream)
+        void give_back()
+        void* data()
+
+
+cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
+    cpdef enum class Source(int):
+        heuristic
+        measured
+
+    cdef cppclass Solution:
+        Solution()
+        uint64_t id
+        float time_ms
+        size_t workspace
+        miopenConvAlgorithm_t algorithm
+        Source source
+        cbool failed
+        cbool out_of_memory
+
+    void order_measured_first(vector[Solution]& solutions)
+
+    cdef cppclass Choice:
+        int64_t workspace_limit
+        uint64_t pinned
+
+    cdef cppclass Mutex "std::mutex":
+        void lock()
+        void unlock()
+
+    cdef cppclass AtomicBool "std::atomic<bool>":
+        cbool load()
+        void store(cbool)
+
+    cdef cppclass Plan:
+        Plan(Device& device, const ConvolutionParams& params)
+        Status describe()
+        miopenConvolutionDescriptor_t convolution()
+        void find_normally()
+        Status add_bias(miopenHandle_t handle, void* bias, void* y)
+        cbool choose(const Choice& choice, size_t* rank, Solution* out)
+        void rank(vector[Solution] solutions)
+        vector[Solution] solutions()
+        void mark_failed(uint64_t id)
+        void mark_out_of_memory(uint64_t id)
+        void forget_out_of_memory()
+        Device& device
+        const ConvolutionParams params
+        const DirectionCalls calls
+        Operands operands
+        AtomicBool measured
+        Mutex searching
+
+
+cdef extern from "mioconv/benchmark_cache.hpp" namespace "mioconv" nogil:
+    cdef cppclass CacheCounters:
+        int64_t hits, misses, evictions, entries
+
+    cdef cppclass BenchmarkCache[T]:
+        shared_ptr[T] find(const ConvolutionParams& params)
+        shared_ptr[T] get_or_create(
+            const ConvolutionParams& params,
+            shared_ptr[T] (*build)(const ConvolutionParams&, void*) noexcept nogil, void* context)
+        void clear()
+        CacheCounters counters()
+        vector[shared_ptr[T]] values()
+
+
+cdef extern from "mioconv/statistics.hpp" namespace "mioconv" nogil:
+    cdef cppclass AtomicCount "std::atomic<std::int64_t>":
+        int64_t load()
+        int64_t add "fetch_add"(int64_t)
+
+    cdef cppclass DirectionStatistics:
+        AtomicCount hits, misses, finds, fallbacks, find_us
+
+    cdef cppclass Statistics:
+        DirectionStatistics& of(Direction direction)
+        void clear()
+
+    cdef cppclass CallRecord:
+        CallRecord()
+        int provider, direction, mode, way
+        uint64_t solution_id
+        int64_t workspace
+        int tried
+
+    CallRecord& last_call()

@@ -1,0 +1,154 @@
+"""What is behind each kind of device: which libraries, found how, in which versions."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+import mioconv
+from mioconv import _api
+from mioconv._loader.catalogue import NUMBERS, PROVIDERS
+from mioconv._loader.load import Failed, Loader
+from mioconv.errors import MioconvError
+
+__all__ = ["ProviderInfo", "get_version_info", "load", "providers"]
+
+
+def _package_folders() -> list[str]:
+    # Our own libraries are installed beside the compiled modules. An editable install keeps the
+    # Python files elsewhere, so that the package's own path has two entries.
+    folders = [os.path.dirname(os.path.abspath(_api.__file__)), *mioconv.__path__]
+    return [path for folder in dict.fromkeys(folders) for path in (folder, f"{folder}/lib")]
+
+
+_LOADER: Final = Loader(_api, _package_folders())
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderInfo:
+    """One provider as it is in this process.
+
+    Attributes
+    ----------
+    name : str
+        "cpu", "rocm" or "cuda".
+    available : bool
+        Whether it was loaded.
+    serves : str
+        The tensors that it serves, in words.
+    paths : dict of str to str
+        Real path of each of its libraries, by what the library is; empty if not available.
+    found : dict of str to str
+        The search step that found each of them.
+    versions : dict of str to object
+        What the libraries say of their own versions; the keys depend on the provider.
+    description : str or None
+        The provider's line about itself (library, instruction set, threads); None for the vendor's.
+    devices : tuple of dict
+        Per device: name, architecture, compute units, total memory in bytes.
+    missing : tuple of str
+        Optional functions that this release of the libraries does not have.
+    error : str or None
+        Why it is not available, or why its devices could not be listed.
+    """
+
+    name: str
+    available: bool
+    serves: str
+    paths: dict[str, str] = field(default_factory=dict)
+    found: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, Any] = field(default_factory=dict)
+    description: str | None = None
+    devices: tuple[dict[str, Any], ...] = ()
+    missing: tuple[str, ...] = ()
+    error: str | None = None
+
+
+def load(number: int) -> None:
+    """Load a provider; the core calls this at the provider's first use.
+
+    Parameters
+    ----------
+    number : int
+        0 for cpu, 1 for rocm, 2 for cuda.
+
+    Raises
+    ------
+    ProviderNotFoundError
+        Its libraries are not there or not usable. A failure is remembered: the same text again, in
+        a new object, at every later call.
+
+    Notes
+    -----
+    Safe to call from several threads: one of them loads, the others wait for the outcome.
+    """
+    _LOADER.load(number)
+
+
+def providers() -> dict[str, ProviderInfo]:
+    """Say for each provider whether it is available, and what is behind it.
+
+    Every provider that was not used yet is loaded by this call. It never raises on account of a
+    provider: what is wrong is in its `error`.
+
+    Returns
+    -------
+    dict of str to ProviderInfo
+        Keys "cpu", "rocm" and "cuda", in this order.
+    """
+    return {name: _info(name) for name in PROVIDERS}
+
+
+def get_version_info() -> dict[str, Any]:
+    """Versions of mioconv, of what it was built and runs with, and of the loaded providers.
+
+    Loads nothing: a provider that was not used yet is left out.
+
+    Returns
+    -------
+    dict
+        "mioconv", "python", "numpy" and "cython" (which compiled it) as str, and "providers", a
+        dict from the name of each loaded provider to the versions of its libraries.
+    """
+    return {
+        "mioconv": importlib.metadata.version("mioconv"),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "cython": getattr(_api, "cython_version", "unknown"),
+        "providers": {
+            provider.name: dict(_api.versions(number))
+            for number, provider in NUMBERS.items()
+            if _LOADER.loaded(number) is not None
+        },
+    }
+
+
+def _info(name: str) -> ProviderInfo:
+    provider = PROVIDERS[name]
+    outcome = _LOADER.outcome(provider.number)
+    if isinstance(outcome, Failed):
+        return ProviderInfo(name, available=False, serves=provider.devices, error=outcome.reason)
+    devices: tuple[dict[str, Any], ...] = ()
+    error = None
+    try:
+        devices = tuple(_api.devices(provider.number))
+    except MioconvError as failure:
+        # The libraries are there and no device is, or it may not be opened: not a reason to fail.
+        error = str(failure)
+    return ProviderInfo(
+        name,
+        available=True,
+        serves=provider.devices,
+        paths={found.title: found.path for found in outcome.libraries},
+        found={found.title: found.step for found in outcome.libraries},
+        versions=dict(_api.versions(provider.number)),
+        description=_api.describe(provider.number),
+        devices=devices,
+        missing=outcome.missing,
+        error=error,
+    )

@@ -1,0 +1,310 @@
+"""A provider's exported functions through ctypes: handles, descriptors and the three directions.
+
+Nothing of mioconv's Python code is used here: these tests look at a shared library from the outside,
+as a program in C would.
+"""
+
+from __future__ import annotations
+
+import ctypes as c
+import importlib.util
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+try:
+    import ml_dtypes
+
+    BFLOAT16: Any = np.dtype(ml_dtypes.bfloat16)
+except ImportError:
+    BFLOAT16 = None
+
+INCLUDE = Path(__file__).parents[2] / "include" / "mioconv" / "abi"
+SUCCESS, BAD_PARM, ALLOC_FAILED, NOT_IMPLEMENTED, UNSUPPORTED = 0, 3, 4, 6, 8
+FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS = "Forward", "BackwardData", "BackwardWeights"
+DIRECTIONS = (FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS)
+CONVOLUTION, TRANSPOSE, GROUP, DEPTHWISE = range(4)
+PASSTHRU, RELU, CLIPPED_RELU, LEAKY_RELU, LOGISTIC = 0, 3, 7, 8, 1
+
+
+def dtype_code(dtype: Any) -> int:
+    return {"float16": 0, "float32": 1, "bfloat16": 5}[np.dtype(dtype).name]
+
+
+def library_path() -> Path | None:
+    """MIOCONV_TEST_CPU_LIBRARY, else the one beside the installed package."""
+    if named := os.environ.get("MIOCONV_TEST_CPU_LIBRARY"):
+        return Path(named)
+    spec = importlib.util.find_spec("mioconv")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        if (path := Path(folder) / "libmioconv_cpu.so").exists():
+            return path
+    return None
+
+
+def listed_functions() -> list[str]:
+    """Every name in functions.def."""
+    text = (INCLUDE / "functions.def").read_text()
+    return re.findall(r"^MIOCONV_FUNCTION\(.*, (\w+)\)$", text, re.M)
+
+
+class StatusError(Exception):
+    def __init__(self, function: str, status: int) -> None:
+        super().__init__(f"{function}: status {status}")
+        self.status = status
+
+
+class Solution(c.Structure):
+    _fields_ = [
+        ("time", c.c_float),
+        ("workspace_size", c.c_size_t),
+        ("solution_id", c.c_uint64),
+        ("algorithm", c.c_int),
+    ]
+
+
+class AlgoPerf(c.Structure):
+    _fields_ = [("algo", c.c_int), ("time", c.c_float), ("memory", c.c_size_t)]
+
+
+class Fault(c.Structure):
+    _fields_ = [
+        ("function", c.c_char_p),
+        ("nth", c.c_int64),
+        ("above_bytes", c.c_size_t),
+        ("solution_id", c.c_uint64),
+        ("status", c.c_int),
+    ]
+
+
+COUNTED = (
+    "handles", "tensor_descriptors", "convolution_descriptors", "activation_descriptors",
+    "fusion_plans", "operator_args", "streams", "events", "allocations",
+)  # fmt: skip
+
+
+class Counts(c.Structure):
+    _fields_ = [(f"{name}_{what}", c.c_uint64) for name in COUNTED for what in ("made", "gone")] + [
+        ("bytes_allocated", c.c_uint64),
+        ("native_calls", c.c_uint64),
+    ]
+
+    def alive(self) -> dict[str, int]:
+        return {n: getattr(self, f"{n}_made") - getattr(self, f"{n}_gone") for n in COUNTED}
+
+
+def pointer(array: np.ndarray | None) -> c.c_void_p:
+    return c.c_void_p(None if array is None else array.ctypes.data)
+
+
+def ints(values: Sequence[int]) -> Any:
+    return (c.c_int * len(values))(*values)
+
+
+def channels_last(array: np.ndarray) -> np.ndarray:
+    """The same values, laid out N, spatial, C."""
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(array, 1, -1)), -1, 1)
+
+
+def empty_like_layout(shape: Sequence[int], dtype: Any, last: bool) -> np.ndarray:
+    """NaN everywhere, so that what is not written shows."""
+    array = np.full(shape, np.nan, dtype=np.float32).astype(dtype)
+    return channels_last(array) if last else array
+
+
+@dataclass
+class Library:
+    """The loaded library; functions are called by name and checked."""
+
+    path: Path
+    so: c.CDLL = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.so = c.CDLL(str(self.path), mode=os.RTLD_NOW | os.RTLD_LOCAL)
+        for name in ("miopenGetErrorString", "hipGetErrorString", "hipGetErrorName"):
+            getattr(self.so, name).restype = c.c_char_p
+
+    def status(self, function: str, *arguments: Any) -> int:
+        return getattr(self.so, function)(*arguments)
+
+    def call(self, function: str, *arguments: Any) -> None:
+        if status := self.status(function, *arguments):
+            raise StatusError(function, status)
+
+    def create(self, function: str, *arguments: Any) -> c.c_void_p:
+        made = c.c_void_p()
+        self.call(function, c.byref(made), *arguments)
+        return made
+
+    def counts(self) -> Counts:
+        counts = Counts()
+        self.call("mioconvGetObjectCounts", c.byref(counts))
+        return counts
+
+    @contextmanager
+    def fault(
+        self, function: str | None, status: int, nth: int = 1, above_bytes: int = 0,
+        solution_id: int = 0,
+    ) -> Iterator[None]:  # fmt: skip
+        name = None if function is None else function.encode()
+        fault = Fault(name, nth, above_bytes, solution_id, status)
+        self.call("mioconvInjectFault", c.byref(fault))
+        try:
+            yield
+        finally:
+            self.call("mioconvInjectFault", None)
+
+    @contextmanager
+    def handle(self) -> Iterator[c.c_void_p]:
+        handle = self.create("miopenCreate")
+        try:
+            yield handle
+        finally:
+            self.call("miopenDestroy", handle)
+
+    @contextmanager
+    def tensor(self, array: np.ndarray) -> Iterator[c.c_void_p]:
+        strides = [s // array.itemsize for s in array.strides]
+        desc = self.create("miopenCreateTensorDescriptor")
+        try:
+            self.call(
+                "miopenSetTensorDescriptor", desc, dtype_code(array.dtype), array.ndim,
+                ints(array.shape), ints(strides),
+            )  # fmt: skip
+            yield desc
+        finally:
+            self.call("miopenDestroyTensorDescriptor", desc)
+
+    @contextmanager
+    def convolution(
+        self, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int],
+        groups: int = 1, mode: int = CONVOLUTION, output_padding: Sequence[int] | None = None,
+    ) -> Iterator[c.c_void_p]:  # fmt: skip
+        desc = self.create("miopenCreateConvolutionDescriptor")
+        try:
+            self.call(
+                "miopenInitConvolutionNdDescriptor", desc, len(stride), ints(padding),
+                ints(stride), ints(dilation), mode,
+            )  # fmt: skip
+            self.call("miopenSetConvolutionGroupCount", desc, groups)
+            if output_padding is not None:
+                self.call(
+                    "miopenSetTransposeConvNdOutputPadding", desc, len(stride),
+                    ints(output_padding),
+                )  # fmt: skip
+            yield desc
+        finally:
+            self.call("miopenDestroyConvolutionDescriptor", desc)
+
+    def solution_name(self, solution_id: int) -> str:
+        text = c.create_string_buffer(256)
+        self.call("mioconvGetSolutionName", c.c_uint64(solution_id), text, c.c_size_t(256))
+        return text.value.decode()
+
+
+class Problem:
+    """One direction on one set of arrays, by their roles in the forward convolution."""
+
+    def __init__(
+        self, library: Library, handle: c.c_void_p, direction: str, x: np.ndarray, w: np.ndarray,
+        y: np.ndarray, xd: Any, wd: Any, conv: Any, yd: Any,
+    ) -> None:  # fmt: skip
+        self.library, self.handle, self.direction = library, handle, direction
+        roles = {"x": (xd, x), "w": (wd, w), "y": (yd, y)}
+        order = {FORWARD: "wxy", BACKWARD_DATA: "ywx", BACKWARD_WEIGHTS: "yxw"}[direction]
+        find_order = "xwy" if direction == FORWARD else order
+        self.first, self.second, self.third = (roles[r] for r in order)
+        self.find_roles = [roles[r] for r in find_order]
+        self.conv = conv
+        self.out = {FORWARD: y, BACKWARD_DATA: x, BACKWARD_WEIGHTS: w}[direction]
+
+    @property
+    def descs(self) -> tuple[Any, ...]:
+        return (self.first[0], self.second[0], self.conv, self.third[0])
+
+    def name(self, suffix: str) -> str:
+        return f"miopenConvolution{self.direction}{suffix}"
+
+    def count(self) -> int:
+        n = c.c_size_t(0)
+        self.library.call(self.name("GetSolutionCount"), self.handle, *self.descs, c.byref(n))
+        return n.value
+
+    def solutions(self, most: int = 64) -> list[Solution]:
+        n = c.c_size_t(0)
+        found = (Solution * most)()
+        self.library.call(
+            self.name("GetSolution"), self.handle, *self.descs, c.c_size_t(most), c.byref(n), found
+        )
+        return [Solution.from_buffer_copy(found[i]) for i in range(n.value)]
+
+    def solution_workspace(self, solution_id: int) -> int:
+        n = c.c_size_t(0)
+        self.library.call(
+            self.name("GetSolutionWorkspaceSize"), self.handle, *self.descs,
+            c.c_uint64(solution_id), c.byref(n),
+        )  # fmt: skip
+        return n.value
+
+    def workspace(self) -> int:
+        n = c.c_size_t(0)
+        self.library.call(self.name("GetWorkSpaceSize"), self.handle, *self.descs, c.byref(n))
+        return n.value
+
+    def compile(self, solution_id: int) -> None:
+        self.library.call(
+            self.name("CompileSolution"), self.handle, *self.descs, c.c_uint64(solution_id)
+        )
+
+    def immediate(self, solution: Solution, workspace_bytes: int | None = None) -> None:
+        size = solution.workspace_size if workspace_bytes is None else workspace_bytes
+        space = np.empty(size, np.uint8) if size else None
+        args = [v for desc, array in (self.first, self.second) for v in (desc, pointer(array))]
+        self.library.call(
+            self.name("Immediate"), self.handle, *args, self.conv, self.third[0],
+            pointer(self.third[1]), pointer(space), c.c_size_t(size),
+            c.c_uint64(solution.solution_id),
+        )  # fmt: skip
+
+    def find(self, workspace_bytes: int | None = None) -> list[AlgoPerf]:
+        size = self.workspace() if workspace_bytes is None else workspace_bytes
+        space = np.empty(size, np.uint8) if size else None
+        n = c.c_int(0)
+        found = (AlgoPerf * 8)()
+        a, b, out = self.find_roles
+        self.library.call(
+            f"miopenFindConvolution{self.direction}Algorithm", self.handle, a[0], pointer(a[1]),
+            b[0], pointer(b[1]), self.conv, out[0], pointer(out[1]), 8, c.byref(n), found,
+            pointer(space), c.c_size_t(size), c.c_bool(False),
+        )  # fmt: skip
+        return [AlgoPerf.from_buffer_copy(found[i]) for i in range(n.value)]
+
+    def execute(self, algo: int, alpha: float = 1, beta: float = 0) -> None:
+        size = self.workspace()
+        space = np.empty(size, np.uint8) if size else None
+        a, b, out = self.find_roles
+        self.library.call(
+            f"miopenConvolution{self.direction}", self.handle, c.byref(c.c_float(alpha)), a[0],
+            pointer(a[1]), b[0], pointer(b[1]), self.conv, algo, c.byref(c.c_float(beta)), out[0],
+            pointer(out[1]), pointer(space), c.c_size_t(size),
+        )  # fmt: skip
+
+
+@contextmanager
+def problem(
+    library: Library, handle: c.c_void_p, direction: str, x: np.ndarray, w: np.ndarray,
+    y: np.ndarray, **conv: Any,
+) -> Iterator[Problem]:  # fmt: skip
+    with (
+        library.tensor(x) as xd,
+        library.tensor(w) as wd,
+        library.tensor(y) as yd,
+        library.convolution(**conv) as cd,
+    ):
+        yield Problem(library, handle, direction, x, w, y, xd, wd, cd, yd)

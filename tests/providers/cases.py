@@ -1,0 +1,127 @@
+"""Convolution cases for the provider tests: arrays, exact results and their bounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from helpers import reference, tolerances
+from . import abi
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A convolution as the forward call sees it; `transposed` by shape of x as well."""
+
+    name: str
+    x: tuple[int, ...]
+    w: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int = 1
+    transposed: bool = False
+    output_padding: tuple[int, ...] = ()
+
+    @property
+    def y(self) -> tuple[int, ...]:
+        spatial, kernel = self.x[2:], self.w[2:]
+        if self.transposed:
+            extra = self.output_padding or 0
+            sizes = reference.transposed_output_size(
+                spatial, kernel, self.stride, self.padding, extra, self.dilation
+            )
+            return (self.x[0], self.w[1] * self.groups, *sizes)
+        sizes = reference.output_size(spatial, kernel, self.stride, self.padding, self.dilation)
+        return (self.x[0], self.w[0], *sizes)
+
+    def settings(self) -> dict[str, Any]:
+        """Arguments of `abi.problem`."""
+        return {
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "groups": self.groups,
+            "mode": abi.TRANSPOSE if self.transposed else abi.CONVOLUTION,
+            "output_padding": self.output_padding or None,
+        }
+
+
+SHAPES = (
+    Shape("tiny", (1, 1, 4, 4), (1, 1, 3, 3), (1, 1), (1, 1), (1, 1)),
+    Shape("plain", (2, 16, 9, 8), (32, 16, 3, 3), (1, 1), (1, 1), (1, 1)),
+    Shape("pointwise", (2, 24, 7, 5), (40, 24, 1, 1), (1, 1), (0, 0), (1, 1)),
+    Shape("uneven", (2, 5, 11, 7), (3, 5, 3, 2), (2, 1), (1, 0), (1, 2)),
+    Shape("strided", (1, 16, 13, 12), (16, 16, 3, 3), (2, 2), (1, 1), (1, 1)),
+    Shape("grouped", (2, 12, 8, 9), (18, 4, 3, 3), (1, 1), (1, 1), (1, 1), 3),
+    Shape("depthwise", (2, 32, 8, 8), (32, 1, 3, 3), (1, 1), (1, 1), (1, 1), 32),
+    Shape("multiplier", (1, 6, 9, 9), (12, 1, 3, 3), (2, 2), (1, 1), (1, 1), 6),
+    Shape("dilated", (1, 8, 12, 10), (8, 8, 3, 3), (1, 1), (2, 3), (2, 3)),
+    Shape("one_row", (2, 6, 1, 17), (8, 6, 1, 5), (1, 2), (0, 2), (1, 1)),
+    Shape("volume", (1, 8, 5, 6, 4), (16, 8, 3, 2, 3), (1, 2, 1), (1, 0, 1), (1, 1, 1)),
+    Shape("volume_groups", (2, 4, 4, 4, 5), (6, 2, 2, 3, 1), (1, 1, 1), (0, 1, 0), (1, 1, 2), 2),
+    Shape("transposed", (2, 8, 6, 5), (8, 6, 3, 3), (2, 2), (1, 1), (1, 1), 1, True, (1, 1)),
+    Shape("transposed_groups", (1, 6, 5, 4), (6, 2, 3, 2), (1, 2), (1, 0), (2, 1), 3, True),
+    Shape("transposed_volume", (1, 4, 3, 3, 3), (4, 5, 2, 3, 2), (2, 1, 2), (0, 1, 0), (1, 1, 1),
+          1, True),
+)  # fmt: skip
+
+
+@dataclass
+class Case:
+    """Operands of one shape and what each direction must give."""
+
+    shape: Shape
+    x: np.ndarray
+    w: np.ndarray
+    y: np.ndarray  # grad_output of the gradients
+    exact: dict[str, np.ndarray]
+    bound: dict[str, np.ndarray]
+
+    def arrays(self, direction: str, last: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """x, w and y in a layout; the output is NaN everywhere."""
+        lay = abi.channels_last if last else np.ascontiguousarray
+        made = {"x": lay(self.x), "w": lay(self.w), "y": lay(self.y)}
+        out = {abi.FORWARD: "y", abi.BACKWARD_DATA: "x", abi.BACKWARD_WEIGHTS: "w"}[direction]
+        made[out] = abi.empty_like_layout(made[out].shape, made[out].dtype, last)
+        return made["x"], made["w"], made["y"]
+
+    def check(self, direction: str, out: np.ndarray) -> None:
+        tolerances.assert_close(out, self.exact[direction], self.bound[direction])
+
+
+def _results(shape: Shape, x: np.ndarray, w: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
+    options = {"stride": shape.stride, "padding": shape.padding, "dilation": shape.dilation,
+               "groups": shape.groups}  # fmt: skip
+    if not shape.transposed:
+        return {
+            abi.FORWARD: reference.conv_forward(x, w, **options),
+            abi.BACKWARD_DATA: reference.conv_backward_input(shape.x, y, w, **options),
+            abi.BACKWARD_WEIGHTS: reference.conv_backward_weight(shape.w, y, x, **options),
+        }
+    # A transposed convolution is the ordinary one from y to x, turned around.
+    return {
+        abi.FORWARD: reference.conv_backward_input(shape.y, x, w, **options),
+        abi.BACKWARD_DATA: reference.conv_forward(y, w, **options),
+        abi.BACKWARD_WEIGHTS: reference.conv_backward_weight(shape.w, x, y, **options),
+    }
+
+
+def make_case(shape: Shape, dtype: Any, seed: int = 0) -> Case:
+    rng = np.random.default_rng(seed)
+    x, w, y = (rng.standard_normal(s).astype(dtype) for s in (shape.x, shape.w, shape.y))
+    exact = _results(shape, x, w, y)
+    magnitude = _results(shape, np.abs(x), np.abs(w), np.abs(y))
+    taps = int(np.prod(shape.w[2:]))
+    length = {
+        abi.FORWARD: taps * (shape.w[0] // shape.groups if shape.transposed else shape.w[1]),
+        abi.BACKWARD_DATA: taps * (shape.w[1] if shape.transposed else shape.w[0] // shape.groups),
+        abi.BACKWARD_WEIGHTS: shape.x[0] * int(np.prod((shape.x if shape.transposed else shape.y)[2:])),
+    }
+    bound = {
+        d: tolerances.error_bound(dtype, np.abs(exact[d]), magnitude[d], length[d])
+        for d in abi.DIRECTIONS
+    }
+    return Case(shape, x, w, y, exact, bound)

@@ -22,7 +22,7 @@ SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE \
   $(shell find src include providers cmake examples -type f -not -name '*.pyc')
 CPP := $(shell find include providers -name '*.h' -o -name '*.hpp' -o -name '*.cpp')
 
-.PHONY: demo test lint wheel clean
+.PHONY: demo test lint lint-ruff lint-format lint-cython lint-cpp lint-mypy wheel clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -31,11 +31,23 @@ demo: $(VENV)/demo.stamp
 test: $(VENV)/test.stamp
 	$(PY) -m pytest $(PYTEST_ARGS)
 
-lint: $(VENV)/lint.stamp
+# One target for each linter: `make -k lint` runs the rest after one has failed.
+lint: lint-ruff lint-format lint-cython lint-cpp lint-mypy
+
+lint-ruff: $(VENV)/lint.stamp
 	$(PY) -m ruff check .
+
+lint-format: $(VENV)/lint.stamp
 	$(PY) -m ruff format --check .
-	$(VENV)/bin/cython-lint src/mioconv
-	$(VENV)/bin/clang-format --dry-run -Werror $(CPP)
+
+lint-cython: $(VENV)/lint.stamp
+	PATH="$(abspath $(VENV))/bin:$$PATH" cython-lint src/mioconv
+
+lint-cpp: $(VENV)/lint.stamp
+	@echo "clang-format --dry-run -Werror"
+	@$(VENV)/bin/clang-format --dry-run -Werror $(CPP)
+
+lint-mypy: $(VENV)/lint.stamp
 	$(PY) -m mypy
 
 wheel: $(VENV)/wheel.stamp

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import mioconv
 from helpers import reference
 from helpers.operators import (
     BACKWARD_INPUT,
@@ -21,9 +22,7 @@ from helpers.operators import (
 from helpers.problems import CASES, TRANSPOSED_CASES, Case
 from helpers.tensors import import_torch, random_array, to_numpy, to_torch
 from helpers.tolerances import assert_close, assert_same_bits
-
-mioconv = pytest.importorskip("mioconv", reason="mioconv is not installed")
-aten = pytest.importorskip("mioconv.aten", reason="mioconv.aten is not built")
+from mioconv import aten
 
 PLACE = ["padding", "stride", "dilation", "groups"]
 FLAGS = ["benchmark", "deterministic"]
@@ -219,10 +218,17 @@ def test_flags_are_those_given() -> None:
 def test_torch() -> None:
     torch = import_torch()
     case = PLAIN[1]
-    x, dy, w = triple(case)
+    x, _, w = triple(case)
     got = aten.miopen_convolution(to_torch(x), to_torch(w), None, *place(case))
     assert isinstance(got, torch.Tensor)
     assert_same_bits(got, aten.miopen_convolution(x, w, None, *place(case)))
+
+
+def test_torch_backward() -> None:
+    """A torch.Size is a size."""
+    import_torch()
+    case = PLAIN[1]
+    x, dy, w = triple(case)
     got = aten.miopen_convolution_backward_input(
         to_torch(x).shape, to_torch(dy), to_torch(w), *place(case)
     )

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mioconv
 from helpers import reference
 from helpers.checks import (
     check,
@@ -21,6 +22,8 @@ from helpers.checks import (
     check_overlapping_out,
     check_solutions,
     check_strided_equal_packed,
+    draw_check,
+    draw_check_solutions,
     operands,
     random_bias,
     refuses,
@@ -38,8 +41,6 @@ from helpers.tensors import (
     randoms,
 )
 from helpers.tolerances import assert_close, assert_same_bits, error_bound, gamma, tolerance
-
-mioconv = pytest.importorskip("mioconv", reason="mioconv is not installed")
 
 BY_NAME = {case.name: case for case in CASES}
 PLAIN = BY_NAME["2d"]
@@ -88,9 +89,13 @@ def test_layout_of_the_gradient(op: Operator, case: Case) -> None:
 @each_operator
 @given(case=valid_cases(), data=st.data())
 def test_drawn(op: Operator, case: Case, data: st.DataObject) -> None:
-    dtypes = [np.dtype(np.float32), np.dtype(np.float16)] + [BFLOAT16] * (BFLOAT16 is not None)
-    layouts = st.sampled_from(sorted(LAYOUTS))
-    check(op, case, data.draw(st.sampled_from(dtypes)), (data.draw(layouts), data.draw(layouts)))
+    draw_check(op, case, data)
+
+
+@each_operator
+@given(case=valid_cases(), data=st.data())
+def test_drawn_solutions(op: Operator, case: Case, data: st.DataObject) -> None:
+    draw_check_solutions(op, case, data)
 
 
 @each_operator

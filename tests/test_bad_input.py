@@ -14,13 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mioconv
 from helpers.checks import operands, refuses, shape_words
 from helpers.native import no_native_calls
 from helpers.operators import FORWARD
 from helpers.problems import CASES, Case, valid_cases
 from helpers.tensors import BareTensor, import_torch, random_array, to_torch
-
-mioconv = pytest.importorskip("mioconv", reason="mioconv is not installed")
 
 BASE = Case("base", 2, 6, (8, 9), 4, (3, 3), 1, 1, 1, 2)
 
@@ -51,7 +50,7 @@ TABLE = [
     # Ranks.
     Bad("input-2d", ValueError, ["input", r"8.*9"], x=zeros(8, 9)),
     Bad("input-5d", ValueError, ["input", "4D|4-D|4 dim"], x=zeros(2, 6, 8, 9, 1)),
-    Bad("input-0d", ValueError, ["input"], x=np.float32(1).reshape(())),
+    Bad("input-0d", ValueError, ["input"], x=zeros()),
     Bad("weight-3d", ValueError, ["weight", r"4.*3.*3"], w=zeros(4, 3, 3)),
     Bad("weight-5d", ValueError, ["weight"], w=zeros(4, 3, 3, 3, 3)),
     # dtypes.
@@ -101,10 +100,10 @@ TABLE = [
     Bad("bias-2d", ValueError, ["bias", "1-dimensional", "4"], arguments={"bias": zeros(4, 1)}),
     Bad("bias-0d", ValueError, ["bias", "1-dimensional"], arguments={"bias": zeros()}),
     # Stride, padding, dilation.
-    Bad("stride-zero", ValueError, ["stride", "greater than 0|positive", "0"],
+    Bad("stride-zero", ValueError, ["stride", "greater than (0|zero)|positive", "0"],
         arguments={"stride": 0}),
     Bad("stride-one-negative", ValueError, ["stride", "-2"], arguments={"stride": (1, -2)}),
-    Bad("dilation-zero", ValueError, ["dilation", "greater than 0|positive", "0"],
+    Bad("dilation-zero", ValueError, ["dilation", "greater than (0|zero)|positive", "0"],
         arguments={"dilation": (0, 1)}),
     Bad("padding-negative", ValueError, ["padding", "negative", "-1"],
         arguments={"padding": (0, -1)}),
@@ -166,7 +165,7 @@ def test_rank_of_the_function(rank: int) -> None:
     for other in {1, 2, 3} - {rank}:
         x, w = np.zeros((2, 3, *(4,) * other), "f4"), np.zeros((2, 3, *(2,) * other), "f4")
         function = FORWARD.function(rank)
-        with refuses(ValueError, f"conv{rank}d|{rank + 2}.?D", r"2, 3, 4"):
+        with refuses(ValueError, f"conv{rank}d|{rank + 2}.?D", r"2, 3, [24]"):
             function(x, w)
 
 
@@ -196,7 +195,7 @@ def test_missing_and_unknown_arguments() -> None:
         mioconv.conv2d_forward(x, w, None, 1, 0, 1, 1, None)
 
 
-def test_kinds_must_not_be_mixed() -> None:
+def test_kinds_must_not_be_mixed_with_torch() -> None:
     torch = import_torch()
     x, w = operands(FORWARD, BASE)
     bias = random_array((4,))

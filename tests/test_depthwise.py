@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mioconv
 from helpers.checks import (
     check,
     check_bad_out,
@@ -34,8 +35,6 @@ from helpers.operators import (
 from helpers.problems import Case, valid_cases
 from helpers.tensors import DTYPES, LAYOUTS, random_array
 from helpers.tolerances import assert_close, assert_same_bits
-
-mioconv = pytest.importorskip("mioconv", reason="mioconv is not installed")
 
 CASES = [
     *DEPTHWISE_FORWARD.cases,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mioconv
 from helpers import reference
 from helpers.checks import (
     check,
@@ -20,16 +22,16 @@ from helpers.checks import (
     check_overlapping_out,
     check_solutions,
     check_strided_equal_packed,
+    draw_check,
+    draw_check_solutions,
     operands,
     random_bias,
 )
-from helpers.native import fault
+from helpers.native import fault, object_counts
 from helpers.operators import FORWARD
 from helpers.problems import CASES, FEW, Case, valid_cases
-from helpers.tensors import BFLOAT16, DTYPES, LAYOUTS, is_channels_last, is_packed, random_array
+from helpers.tensors import DTYPES, LAYOUTS, is_channels_last, is_packed, random_array
 from helpers.tolerances import assert_close, assert_same_bits, error_bound
-
-mioconv = pytest.importorskip("mioconv", reason="mioconv is not installed")
 
 BY_NAME = {case.name: case for case in CASES}
 PLAIN = BY_NAME["2d"]
@@ -75,11 +77,12 @@ def test_bias_layouts(case: Case, layout: str, dtype: Any) -> None:
 @given(case=valid_cases(), data=st.data())
 def test_drawn(case: Case, data: st.DataObject) -> None:
     """Random problems, dtypes and layouts."""
-    dtypes = [np.dtype(np.float32), np.dtype(np.float16)] + [BFLOAT16] * (BFLOAT16 is not None)
-    layouts = st.sampled_from(sorted(LAYOUTS))
-    dtype = data.draw(st.sampled_from(dtypes))
-    chosen = data.draw(layouts), data.draw(layouts)
-    check(FORWARD, case, dtype, chosen, bias=data.draw(st.booleans()))
+    draw_check(FORWARD, case, data, bias=data.draw(st.booleans()))
+
+
+@given(case=valid_cases(), data=st.data())
+def test_drawn_solutions(case: Case, data: st.DataObject) -> None:
+    draw_check_solutions(FORWARD, case, data)
 
 
 class TestArguments:
@@ -257,6 +260,8 @@ def test_big_endian_is_refused() -> None:
 
 
 class TestSolutions:
+    INTERNAL = 5  # miopenStatusInternalError
+
     @pytest.mark.parametrize("dtype", DTYPES)
     @pytest.mark.parametrize("layout", ["packed", "channels_last"])
     @pytest.mark.parametrize("case", CASES, ids=str)
@@ -307,25 +312,54 @@ class TestSolutions:
         info = mioconv.cache_info()
         assert (info.misses, info.hits, info.entries) == (0, 0, 0)
 
-    def test_workspace_limit(self) -> None:
-        """A limit of 0 leaves the solutions without workspace, and the result right."""
-        case = BY_NAME["2d-same"]
-        x, w = operands(FORWARD, case)
-        problem = mioconv.Problem.from_tensors("forward", x, w, **case.settings)
-        free = [s.id for s in mioconv.find_solutions(problem) if s.workspace_bytes == 0]
-        assert free, "no solution without workspace: the test needs another problem"
-        check(FORWARD, case, workspace_limit=0)
-        assert mioconv.last_call().solution_id in free
+    def test_a_hit_creates_nothing(self) -> None:
+        """A cached call makes no descriptor and no allocation, and asks the library nothing."""
+        x, w = operands(FORWARD, PLAIN)
+        out = np.empty(PLAIN.output_shape, np.float32)
+        FORWARD(PLAIN, x, w, out=out)
+        before = object_counts()
+        with ExitStack() as faults:
+            for function in (
+                "miopenConvolutionForwardGetSolutionCount",
+                "miopenConvolutionForwardGetSolution",
+                "miopenConvolutionForwardGetWorkSpaceSize",
+                "miopenConvolutionForwardCompileSolution",
+                "miopenCreateTensorDescriptor",
+                "miopenCreateConvolutionDescriptor",
+                "miopenSetStream",
+                "hipMalloc",
+                "hipMallocAsync",
+            ):
+                faults.enter_context(fault(function, nth=0, status=self.INTERNAL))
+            for _ in range(10):
+                FORWARD(PLAIN, x, w, out=out)
+        after = object_counts()
+        del before["native_calls"], after["native_calls"]
+        assert after == before
 
-    def test_pinned_above_the_limit_is_refused(self) -> None:
+    def test_workspace_limit(self) -> None:
+        """A limit leaves the solutions that need no more, and the result right."""
         case = BY_NAME["2d-same"]
         x, w = operands(FORWARD, case)
         problem = mioconv.Problem.from_tensors("forward", x, w, **case.settings)
-        needy = [s for s in mioconv.find_solutions(problem) if s.workspace_bytes > 0]
-        if not needy:
-            pytest.skip("no solution of this problem needs a workspace")
-        with pytest.raises((ValueError, mioconv.NoSolutionError), match="workspace"):
-            FORWARD(case, x, w, solution=needy[0].id, workspace_limit=0)
+        solutions = mioconv.find_solutions(problem)
+        for limit in sorted({s.workspace_bytes for s in solutions}):
+            allowed = {s.id for s in solutions if s.workspace_bytes <= limit}
+            for benchmark in (False, True):
+                check(FORWARD, case, workspace_limit=limit, benchmark=benchmark)
+                assert mioconv.last_call().solution_id in allowed
+            with mioconv.flags(workspace_limit=limit):
+                check(FORWARD, case)
+            assert mioconv.last_call().solution_id in allowed
+
+    def test_no_solution_within_the_limit(self) -> None:
+        case = BY_NAME["2d-same"]
+        x, w = operands(FORWARD, case)
+        problem = mioconv.Problem.from_tensors("forward", x, w, **case.settings)
+        least = min(s.workspace_bytes for s in mioconv.find_solutions(problem))
+        assert least > 0, "a solution without workspace: the test needs another problem"
+        with pytest.raises(mioconv.NoSolutionError, match=rf"(?s)workspace.*{least - 1}"):
+            FORWARD(case, x, w, workspace_limit=least - 1)
 
 
 class TestFaults:
@@ -378,13 +412,6 @@ class TestFaults:
             FORWARD(BY_NAME["2d-same"], x, w)
         mioconv.cache_clear()
         check(FORWARD, BY_NAME["2d-same"])
-
-    def test_bias_has_a_second_way(self) -> None:
-        """Newer MIOpen refuses bfloat16's bias, older some layouts: the sum is done elsewhere."""
-        for dtype in (np.float32, np.float16, *([BFLOAT16] * (BFLOAT16 is not None))):
-            for name in ("miopenConvolutionForwardBias", "miopenOpTensor"):
-                with fault(name, nth=0, status=self.NOT_IMPLEMENTED):
-                    check(FORWARD, BY_NAME["2d-same"], np.dtype(dtype), bias=True)
 
     def test_status_error_names_the_call(self) -> None:
         """A failing descriptor call is a StatusError with the call, the status and its text."""

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mioconv
 from helpers import reference
 from helpers.checks import operands, random_bias, refuses
 from helpers.native import fault, object_counts
@@ -18,6 +19,7 @@ from helpers.operators import FORWARD
 from helpers.problems import CASES, FEW, Case, valid_cases
 from helpers.tensors import (
     DTYPES,
+    KINDS,
     LAYOUTS,
     import_torch,
     is_channels_last,
@@ -26,8 +28,6 @@ from helpers.tensors import (
     to_torch,
 )
 from helpers.tolerances import assert_close, assert_same_bits, error_bound
-
-mioconv = pytest.importorskip("mioconv", reason="mioconv is not installed")
 
 PLAIN = next(case for case in CASES if case.name == "2d-same")
 NOT_IMPLEMENTED, UNKNOWN, UNSUPPORTED = 6, 7, 8
@@ -254,6 +254,21 @@ class TestFallbacks:
                 got = add_relu(PLAIN, x, w, z, 0.5, bias)
                 assert_close(got, *expected(PLAIN, x, w, bias, z, 0.5, steps=3))
         mioconv.cache_clear()
+
+    @pytest.mark.parametrize("kind", ["numpy", "torch"])
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_second_way_of_a_bias(self, dtype: Any, kind: str) -> None:
+        """MIOpen refuses bfloat16's bias, and some layouts: the sum is done elsewhere."""
+        if kind == "torch":
+            import_torch()
+        for layout in ("packed", "channels_last"):
+            x, w, _ = tensors(PLAIN, dtype, layout)
+            bias = random_bias(PLAIN, dtype)
+            value, bound = FORWARD.expected(PLAIN, x, w, bias)
+            for function in ("miopenConvolutionForwardBias", "miopenOpTensor"):
+                with broken({function: NOT_IMPLEMENTED}):
+                    got = FORWARD(PLAIN, KINDS[kind](x), KINDS[kind](w), bias=KINDS[kind](bias))
+                assert_close(got, value, bound)
 
     @pytest.mark.parametrize("case", FEW, ids=str)
     def test_pinned_solution(self, case: Case) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import mioconv
 from helpers import dlpack
 from helpers.checks import check_refcounts, operands, random_bias, refuses
 from helpers.operators import FORWARD
@@ -33,8 +34,6 @@ from helpers.tensors import (
     to_torch,
 )
 from helpers.tolerances import assert_same_bits
-
-mioconv = pytest.importorskip("mioconv", reason="mioconv is not installed")
 
 PLAIN = next(case for case in CASES if case.name == "2d")
 kinds = pytest.mark.parametrize("kind", [name for name in KINDS if name != "numpy"])

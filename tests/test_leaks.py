@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import mioconv
 from helpers.checks import operands, random_bias
 from helpers.native import live_objects, object_counts
 from helpers.operators import (
@@ -24,8 +25,6 @@ from helpers.operators import (
 )
 from helpers.problems import Case
 from helpers.tensors import KINDS, import_torch, random_array
-
-mioconv = pytest.importorskip("mioconv", reason="mioconv is not installed")
 
 CALLS = 10_000
 # One leaked descriptor, capsule or array header a call (some 50 bytes) would be 500 kB; the

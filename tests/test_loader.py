@@ -463,13 +463,12 @@ def test_mapped_files_of_this_process() -> None:
 STUB = textwrap.dedent(
     """
     import sys
-    from mioconv import providers
-    from mioconv.errors import ProviderNotFoundError
+    import mioconv
     from mioconv import _api
 
     if sys.argv[1] == "preload":
         _api.open_library(sys.argv[2])
-    info = providers.providers()["rocm"]
+    info = mioconv.providers()["rocm"]
     if info.available:
         print(*info.paths.values(), sep="\\n")
     else:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-mioconv = pytest.importorskip("mioconv", reason="mioconv is not installed")
+import mioconv
 
 TESTS = Path(__file__).parent
 

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+import mioconv
 from helpers.checks import operands
 from helpers.native import live_objects
 from helpers.operators import FORWARD
 from helpers.problems import CASES, Case
 from helpers.tolerances import assert_close, assert_same_bits
-
-mioconv = pytest.importorskip("mioconv", reason="mioconv is not installed")
 
 THREADS = 8
 SHARED = next(case for case in CASES if case.name == "2d-same")

@@ -66,8 +66,9 @@ public:
                                         params.strides[i].data()));
             operands.descriptor[i] = tensors_[i].get();
         }
-        const std::array<std::int64_t, max_dims> bias_shape{1, params.shape[Y][1], 1, 1, 1};
-        const std::array<std::int64_t, max_dims> bias_strides{params.shape[Y][1], 1, 1, 1, 1};
+        const std::int64_t channels = params.shape[result()][1];
+        const std::array<std::int64_t, max_dims> bias_shape{1, channels, 1, 1, 1};
+        const std::array<std::int64_t, max_dims> bias_strides{channels, 1, 1, 1, 1};
         MIOCONV_TRY(bias_.set(api, dtype, dims, bias_shape.data(), bias_strides.data()));
         ConvolutionSettings settings;
         settings.spatial = static_cast<int>(params.spatial);
@@ -84,11 +85,23 @@ public:
     miopenConvolutionDescriptor_t convolution() const { return convolution_.get(); }
     void find_normally() { convolution_.find_normally(); }
 
-    /// y += bias over the channels of y.
-    Status add_bias(miopenHandle_t handle, const void* bias, void* y) {
+    miopenTensorDescriptor_t bias_descriptor() const { return bias_.get(); }
+    miopenTensorDescriptor_t result_descriptor() const { return operands.descriptor[result()]; }
+    Operand result() const { return result_of(static_cast<Direction>(params.direction)); }
+
+    /// result += bias over its channels.
+    Status add_bias(miopenHandle_t handle, const void* bias, void* data) const {
         constexpr float one = 1, zero = 0;
         return MIOCONV_CALL_OPTIONAL(device.api, miopenConvolutionForwardBias, handle, &one,
-                                     bias_.get(), bias, &zero, operands.descriptor[Y], y);
+                                     bias_.get(), bias, &zero, result_descriptor(), data);
+    }
+
+    /// result += alpha * z, where z lies as the result does.
+    Status add_scaled(miopenHandle_t handle, float alpha, const void* z, void* data) const {
+        constexpr float one = 1, zero = 0;
+        return MIOCONV_CALL_OPTIONAL(device.api, miopenOpTensor, handle, miopenTensorOpAdd, &one,
+                                     result_descriptor(), data, &alpha, result_descriptor(), z, &zero,
+                                     result_descriptor(), data);
     }
 
     /// The first admissible solution at or after `rank`, and its rank; false when there is none.

@@ -30,7 +30,8 @@ struct CallRecord {
     int provider = -1;  ///< -1: nothing ran yet in this thread
     int direction = 0;
     int mode = 0;       ///< 0 immediate, 1 benchmark, 2 pinned
-    int way = 0;        ///< 0 one convolution by solution id, 1 nothing to compute
+    int way = 0;        ///< 0 one convolution by solution id, and separate steps after it where the
+                        ///< operator has any; 1 nothing to compute; 2 one fused operation
     std::uint64_t solution_id = 0;
     std::int64_t workspace = 0;
     int tried = 0;      ///< solutions that failed before this one

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 
 #include "convolution_params.hpp"
@@ -86,12 +87,83 @@ inline void describe_operand(ConvolutionParams& params, Operand operand, const T
     params.alignment[operand] = tensor.alignment();
 }
 
-inline bool extents_overlap(const TensorView& a, const TensorView& b) {
+/// The dimensions from the longest stride to the shortest; equal ones keep their order.
+inline std::array<int, max_dims> by_stride(const TensorView& tensor) {
+    std::array<int, max_dims> order{};
+    for (int i = 0; i < tensor.ndim; ++i) {
+        int place = i;
+        for (; place > 0 && std::abs(tensor.strides[order[place - 1]]) < std::abs(tensor.strides[i]);
+             --place)
+            order[place] = order[place - 1];
+        order[place] = i;
+    }
+    return order;
+}
+
+/// Whether two elements of the tensor may share memory. Exact for what slicing, transposing and
+/// broadcasting make: each dimension must step over all that the smaller steps reach.
+inline bool overlaps_itself(const TensorView& tensor) {
+    const auto order = by_stride(tensor);
+    std::int64_t reach = 0;
+    for (int i = static_cast<int>(tensor.ndim) - 1; i >= 0; --i) {
+        if (tensor.shape[order[i]] < 2) continue;
+        const std::int64_t step = std::abs(tensor.strides[order[i]]);
+        if (step <= reach) return tensor.count() > 0;
+        reach += (tensor.shape[order[i]] - 1) * step;
+    }
+    return false;
+}
+
+/// Whether two tensors may have memory in common. Disjoint extents do not; nor do interleaved views
+/// of one buffer (slices of an array along any dimension) whose elements fall into different places
+/// of every period that both step by.
+inline bool may_overlap(const TensorView& a, const TensorView& b) {
     if (a.count() == 0 || b.count() == 0) return false;
     const char *a_begin, *a_end, *b_begin, *b_end;
     a.extent(&a_begin, &a_end);
     b.extent(&b_begin, &b_end);
-    return a_begin < b_end && b_begin < a_end;
+    if (a_end <= b_begin || b_end <= a_begin) return false;
+    // For a period p that divides every longer stride of both: the shorter ones keep each tensor
+    // within a window of p. Windows that do not meet, modulo p, separate them.
+    const std::int64_t size = a.itemsize();
+    for (const TensorView* source : {&a, &b}) {
+        for (int i = 0; i < source->ndim; ++i) {
+            const std::int64_t period = std::abs(source->strides[i]) * size;
+            if (source->shape[i] < 2 || period == 0) continue;
+            std::int64_t window[2] = {size, size};
+            std::int64_t low[2] = {0, 0};
+            bool divides = true;
+            int which = 0;
+            for (const TensorView* tensor : {&a, &b}) {
+                for (int j = 0; j < tensor->ndim; ++j) {
+                    const std::int64_t step = tensor->strides[j] * size;
+                    if (tensor->shape[j] < 2) continue;
+                    if (std::abs(step) >= period) {
+                        divides = divides && step % period == 0;
+                    } else {
+                        const std::int64_t reach = (tensor->shape[j] - 1) * step;
+                        window[which] += std::abs(reach);
+                        if (reach < 0) low[which] += reach;
+                    }
+                }
+                ++which;
+            }
+            if (!divides) continue;
+            const std::int64_t distance = (static_cast<const char*>(b.data) + low[1]) -
+                                          (static_cast<const char*>(a.data) + low[0]);
+            const std::int64_t offset = ((distance % period) + period) % period;
+            if (window[0] <= offset && offset + window[1] <= period) return false;
+        }
+    }
+    return true;
+}
+
+/// Whether two tensors of one shape and dtype are the same elements in the same places.
+inline bool same_memory(const TensorView& a, const TensorView& b) {
+    bool same = a.data == b.data && a.ndim == b.ndim;
+    for (int i = 0; same && i < a.ndim; ++i)
+        same = a.shape[i] == b.shape[i] && (a.shape[i] == 1 || a.strides[i] == b.strides[i]);
+    return same;
 }
 
 namespace detail {
@@ -118,12 +190,8 @@ void copy_strided(const T* from, const std::int64_t* from_strides, T* to,
 /// Copies element by element between host tensors of one shape and dtype, any strides (negative and
 /// zero ones in `from` too). The loops run in the order of `to`'s strides, so that writes are local.
 inline void copy_on_host(const TensorView& from, const TensorView& to) {
-    std::array<int, max_dims> order{};
+    const auto order = by_stride(to);
     const int ndim = static_cast<int>(to.ndim);
-    for (int i = 0; i < ndim; ++i) order[i] = i;
-    std::stable_sort(order.begin(), order.begin() + ndim, [&](int a, int b) {
-        return std::abs(to.strides[a]) > std::abs(to.strides[b]);
-    });
     std::array<std::int64_t, max_dims> shape{}, from_strides{}, to_strides{};
     for (int i = 0; i < ndim; ++i) {
         shape[i] = to.shape[order[i]];
@@ -139,6 +207,20 @@ inline void copy_on_host(const TensorView& from, const TensorView& to) {
         detail::copy_strided(static_cast<const std::uint16_t*>(from.data), from_strides.data(),
                              static_cast<std::uint16_t*>(to.data), to_strides.data(), shape.data(),
                              ndim);
+}
+
+/// bias = sum of a dense gradient over every dimension but the channels.
+inline Status bias_gradient(const Api& api, miopenHandle_t handle, const TensorView& gradient,
+                            const TensorView& bias) {
+    constexpr float one = 1, zero = 0;
+    const int dims = static_cast<int>(gradient.ndim);
+    const std::int64_t channels = gradient.shape[1];
+    const std::array<std::int64_t, max_dims> shape{1, channels, 1, 1, 1}, strides{channels, 1, 1, 1, 1};
+    TensorDescriptor from, to;
+    MIOCONV_TRY(from.set(api, gradient.dtype, dims, gradient.shape.data(), gradient.strides.data()));
+    MIOCONV_TRY(to.set(api, bias.dtype, dims, shape.data(), strides.data()));
+    return MIOCONV_CALL_OPTIONAL(api, miopenConvolutionBackwardBias, handle, &one, from.get(),
+                                 gradient.data, &zero, to.get(), bias.data);
 }
 
 }  // namespace mioconv

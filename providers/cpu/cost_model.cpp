@@ -5,55 +5,99 @@
 namespace mioconv::cpu {
 namespace {
 
-// Rates of one core, in units of 1e9 a second. Absolute values matter little: what ranks is their
-// ratios. Measured on Zen 4 with oneDNN 3.2 (bench/, lessons.md).
+// Rates of one core, in 1e9 a second. Only their ratios rank. Measured on Zen 4 with oneDNN 3.2, on
+// the layers of ResNet-50 and MobileNet at batch 1 and 8.
 constexpr double kPeakFlops = 125;
-constexpr double kDepthwiseFlops = 20;
-constexpr double kReorderBytes = 6;  // read and written
-constexpr double kConvertBytes = 10;
-constexpr double kStepSeconds = 0.4e-6;  // one more primitive
+constexpr double kDepthwiseFlops = 40;
+constexpr double kBlockedBytes = 12;
+constexpr double kTransposedBytes = 4;
+constexpr double kWeightBytes = 7;
+constexpr double kConvertedBytes = 10;
+// Fixed costs in seconds: a bare call of a compiled kernel and of gemm, and each further step.
+constexpr double kKernelSeconds = 0.36e-6;
+constexpr double kGemmSeconds = 0.8e-6;
+constexpr double kStepSeconds = 0.25e-6;
 
 bool has(const std::string& name, const char* part) {
     return name.find(part) != std::string::npos;
 }
 
-double efficiency(const std::string& name, const ConvProblem& problem) {
-    const bool one_by_one = problem.wei[2] == 1 && problem.wei[3] == 1 && problem.wei[4] <= 1;
-    const double channels = static_cast<double>(problem.wei[1]);  // per group
-    const double outputs = static_cast<double>(problem.dst[1]) / problem.groups;
-    if (has(name, "ref")) return 1e-3;
-    if (has(name, "gemm:")) {
-        // im2col through memory; for 1x1 there is nothing to gather.
-        const double work = channels * static_cast<double>(problem.wei[2] * problem.wei[3]);
-        const double fill = std::min({1.0, work / 32, outputs / 16});
-        return (one_by_one ? 0.60 : 0.55) * std::max(fill, 0.02);
+double count(std::int64_t value) { return static_cast<double>(value); }
+
+double spatial_size(const ConvProblem& problem) {
+    double size = 1;
+    for (int i = 2; i < problem.rank; ++i) size *= count(problem.dst[i]);
+    return size;
+}
+
+double kernel_size(const ConvProblem& problem) {
+    double size = 1;
+    for (int i = 2; i < problem.rank; ++i) size *= count(problem.wei[i]);
+    return size;
+}
+
+// im2col goes through memory; a 1x1 kernel has nothing to gather, but its matrices are narrow where
+// images are small.
+double gemm_efficiency(const ConvProblem& problem, double channels, double outputs) {
+    const double taps = kernel_size(problem);
+    const double fill = std::min({1.0, channels * taps / 32, outputs / 16});
+    double best = 0.5;
+    if (taps == 1) {
+        const double size = spatial_size(problem);
+        const bool strided = *std::max_element(problem.stride.begin(), problem.stride.end()) > 1;
+        best = size < 128 ? 0.6 : size > 2048 && !strided ? 0.87 : 0.75;
     }
-    const double fill = std::min(1.0, channels / 16) * std::min(1.0, outputs / 16);
-    if (has(name, "brg")) return 0.93 * std::max(fill, 0.06);
-    if (has(name, "jit_1x1") || has(name, "jit_bf16_1x1")) return 0.85 * std::max(fill, 0.06);
-    return (one_by_one ? 0.6 : 0.85) * std::max(fill, 0.06);
+    return best * std::max(fill, 0.02);
+}
+
+// Compiled kernels work on blocks of 16 channels. Those for the first layer of a network take an
+// image's few channels as they are, but do not give its gradient so.
+double kernel_efficiency(
+    const std::string& name, const ConvProblem& problem, double channels, double outputs) {
+    const bool image = problem.groups == 1 && channels <= 3 && !has(name, "brg") &&
+                       problem.direction != Direction::backward_data;
+    const double fill = (image ? 0.7 : std::min(1.0, channels / 16)) * std::min(1.0, outputs / 16);
+    const bool small = spatial_size(problem) < 64;
+    double best = 0.84;
+    if (has(name, "1x1")) {
+        best = has(name, "brg") ? (small ? 0.62 : 0.83) : 0.84;
+    } else if (has(name, "brg")) {
+        best = small ? 0.76 : 0.86;
+    } else if (kernel_size(problem) == 1) {
+        best = 0.75;
+    } else if (
+        problem.direction == Direction::backward_weights && !has(name, "|blocked") &&
+        problem.stride[0] > 1) {
+        best = 0.65;
+    }
+    return best * std::max(fill, 0.06);
+}
+
+double flops_rate(const std::string& name, const ConvProblem& problem) {
+    if (has(name, "ref")) return 1e-3 * kPeakFlops;
+    if (is_depthwise(problem)) {
+        if (has(name, "jit_dw")) return kDepthwiseFlops;
+        if (has(name, "brdgmm")) return 0.8 * kDepthwiseFlops;
+        return 0.07 * kDepthwiseFlops;
+    }
+    const double channels = count(problem.wei[1]);  // of one group
+    const double outputs = count(problem.dst[1]) / problem.groups;
+    return kPeakFlops * (has(name, "gemm") ? gemm_efficiency(problem, channels, outputs)
+                                           : kernel_efficiency(name, problem, channels, outputs));
 }
 
 }  // namespace
 
 float estimate_ms(
     const ConvProblem& problem, const std::string& name, const Traffic& traffic, int threads) {
-    const bool depthwise = problem.groups > 1 && problem.wei[1] == 1;
-    double rate;
-    if (depthwise) {
-        const bool made_for_it = has(name, "_dw");
-        rate = kDepthwiseFlops * (made_for_it ? 1.0 : has(name, "gemm") ? 0.1 : 0.3);
-    } else {
-        rate = kPeakFlops * efficiency(name, problem);
-    }
-    const double cores = threads;
-    double seconds = flops(problem) / (rate * 1e9 * cores);
-    seconds += traffic.reordered_bytes / (kReorderBytes * 1e9 * cores);
-    seconds += traffic.converted_bytes / (kConvertBytes * 1e9 * cores);
-    seconds += kStepSeconds * traffic.extra_steps;
-    // Bare calls: 0.36 us for compiled kernels, 1 us for gemm.
-    seconds += has(name, "gemm") ? 1.0e-6 : 0.36e-6;
-    return static_cast<float>(seconds * 1e3);
+    const double busy = flops(problem) / flops_rate(name, problem) +
+                        traffic.blocked_bytes / kBlockedBytes +
+                        traffic.transposed_bytes / kTransposedBytes +
+                        traffic.weight_bytes / kWeightBytes +
+                        traffic.converted_bytes / kConvertedBytes;
+    const double fixed = (has(name, "gemm") ? kGemmSeconds : kKernelSeconds) +
+                         kStepSeconds * traffic.extra_steps;
+    return static_cast<float>((busy / (1e9 * threads) + fixed) * 1e3);
 }
 
 }  // namespace mioconv::cpu

@@ -35,6 +35,18 @@ memory::desc make_desc(
                               : memory::desc(shape, type, steps);
 }
 
+// For activations only.
+memory::desc channel_blocks_desc(const ConvProblem& problem, Role role, memory::data_type type) {
+    using Tag = memory::format_tag;
+    const auto sets = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
+    const auto wide = static_cast<unsigned>(dnnl::cpu_isa::avx512_core);
+    const bool is_wide = (sets & wide) == wide;  // the values are sets of bits
+    const Dims& dims = dims_of(problem, role);
+    const memory::dims shape(dims.begin(), dims.begin() + problem.rank);
+    if (problem.rank == 4) return {shape, type, is_wide ? Tag::nChw16c : Tag::nChw8c};
+    return {shape, type, is_wide ? Tag::nCdhw16c : Tag::nCdhw8c};
+}
+
 }  // namespace
 
 memory::data_type dnnl_type(std::int32_t dtype) noexcept {
@@ -91,6 +103,7 @@ memory::desc offered_desc(
     const ConvProblem& problem, Role role, Layout layout, memory::data_type type) {
     if (layout == Layout::any) return make_desc(problem, role, type, nullptr);
     if (layout == Layout::as_is) return caller_desc(problem, role, type);
+    if (layout == Layout::channel_blocks) return channel_blocks_desc(problem, role, type);
     const Dims strides = packed_strides(problem.rank, dims_of(problem, role), true);
     return make_desc(problem, role, type, &strides);
 }

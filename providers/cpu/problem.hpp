@@ -67,6 +67,11 @@ ConvProblem make_problem(
     const miopenConvolutionDescriptor& conv, const miopenTensorDescriptor& y,
     const Epilogue& epilogue = {});
 
+// One input channel a group.
+inline bool is_depthwise(const ConvProblem& problem) noexcept {
+    return problem.groups > 1 && problem.wei[1] == 1;
+}
+
 // Floating-point operations, counting a multiply-add as two and padding as work.
 double flops(const ConvProblem& problem) noexcept;
 

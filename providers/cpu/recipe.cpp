@@ -30,7 +30,7 @@ public:
         }
         if (!same_layout(have, wanted) || (target >= 0 && buffer != target)) {
             const int moved = target >= 0 ? target : scratch(wanted);
-            reorder(buffer, moved);
+            reorder(role, buffer, moved);
             buffer = moved;
         }
         if (role == Role::z) {
@@ -51,11 +51,11 @@ public:
         const memory::desc given = recipe_.buffers[buffer].desc;
         if (recipe_.buffers[buffer].role == static_cast<int>(role)) return;
         const int own = caller(role);
-        if (!converts(given)) return reorder(buffer, own);
+        if (!converts(given)) return reorder(role, buffer, own);
         const memory::desc wide = wide_desc(role);
         if (!same_layout(given, wide)) {
             const int moved = scratch(wide);
-            reorder(buffer, moved);
+            reorder(role, buffer, moved);
             buffer = moved;
         }
         convert(role, false, own, buffer);
@@ -138,13 +138,16 @@ private:
         recipe_.steps.push_back(std::move(step));
     }
 
-    void reorder(int from, int to) {
+    void reorder(Role role, int from, int to) {
         dnnl::primitive_attr attr;
         attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
         const auto& source = recipe_.buffers[from].desc;
         const auto& target = recipe_.buffers[to].desc;
-        recipe_.traffic.reordered_bytes +=
-            static_cast<double>(source.get_size()) + static_cast<double>(target.get_size());
+        const bool plain = source.get_inner_nblks() == 0 && target.get_inner_nblks() == 0;
+        double& bytes = role == Role::wei ? recipe_.traffic.weight_bytes
+                        : plain           ? recipe_.traffic.transposed_bytes
+                                          : recipe_.traffic.blocked_bytes;
+        bytes += static_cast<double>(source.get_size()) + static_cast<double>(target.get_size());
         primitive(
             dnnl::reorder::primitive_desc(engine(), source, engine(), target, attr),
             {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}});

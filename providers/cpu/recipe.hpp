@@ -37,9 +37,11 @@ struct Step {
     bool fetches_z = false;           // not needed where z is the output itself
 };
 
-// What a cost model wants to know.
+// What a cost model wants to know: bytes read and written on the way to and from the convolution.
 struct Traffic {
-    double reordered_bytes = 0;  // read and written by reorders
+    double transposed_bytes = 0;  // reorders between channels second and channels last
+    double blocked_bytes = 0;     // reorders of activations to and from blocked layouts
+    double weight_bytes = 0;      // reorders of weights
     double converted_bytes = 0;
     int extra_steps = 0;
 };

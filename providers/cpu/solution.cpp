@@ -77,6 +77,7 @@ constexpr Strategy kStrategies[] = {
     {"plain", Layout::as_is, Layout::any},
     {"nhwc", Layout::channels_last, Layout::any},
     {"blocked", Layout::any, Layout::any},
+    {"channel_blocks", Layout::channel_blocks, Layout::any},  // depthwise only
 };
 
 struct Geometry {
@@ -160,6 +161,7 @@ private:
                                       : type;
         constexpr auto kDirect = dnnl::algorithm::convolution_direct;
         for (const Strategy& strategy : kStrategies) {
+            if (strategy.activations == Layout::channel_blocks && !is_depthwise(problem_)) continue;
             const auto src = offered_desc(problem_, Role::src, strategy.activations, type);
             const auto dst = offered_desc(problem_, Role::dst, strategy.activations, type);
             const auto wei = offered_desc(problem_, Role::wei, strategy.weights, weights_type);

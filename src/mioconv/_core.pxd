@@ -4,10 +4,6 @@
 
 from libc.stdint cimport int64_t, uint16_t
 
-from mioconv._geometry cimport Geometry
-from mioconv._select cimport Options
-from mioconv.native cimport Direction, TensorView
-
 ctypedef fused element:
     float
     uint16_t
@@ -38,9 +34,3 @@ cpdef int conv3d_forward_view(
     const element[:, :, :, :, :] x, const element[:, :, :, :, :] w, element[:, :, :, :, :] y,
     (int64_t, int64_t, int64_t) stride, (int64_t, int64_t, int64_t) padding,
     (int64_t, int64_t, int64_t) dilation, int64_t groups=*, bint bfloat16=*) except -1 nogil
-
-# One direction of y = conv(x, w) on tensors of any strides, checked by the caller; the result is the
-# operand that the direction computes. `bias` may be NULL.
-cdef int convolve(
-    Direction direction, TensorView x, TensorView w, TensorView y, const TensorView* bias,
-    const Geometry* geometry, const Options* options) except -1 nogil

@@ -1,56 +1,36 @@
 """The operators: borrow the tensors, check the call, run it.
 
-`mioconv.conv` gives these functions their names and defaults; `_select` chooses and runs a solution;
-this module stands between: it decides layouts and makes packed copies where a library needs them.
+`mioconv.conv` gives these functions their names and defaults. Every operator is one direction of the
+ordinary convolution y = conv(x, w); a transposed convolution is the gradient of an ordinary one, so
+that its input is y and its output x.
 """
 
 from libc.stdint cimport int64_t, uint16_t
 from libc.string cimport memset
 
+from mioconv._execute cimport (
+    Following, add_height, convolve, device_name, fill_params, fill_zero, provider_of, sum_to_bias)
 from mioconv._flags cimport default_flags, resolve_flags
 from mioconv._geometry cimport (
-    Geometry, check_bias, check_forward, check_geometry, check_rank, check_shape, parse_geometry,
-    sizes)
-from mioconv._select cimport Options, device_of, list_solutions, run, use_threads
+    Geometry, Names, check_bias, check_geometry, check_rank, check_shape, output_sizes,
+    parse_geometry, parse_output_padding, parse_shape, sizes, split_output_padding,
+    transposed_input_sizes, transposed_sizes)
+from mioconv._select cimport Options, device_of, list_solutions
 from mioconv._tensor cimport OTHER, Kind, Loan, Tensor, borrow, give_back, kind_name, new_tensor
-from mioconv.dlpack cimport (
-    kDLCPU, kDLCUDA, kDLCUDAHost, kDLCUDAManaged, kDLROCM, kDLROCMHost)
-from mioconv.miopen cimport (
-    miopenBFloat16, miopenConvolution, miopenDataType_t, miopenFloat, miopenHalf)
+from mioconv.dlpack cimport kDLCPU
+from mioconv.miopen cimport miopenBFloat16, miopenDataType_t, miopenFloat, miopenHalf
 from mioconv.native cimport (
-    CallRecord, ConvolutionParams, Device, Direction, Layout, Provider, TensorView, W, Workspace, X,
-    Y, copy_on_host, describe_operand, extents_overlap, last_call as last_record, lies_in, max_dims,
-    only_channels_last, result_of, set_dense_strides)
+    ConvolutionParams, Device, Direction, Layout, Provider, TensorView, W, X, Y, max_dims,
+    may_overlap, only_channels_last, overlaps_itself, result_of, same_memory, set_dense_strides)
 
-from mioconv.errors import OutOfMemoryError, UnsupportedError
+from mioconv import second_ways
 
 
 # --- what the operands have in common --------------------------------------------------------------
 
-cdef str device_name(const TensorView* tensor):
-    kinds = {kDLCPU: "cpu", kDLCUDA: "cuda", kDLCUDAHost: "cpu (CUDA pinned)", kDLROCM: "rocm",
-             kDLROCMHost: "cpu (ROCm pinned)", kDLCUDAManaged: "cuda (managed)"}
-    kind = kinds.get(tensor.device_type, f"DLPack device type {tensor.device_type}")
-    return kind if kind.startswith("cpu") else f"{kind}:{tensor.device_id}"
-
-
 cdef str dtype_name(const TensorView* tensor):
     return {<int>miopenFloat: "float32", <int>miopenHalf: "float16"}.get(
         <int>tensor.dtype, "bfloat16")
-
-
-cdef int provider_of(const TensorView* tensor) except -1 nogil:
-    """Where a tensor's memory can be computed on. Pinned host memory is host memory."""
-    cdef int device = tensor.device_type
-    if device == kDLCPU or device == kDLCUDAHost or device == kDLROCMHost:
-        return <int>Provider.cpu
-    if device == kDLROCM:
-        return <int>Provider.rocm
-    if device == kDLCUDA or device == kDLCUDAManaged:
-        return <int>Provider.cuda
-    with gil:
-        raise UnsupportedError(
-            f"expected tensors on a CPU, a ROCm or a CUDA device, but got {device_name(tensor)}")
 
 
 cdef int check_same(const TensorView* first, Kind kind, str first_name, const TensorView* tensor,
@@ -72,7 +52,7 @@ cdef int check_same(const TensorView* first, Kind kind, str first_name, const Te
 
 
 cdef int check_overlap(const TensorView* out, const TensorView* tensor, str name) except -1:
-    if extents_overlap(out[0], tensor[0]):
+    if may_overlap(out[0], tensor[0]):
         raise ValueError(f"out: its memory overlaps {name}, which is still being read; pass "
                          f"memory of its own")
     return 0
@@ -84,229 +64,271 @@ cdef int take_stream(Options* options, object stream, const TensorView* tensor) 
     return 0
 
 
-# --- forward ---------------------------------------------------------------------------------------
+# --- the operators ---------------------------------------------------------------------------------
 
-def forward(int spatial, input, weight, bias, stride, padding, dilation, groups, out, benchmark,
-            deterministic, allow_tf32, solution, workspace_limit, stream):
-    """y = conv(input, weight) + bias; `mioconv.conv2d_forward` documents it."""
-    cdef TensorView x, w, b, y
-    cdef Loan x_loan, w_loan, b_loan, y_loan
+# Rows: what an operator calls x, w and y, and which of them it computes. The result's name is that of
+# the shape that the user gives for it, where there is one.
+cdef struct Operator:
+    Direction direction
+    bint transposed
+    Names names
+
+cdef Operator[6] operators
+operators[0] = Operator(Direction.forward, False, Names("input", "weight", "out"))
+operators[1] = Operator(
+    Direction.backward_data, False, Names("input_shape", "weight", "grad_output"))
+operators[2] = Operator(
+    Direction.backward_weights, False, Names("input", "weight_shape", "grad_output"))
+operators[3] = Operator(Direction.backward_data, True, Names("out", "weight", "input"))
+operators[4] = Operator(Direction.forward, True, Names("grad_output", "weight", "out"))
+operators[5] = Operator(
+    Direction.backward_weights, True, Names("grad_output", "weight_shape", "input"))
+
+DEPTHWISE = object()
+FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT = 0, 1, 2
+TRANSPOSED_FORWARD, TRANSPOSED_BACKWARD_INPUT, TRANSPOSED_BACKWARD_WEIGHT = 3, 4, 5
+
+
+def operate(int which, int spatial, x, w, y, bias, z, alpha, bint relu, stride, padding,
+            output_padding, dilation, groups, out, benchmark, deterministic, allow_tf32, solution,
+            workspace_limit, stream):
+    """One operator on tensors of one kind; `mioconv.conv` documents each.
+
+    `x`, `w` and `y` are the operands of y = conv(x, w). In the place of the result stands its shape,
+    or None where that follows from the others. ``groups=DEPTHWISE``: one for each channel of x.
+    """
+    cdef Operator* op = &operators[which]
+    cdef TensorView[3] tensors
+    cdef TensorView bias_view, z_view
+    cdef Loan[3] loans
+    cdef Loan bias_loan, z_loan
     cdef Geometry geometry
     cdef Options options
-    cdef int64_t[max_dims] shape
-    cdef bint batched, bias_given = bias is not None
-    cdef Layout layout
-    cdef int i
-    memset(&x_loan, 0, sizeof(Loan))
-    memset(&w_loan, 0, sizeof(Loan))
-    memset(&b_loan, 0, sizeof(Loan))
-    memset(&y_loan, 0, sizeof(Loan))
+    cdef Following following
+    cdef int result = <int>result_of(op.direction)
+    cdef int first = <int>X if result != <int>X else <int>Y
+    cdef int second = <int>W if result != <int>W else <int>Y
+    cdef str first_name, second_name
+    cdef bint batched = True
+    cdef Kind kind
+    operands = (x, w, y)
+    memset(loans, 0, sizeof(loans))
+    memset(&bias_loan, 0, sizeof(Loan))
+    memset(&z_loan, 0, sizeof(Loan))
+    memset(&following, 0, sizeof(Following))
     try:
-        borrow(input, "input", False, &x, &x_loan)
-        borrow(weight, "weight", False, &w, &w_loan)
-        check_same(&x, x_loan.kind, "input", &w, w_loan.kind, "weight")
+        first_name = operand_name(op, first)
+        second_name = operand_name(op, second)
+        borrow(operands[first], first_name, False, &tensors[first], &loans[first])
+        borrow(operands[second], second_name, False, &tensors[second], &loans[second])
+        kind = loans[first].kind
+        check_same(&tensors[first], kind, first_name, &tensors[second], loans[second].kind,
+                   second_name)
         resolve_flags(&options, benchmark, deterministic, allow_tf32, workspace_limit, solution)
-        take_stream(&options, stream, &x)
-        parse_geometry(&geometry, spatial, stride, padding, dilation, groups)
-        check_rank(&x, "input", spatial, &batched)
-        check_forward(&geometry, &x, &w, shape)
-        if bias_given:
-            borrow(bias, "bias", False, &b, &b_loan)
-            check_same(&x, x_loan.kind, "input", &b, b_loan.kind, "bias")
-            check_bias(&b, &w, shape[1])
-        if out is not None:
-            borrow(out, "out", True, &y, &y_loan)
-            check_same(&x, x_loan.kind, "input", &y, y_loan.kind, "out")
-            check_shape(&y, "out", shape, spatial + 2, batched)
-            check_overlap(&y, &x, "input")
-            check_overlap(&y, &w, "weight")
-            if bias_given:
-                check_overlap(&y, &b, "bias")
-        provider_of(&x)
-        if out is None:
-            layout = (Layout.channels_last if only_channels_last(x) or only_channels_last(w)
-                      else Layout.packed)
-            y.dtype = x.dtype
-            y.ndim = spatial + 2
-            for i in range(spatial + 2):
-                y.shape[i] = shape[i]
-            out = new_output(x_loan.kind, input, &y, layout, batched, &y_loan)
+        take_stream(&options, stream, &tensors[first])
+        check_ranks(op, tensors, spatial, result, operands[result], &batched)
+        parse_geometry(&geometry, spatial, stride, padding, dilation,
+                       tensors[<int>X].shape[1] if groups is DEPTHWISE else groups)
+        geometry.depthwise = groups is DEPTHWISE
+        if op.transposed:
+            parse_output_padding(&geometry, output_padding)
+        settle_sizes(op, &geometry, tensors, result)
+        if bias is not None:
+            borrow(bias, "bias", False, &bias_view, &bias_loan)
+            check_same(&tensors[first], kind, first_name, &bias_view, bias_loan.kind, "bias")
+            check_bias(&bias_view, &tensors[<int>W], tensors[result].shape[1])
+            following.bias = &bias_view
+        if z is not None:
+            borrow(z, "z", False, &z_view, &z_loan)
+            check_same(&tensors[first], kind, first_name, &z_view, z_loan.kind, "z")
+            check_shape(&z_view, "z", tensors[result].shape, spatial + 2, batched)
+            following.z = &z_view
+            following.alpha = alpha
+        following.relu = relu
+        out = take_result(kind, operands[first], &tensors[result], loans, tensors, out, result,
+                          first, second, first_name, second_name, batched, &bias_view, &z_view,
+                          &following)
         with nogil:
-            convolve(Direction.forward, x, w, y, &b if bias_given else NULL, &geometry, &options)
+            convolve(op.direction, &tensors[<int>X], &tensors[<int>W], &tensors[<int>Y],
+                     &following, &geometry, &options)
+        if following.bias_pending or following.z_pending or following.relu_pending:
+            second_ways.finish(
+                out, kind, z if following.z_pending else None, following.alpha,
+                bias if following.bias_pending else None, spatial, following.relu_pending)
         return out
     finally:
-        give_back(&x_loan)
-        give_back(&w_loan)
-        give_back(&b_loan)
-        give_back(&y_loan)
+        give_back(&loans[0])
+        give_back(&loans[1])
+        give_back(&loans[2])
+        give_back(&bias_loan)
+        give_back(&z_loan)
 
 
-cdef object new_output(Kind kind, object like, TensorView* y, Layout layout, bint batched,
+cdef str operand_name(const Operator* op, int operand):
+    cdef const char* name = (
+        op.names.x if operand == <int>X else op.names.w if operand == <int>W else op.names.y)
+    return name.decode()
+
+
+cdef int check_ranks(const Operator* op, TensorView* tensors, int spatial, int result,
+                     object result_shape, bint* batched) except -1:
+    """Ranks of x and y, whose batch dimension may be missing in both; a shape given for the result."""
+    cdef bint other
+    if result_shape is not None:
+        parse_shape(&tensors[result], operand_name(op, result), result_shape)
+        tensors[result].dtype = tensors[<int>X if result != <int>X else <int>Y].dtype
+    if result == <int>X:
+        check_rank(&tensors[<int>Y], op.names.y, spatial, batched)
+    else:
+        check_rank(&tensors[<int>X], op.names.x, spatial, batched)
+    # The other one is computed, or has to have the batch dimension as well.
+    if result == <int>W or result_shape is not None and result == <int>X:
+        other = batched[0]
+        if result == <int>W:
+            check_rank(&tensors[<int>Y], op.names.y, spatial, &other)
+        else:
+            check_rank(&tensors[<int>X], op.names.x, spatial, &other)
+        if other != batched[0]:
+            raise ValueError(
+                f"{operand_name(op, <int>X)} and {operand_name(op, <int>Y)}: expected both with a "
+                f"batch dimension or both without")
+    return 0
+
+
+cdef int settle_sizes(const Operator* op, Geometry* geometry, TensorView* tensors,
+                      int result) except -1:
+    """Compute the sizes that follow from the others; compare them where they were given too."""
+    cdef int64_t[max_dims] found
+    cdef int i, computed, dims = geometry.spatial + 2
+    cdef TensorView* x = &tensors[<int>X]
+    cdef TensorView* w = &tensors[<int>W]
+    cdef TensorView* y = &tensors[<int>Y]
+    if not op.transposed:
+        computed = <int>Y
+        output_sizes(geometry, x, w, found, &op.names)
+    elif result == <int>Y:
+        computed = <int>Y
+        transposed_input_sizes(geometry, x, w, found, &op.names)
+    else:
+        computed = <int>X
+        transposed_sizes(geometry, y, w, found, &op.names)
+    if computed == result:
+        tensors[result].ndim = dims
+        tensors[result].dtype = w.dtype
+        for i in range(dims):
+            tensors[result].shape[i] = found[i]
+        return 0
+    return check_shape(&tensors[computed], operand_name(op, computed), found, dims, True)
+
+
+cdef object take_result(Kind kind, object like, TensorView* view, Loan* loans, TensorView* tensors,
+                        object out, int result, int first, int second, str first_name,
+                        str second_name, bint batched, const TensorView* bias, const TensorView* z,
+                        const Following* following):
+    """Borrow `out`, or make a tensor of the caller's kind, into the result's place."""
+    cdef TensorView expected = view[0]
+    cdef int ndim = <int>view.ndim
+    cdef bint whole = batched or result == <int>W
+    cdef Layout layout
+    if out is None:
+        layout = Layout.packed
+        if only_channels_last(tensors[first]) or only_channels_last(tensors[second]):
+            layout = Layout.channels_last
+        return new_output(kind, like, view, layout, whole, &loans[result])
+    borrow(out, "out", True, view, &loans[result])
+    check_same(&tensors[first], kind, first_name, view, loans[result].kind, "out")
+    check_shape(view, "out", expected.shape, ndim, whole)
+    if overlaps_itself(view[0]):
+        raise ValueError("out: elements of it share memory, so the result cannot be written to it")
+    check_overlap(view, &tensors[first], first_name)
+    check_overlap(view, &tensors[second], second_name)
+    if following.bias != NULL:
+        check_overlap(view, bias, "bias")
+    if following.z != NULL and not same_memory(view[0], z[0]):
+        check_overlap(view, z, "z")
+    return out
+
+
+cdef object new_output(Kind kind, object like, TensorView* view, Layout layout, bint batched,
                        Loan* loan):
-    """A result of `y`'s shape, without its batch dimension where the call has none.
+    """A result of `view`'s shape, without its batch dimension where the call has none.
 
     It is made with the batch and loses that by indexing, so that its layout is the same either way.
     """
-    result = new_tensor(kind, like, y, layout, loan)
+    result = new_tensor(kind, like, view, layout, loan)
     if batched:
         return result
     return (<Tensor>result).without_batch() if kind == OTHER else result[0]
 
 
-# --- one convolution -------------------------------------------------------------------------------
-
-cdef int stage(Device* device, TensorView* tensor, Workspace* held,
-               const Options* options) except -1 nogil:
-    """Point a dense tensor to scratch memory of its size."""
-    if provider_of(tensor) != <int>Provider.cpu:
-        with gil:
-            raise UnsupportedError(
-                f"a tensor on {device_name(tensor)} is not packed (neither contiguous nor "
-                f"channels-last); make it contiguous")
-    if not held.lease(device.workspaces, tensor.bytes(), options.stream).ok():
-        with gil:
-            raise OutOfMemoryError(f"no memory for a packed copy of {tensor.bytes()} bytes")
-    tensor.data = held.data()
-    return 0
-
-
-cdef bint settle_layout(TensorView* tensor, Layout wanted, bint mixed) noexcept nogil:
-    """Write out the strides of a dense tensor; False when it needs a packed copy."""
-    cdef Layout other = Layout.packed if wanted == Layout.channels_last else Layout.channels_last
-    if lies_in(tensor[0], wanted):
-        set_dense_strides(tensor[0], wanted)
-    elif mixed and lies_in(tensor[0], other):
-        set_dense_strides(tensor[0], other)
-    else:
-        return False
-    return True
-
-
-cdef void add_height(TensorView* tensor) noexcept nogil:
-    """One spatial dimension runs as two with height 1."""
-    tensor.shape[3] = tensor.shape[2]
-    tensor.strides[3] = tensor.strides[2]
-    tensor.shape[2] = 1
-    tensor.strides[2] = 1
-    tensor.ndim = 4
-
-
-cdef int pack(Device* device, TensorView* tensor, Layout layout, bint read, Workspace* held,
-              const Options* options) except -1 nogil:
-    """Replace a tensor by a dense one in scratch memory; `read`: with its values."""
-    cdef TensorView original = tensor[0]
-    set_dense_strides(tensor[0], layout)
-    stage(device, tensor, held, options)
-    if read:
-        copy_on_host(original, tensor[0])
-    return 0
-
-
-cdef int pad(Device* device, TensorView* tensor, const Geometry* geometry, Layout layout, bint read,
-             Workspace* held, const Options* options) except -1 nogil:
-    """Replace the input by a larger one with zeros behind it: "same" with an even kernel."""
-    cdef TensorView original = tensor[0]
-    cdef TensorView inner
-    cdef int i, first = <int>tensor.ndim - geometry.spatial
-    for i in range(geometry.spatial):
-        tensor.shape[first + i] += geometry.pad_end[i]
-    set_dense_strides(tensor[0], layout)
-    stage(device, tensor, held, options)
-    if read:
-        memset(tensor.data, 0, tensor.bytes())
-        inner = tensor[0]
-        for i in range(<int>inner.ndim):
-            inner.shape[i] = original.shape[i]
-        copy_on_host(original, inner)
-    return 0
-
-
-cdef bint pads_end(const Geometry* geometry) noexcept nogil:
-    cdef int i
-    for i in range(geometry.spatial):
-        if geometry.pad_end[i]:
-            return True
-    return False
-
-
-cdef int fill_params(ConvolutionParams* params, Device* device, Direction direction,
-                     const TensorView* tensors, const Geometry* geometry,
-                     const Options* options) except -1 nogil:
-    """The key of a problem whose tensors are dense and have two or three spatial dimensions."""
-    cdef int i, skip = 1 if geometry.spatial == 1 else 0
-    memset(params, 0, sizeof(ConvolutionParams))
-    params.provider = <int64_t>device.api.provider
-    params.device = device.index
-    params.architecture = device.architecture_hash
-    use_threads(&device.api, options.threads, &params.threads)
-    params.direction = <int64_t>direction
-    params.mode = <int64_t>miopenConvolution
-    params.dtype = <int64_t>tensors[0].dtype
-    params.deterministic = options.deterministic
-    params.allow_tf32 = options.allow_tf32
-    params.spatial = geometry.spatial + skip
-    params.groups = geometry.groups
-    if skip:
-        params.stride[0] = params.dilation[0] = 1
-    for i in range(geometry.spatial):
-        params.padding[i + skip] = geometry.padding[i]
-        params.stride[i + skip] = geometry.stride[i]
-        params.dilation[i + skip] = geometry.dilation[i]
-    describe_operand(params[0], X, tensors[<int>X])
-    describe_operand(params[0], W, tensors[<int>W])
-    describe_operand(params[0], Y, tensors[<int>Y])
-    return 0
-
-
-cdef int convolve(Direction direction, TensorView x, TensorView w, TensorView y,
-                  const TensorView* bias, const Geometry* geometry,
-                  const Options* options) except -1 nogil:
-    cdef Device* device
-    cdef ConvolutionParams params
-    cdef CallRecord* record
+def check_backward(bint transposed, int spatial, input, grad_output, weight, stride, padding,
+                   output_padding, dilation, groups) -> None:
+    """All that the three gradients have in common, before the first is computed."""
+    cdef Operator* op = &operators[TRANSPOSED_FORWARD if transposed else FORWARD]
     cdef TensorView[3] tensors
-    cdef TensorView target, dense_bias
-    cdef Workspace[4] held
-    cdef bint mixed, staged
-    cdef int i, result = <int>result_of(direction)
-    cdef Layout layout = Layout.packed
-    if x.count() == 0:
-        record = &last_record()
-        record[0] = CallRecord()
-        record.provider = provider_of(&x)
-        record.direction = <int>direction
-        record.way = 1
-        return 0
-    device = device_of(provider_of(&x), x.device_id)
-    mixed = device.api.mixed_layouts()
-    tensors[<int>X] = x
-    tensors[<int>W] = w
-    tensors[<int>Y] = y
-    for i in range(3):
-        if only_channels_last(tensors[i]):
-            layout = Layout.channels_last
-        if geometry.spatial == 1:
-            add_height(&tensors[i])
-    target = tensors[result]
-    staged = False
-    for i in range(3):
-        if i == <int>X and pads_end(geometry):
-            pad(device, &tensors[i], geometry, layout, i != result, &held[i], options)
-        elif not settle_layout(&tensors[i], layout, mixed):
-            pack(device, &tensors[i], layout, i != result, &held[i], options)
+    cdef Loan[3] loans
+    cdef Geometry geometry
+    cdef bint batched = True
+    cdef int i
+    order = (grad_output, weight, input) if transposed else (input, weight, grad_output)
+    names = ("grad_output", "weight", "input") if transposed else ("input", "weight", "grad_output")
+    cdef Operator named = op[0]
+    if transposed:
+        named.names.x = "grad_output"
+    else:
+        named.names.y = "grad_output"
+    memset(loans, 0, sizeof(loans))
+    try:
+        for i in range(3):
+            borrow(order[i], names[i], False, &tensors[i], &loans[i])
+            check_same(&tensors[0], loans[0].kind, names[0], &tensors[i], loans[i].kind, names[i])
+        check_ranks(&named, tensors, spatial, <int>W, None, &batched)
+        parse_geometry(&geometry, spatial, stride, padding, dilation,
+                       tensors[<int>X].shape[1] if groups is DEPTHWISE else groups)
+        if transposed:
+            parse_output_padding(&geometry, output_padding)
+        settle_sizes(&named, &geometry, tensors, <int>W)
+    finally:
+        for i in range(3):
+            give_back(&loans[i])
+
+
+def bias_gradient(int spatial, gradient, out, stream):
+    """The sum of a gradient over every dimension but the channels."""
+    cdef TensorView view, bias
+    cdef Loan loan, bias_loan
+    cdef Options options
+    cdef bint batched, refused = False
+    cdef int64_t[1] channels
+    memset(&loan, 0, sizeof(Loan))
+    memset(&bias_loan, 0, sizeof(Loan))
+    try:
+        borrow(gradient, "grad_output", False, &view, &loan)
+        resolve_flags(&options, None, None, None, None, None)
+        take_stream(&options, stream, &view)
+        check_rank(&view, "grad_output", spatial, &batched)
+        channels[0] = view.shape[1]
+        if out is None:
+            bias.ndim = 1
+            bias.shape[0] = channels[0]
+            bias.dtype = view.dtype
+            out = new_tensor(loan.kind, gradient, &bias, Layout.packed, &bias_loan)
         else:
-            continue
-        staged = staged or i == result
-    if bias != NULL:
-        dense_bias = bias[0]
-        if not settle_layout(&dense_bias, Layout.packed, False):
-            pack(device, &dense_bias, Layout.packed, True, &held[3], options)
-    fill_params(&params, device, direction, tensors, geometry, options)
-    run(device, &params, tensors[<int>X].data, tensors[<int>W].data, tensors[<int>Y].data,
-        dense_bias.data if bias != NULL else NULL, options)
-    if staged:
-        copy_on_host(tensors[result], target)
-    return 0
+            borrow(out, "out", True, &bias, &bias_loan)
+            check_same(&view, loan.kind, "grad_output", &bias, bias_loan.kind, "out")
+            check_shape(&bias, "out", channels, 1, True)
+            check_overlap(&bias, &view, "grad_output")
+        if view.count() == 0:
+            fill_zero(&bias, &options)
+            return out
+        with nogil:
+            sum_to_bias(&view, &bias, &options, &refused)
+        if refused:
+            second_ways.bias_gradient(out, loan.kind, gradient, spatial)
+        return out
+    finally:
+        give_back(&loan)
+        give_back(&bias_loan)
 
 
 # --- without Python objects ------------------------------------------------------------------------
@@ -346,7 +368,7 @@ cdef int conv_output_shape(int spatial, const int64_t* x_shape, const int64_t* w
     fill_geometry(&geometry, spatial, stride, padding, dilation, groups)
     fill_view(&x, NULL, miopenFloat, spatial + 2, x_shape)
     fill_view(&w, NULL, miopenFloat, spatial + 2, w_shape)
-    return check_forward(&geometry, &x, &w, y_shape)
+    return output_sizes(&geometry, &x, &w, y_shape, &operators[0].names)
 
 
 cdef int conv_forward(int spatial, int dtype, const void* x, const int64_t* x_shape, const void* w,
@@ -370,13 +392,13 @@ cdef int forward_views(TensorView* x, TensorView* w, TensorView* y, const int64_
     cdef int64_t[max_dims] shape
     cdef int i
     fill_geometry(&geometry, <int>x.ndim - 2, stride, padding, dilation, groups)
-    check_forward(&geometry, x, w, shape)
+    output_sizes(&geometry, x, w, shape, &operators[0].names)
     for i in range(<int>x.ndim):
         if y.ndim != x.ndim or y.shape[i] != shape[i]:
             with gil:
                 check_shape(y, "y", shape, <int>x.ndim, True)
     default_flags(&options)
-    return convolve(Direction.forward, x[0], w[0], y[0], NULL, &geometry, &options)
+    return convolve(Direction.forward, x, w, y, NULL, &geometry, &options)
 
 
 cdef int take_memoryview(TensorView* view, const void* data, const Py_ssize_t* shape,
@@ -471,6 +493,11 @@ def describe_tensor(tensor) -> tuple:
         give_back(&loan)
 
 
+def shape_of(tensor) -> tuple:
+    """The sizes of any tensor, one of more than five dimensions excepted."""
+    return describe_tensor(tensor)[0]
+
+
 def find_solutions(problem, benchmark, deterministic, allow_tf32, workspace_limit) -> list:
     """The ranked solutions of a `mioconv.Problem`, as dicts; `mioconv.find_solutions` documents it."""
     cdef Geometry geometry
@@ -478,18 +505,24 @@ def find_solutions(problem, benchmark, deterministic, allow_tf32, workspace_limi
     cdef TensorView[3] tensors
     cdef ConvolutionParams params
     cdef Device* device
-    cdef int i, number, spatial = problem.rank
+    cdef int i, j, number, spatial = problem.rank
     kind, _, index = problem.device.partition(":")
     number = ("cpu", "rocm", "cuda").index(kind)
     resolve_flags(&options, benchmark, deterministic, allow_tf32, workspace_limit, None)
     parse_geometry(&geometry, spatial, problem.stride, problem.padding, problem.dilation,
                    problem.groups)
+    if problem.transposed:
+        parse_output_padding(&geometry, problem.output_padding)
+        split_output_padding(&geometry)
     # A transposed convolution is the gradient of the ordinary one: its input is that one's output.
     first, last = problem.input_shape, problem.output_shape
     if problem.transposed:
         first, last = last, first
     for i, shape in enumerate((first, problem.weight_shape, last)):
-        fill_problem_tensor(&tensors[i], shape, problem.dtype, problem.layout)
+        fill_problem_tensor(&tensors[i], shape, problem.dtype)
+        if i == <int>Y:
+            for j in range(spatial):
+                tensors[i].shape[2 + j] += geometry.y_end[j]
         if spatial == 1:
             add_height(&tensors[i])
         set_dense_strides(
@@ -500,7 +533,7 @@ def find_solutions(problem, benchmark, deterministic, allow_tf32, workspace_limi
     return list_solutions(device, &params, &options)
 
 
-cdef int fill_problem_tensor(TensorView* view, tuple shape, str dtype, str layout) except -1:
+cdef int fill_problem_tensor(TensorView* view, tuple shape, str dtype) except -1:
     """A tensor that only exists on paper; the best alignment is assumed."""
     cdef int i
     view.data = <void*>64

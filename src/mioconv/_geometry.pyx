@@ -6,6 +6,7 @@ users know. All of it happens before any native call.
 
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from libc.stdint cimport int64_t
+from libc.string cimport memset
 
 from mioconv.native cimport TensorView, max_dims
 
@@ -56,19 +57,16 @@ cdef int parse_each(object value, str name, int spatial, int64_t minimum, int64_
 cdef int parse_geometry(Geometry* geometry, int spatial, object stride, object padding,
                         object dilation, object groups) except -1:
     cdef int i
+    memset(geometry, 0, sizeof(Geometry))
     geometry.spatial = spatial
-    geometry.same = False
     parse_each(stride, "stride", spatial, 1, geometry.stride)
     parse_each(dilation, "dilation", spatial, 1, geometry.dilation)
-    for i in range(spatial):
-        geometry.output_padding[i] = geometry.pad_end[i] = 0
     if isinstance(padding, str):
         if padding not in ("same", "valid"):
             raise ValueError(
                 f"padding: expected integers, 'same' or 'valid', but got padding={padding!r}")
         geometry.same = padding == "same"
         for i in range(spatial):
-            geometry.padding[i] = 0
             if geometry.same and geometry.stride[i] != 1:
                 raise ValueError(
                     f"padding: 'same' is not supported for strided convolutions; got "
@@ -81,8 +79,41 @@ cdef int parse_geometry(Geometry* geometry, int spatial, object stride, object p
     return 0
 
 
-cdef object shape_text(TensorView* tensor):
+cdef int parse_output_padding(Geometry* geometry, object output_padding) except -1:
+    """For transposed operators, after `parse_geometry`."""
+    cdef int i
+    if geometry.same:
+        raise ValueError("padding: 'same' is not supported for transposed convolutions")
+    parse_each(output_padding, "output_padding", geometry.spatial, 0, geometry.output_padding)
+    for i in range(geometry.spatial):
+        if geometry.output_padding[i] >= max(geometry.stride[i], geometry.dilation[i]):
+            raise ValueError(
+                f"output_padding: must be smaller than either stride or dilation, but got "
+                f"output_padding={output_padding!r} with stride "
+                f"{sizes(geometry.stride, geometry.spatial)} and dilation "
+                f"{sizes(geometry.dilation, geometry.spatial)}")
+    return 0
+
+
+cdef int parse_shape(TensorView* tensor, str name, object shape) except -1:
+    """A tensor that is only a shape, given as a sequence of int."""
+    cdef int i
+    if not hasattr(shape, "__len__") or isinstance(shape, str):
+        raise TypeError(f"{name}: expected a sequence of integers, but got {shape!r}")
+    tensor.ndim = len(shape)
+    for i in range(min(<int>tensor.ndim, max_dims)):
+        tensor.shape[i] = integer(shape[i], name, shape)
+        if tensor.shape[i] < 0:
+            raise ValueError(f"{name}: expected non-negative sizes, but got {tuple(shape)}")
+    return 0
+
+
+cdef object shape_text(const TensorView* tensor):
     return sizes(tensor.shape, <int>tensor.ndim) if tensor.ndim <= max_dims else "of that rank"
+
+
+cdef str text(const char* name):
+    return (<bytes>name).decode()
 
 
 cdef int add_batch(TensorView* tensor) except -1:
@@ -96,15 +127,15 @@ cdef int add_batch(TensorView* tensor) except -1:
     return 0
 
 
-cdef int check_rank(TensorView* tensor, str name, int spatial, bint* batched) except -1:
+cdef int check_rank(TensorView* tensor, const char* name, int spatial, bint* batched) except -1:
     """Accept N, C, spatial; or C, spatial, to which a batch of 1 is added."""
     batched[0] = tensor.ndim == spatial + 2
     if batched[0]:
         return 0
     if tensor.ndim != spatial + 1:
         raise ValueError(
-            f"{name}: expected {spatial + 1}-D (unbatched) or {spatial + 2}-D (batched) for a "
-            f"{spatial}-D convolution, but got {tensor.ndim}-D of size {shape_text(tensor)}")
+            f"{text(name)}: expected {spatial + 1}-D (unbatched) or {spatial + 2}-D (batched) for "
+            f"a {spatial}-D convolution, but got {tensor.ndim}-D of size {shape_text(tensor)}")
     return add_batch(tensor)
 
 
@@ -124,67 +155,126 @@ cdef int check_geometry(const Geometry* geometry) except -1 nogil:
     return 0
 
 
-cdef int check_forward(Geometry* geometry, TensorView* x, TensorView* w,
-                       int64_t* output) except -1 nogil:
-    """Sizes of y = conv(x, w), N, K, spatial; also resolves "same". `x` has its batch dimension."""
+cdef bint sizes_fit(const Geometry* geometry, const TensorView* x, const TensorView* w,
+                    int64_t channels) noexcept nogil:
+    """Ranks, no empty dimension but the batch, and channels: `channels` is what `x` should have."""
+    cdef int i, spatial = geometry.spatial
+    if w.ndim != spatial + 2:
+        return False
+    for i in range(spatial + 2):
+        if w.shape[i] == 0 or (x.shape[i] == 0 and i > 0):
+            return False
+    return w.shape[0] % geometry.groups == 0 and x.shape[1] == channels
+
+
+cdef int raise_sizes(const Geometry* geometry, const TensorView* x, const TensorView* w,
+                     int64_t channels, const char* x_name, const char* w_name) except -1:
+    """Say which rule of `sizes_fit` the operands break."""
+    cdef int i, spatial = geometry.spatial
+    if w.ndim != spatial + 2:
+        raise ValueError(
+            f"{text(w_name)}: expected a {spatial + 2}-D weight for a {spatial}-D convolution, but "
+            f"got {w.ndim}-D of size {shape_text(w)}")
+    for i in range(spatial + 2):
+        if w.shape[i] == 0:
+            raise ValueError(
+                f"{text(w_name)}: expected no dimension of size zero, but got size {shape_text(w)}")
+        if x.shape[i] == 0 and i > 0:
+            raise ValueError(
+                f"{text(x_name)}: expected no dimension but the batch of size zero, but got size "
+                f"{shape_text(x)}")
+    if w.shape[0] % geometry.groups:
+        raise ValueError(
+            f"{text(w_name)}: given groups={geometry.groups}, expected weight to be divisible by "
+            f"{geometry.groups} at dimension 0, but got weight of size {shape_text(w)}")
+    raise ValueError(
+        f"{text(x_name)}: given groups={geometry.groups} and weight of size {shape_text(w)}, "
+        f"expected {text(x_name)} of size {shape_text(x)} to have {channels} channels, but got "
+        f"{x.shape[1]} channels instead")
+
+
+cdef int output_sizes(Geometry* geometry, const TensorView* x, const TensorView* w, int64_t* y,
+                      const Names* names) except -1 nogil:
+    """Sizes of y = conv(x, w); also resolves "same". `x` has its batch dimension."""
     cdef int i, spatial = geometry.spatial
     cdef int64_t reach
     cdef int64_t[3] padded
-    cdef bint fits = True, sized = w.ndim == spatial + 2
-    if sized:
-        for i in range(spatial + 2):
-            sized = sized and w.shape[i] != 0 and (x.shape[i] != 0 or i == 0)
-    if (not sized or w.shape[0] % geometry.groups
-            or x.shape[1] != w.shape[1] * geometry.groups):
+    cdef bint fits = True
+    if not sizes_fit(geometry, x, w, w.shape[1] * geometry.groups):
         with gil:
-            raise_sizes(geometry, x, w)
-    output[0] = x.shape[0]
-    output[1] = w.shape[0]
+            raise_sizes(geometry, x, w, w.shape[1] * geometry.groups, names.x, names.w)
+    y[0] = x.shape[0]
+    y[1] = w.shape[0]
     for i in range(spatial):
         reach = geometry.dilation[i] * (w.shape[i + 2] - 1)
         if geometry.same:
             geometry.padding[i] = reach // 2
-            geometry.pad_end[i] = reach % 2
-        padded[i] = x.shape[i + 2] + 2 * geometry.padding[i] + geometry.pad_end[i]
+            geometry.x_end[i] = reach % 2
+        padded[i] = x.shape[i + 2] + 2 * geometry.padding[i] + geometry.x_end[i]
         # C++ division truncates towards zero, so a kernel that does not fit must be caught first.
         fits = fits and padded[i] > reach
-        output[i + 2] = (padded[i] - reach - 1) // geometry.stride[i] + 1
+        y[i + 2] = (padded[i] - reach - 1) // geometry.stride[i] + 1
     if not fits:
         with gil:
             raise ValueError(
-                f"weight: calculated padded input size per channel: {sizes(padded, spatial)}. "
-                f"Kernel size: {sizes(&w.shape[2], spatial)}, dilation: "
+                f"{text(names.w)}: calculated padded input size per channel: "
+                f"{sizes(padded, spatial)}. Kernel size: {sizes(&w.shape[2], spatial)}, dilation: "
                 f"{sizes(geometry.dilation, spatial)}. Kernel size can't be greater than actual "
                 f"input size")
     return 0
 
 
-cdef int raise_sizes(Geometry* geometry, TensorView* x, TensorView* w) except -1:
-    """Say which rule of `check_forward` the operands' sizes break."""
+cdef int transposed_sizes(Geometry* geometry, const TensorView* y, const TensorView* w, int64_t* x,
+                          const Names* names) except -1:
+    """Sizes of the transposed convolution's output, which is the x of y = conv(x, w)."""
     cdef int i, spatial = geometry.spatial
-    if w.ndim != spatial + 2:
-        raise ValueError(
-            f"weight: expected {spatial + 2}-D (out channels, in channels / groups, kernel sizes), "
-            f"but got {w.ndim}-D of size {shape_text(w)}")
-    for i in range(spatial + 2):
-        if w.shape[i] == 0:
+    if not sizes_fit(geometry, y, w, w.shape[0]):
+        raise_sizes(geometry, y, w, w.shape[0], names.y, names.w)
+    x[0] = y.shape[0]
+    x[1] = w.shape[1] * geometry.groups
+    for i in range(spatial):
+        x[i + 2] = ((y.shape[i + 2] - 1) * geometry.stride[i] - 2 * geometry.padding[i]
+                    + geometry.dilation[i] * (w.shape[i + 2] - 1) + geometry.output_padding[i] + 1)
+        if x[i + 2] < 1:
             raise ValueError(
-                f"weight: expected no dimension of size zero, but got size {shape_text(w)}")
-        if x.shape[i] == 0 and i > 0:
-            raise ValueError(
-                f"input: expected no dimension but the batch of size zero, but got size "
-                f"{shape_text(x)}")
-    if w.shape[0] % geometry.groups:
-        raise ValueError(
-            f"weight: given groups={geometry.groups}, expected weight to be divisible by "
-            f"{geometry.groups} at dimension 0, but got weight of size {shape_text(w)}")
-    raise ValueError(
-        f"input: given groups={geometry.groups} and weight of size {shape_text(w)}, expected "
-        f"input of size {shape_text(x)} to have {w.shape[1] * geometry.groups} channels, but got "
-        f"{x.shape[1]} channels instead")
+                f"{text(names.y)}: given input size per channel {sizes(&y.shape[2], spatial)}, "
+                f"calculated output size {x[i + 2]} in spatial dimension {i}. Output size is too "
+                f"small")
+    return split_output_padding(geometry)
 
 
-cdef int check_bias(TensorView* bias, TensorView* weight, int64_t channels) except -1:
+cdef int transposed_input_sizes(Geometry* geometry, const TensorView* x, const TensorView* w,
+                                int64_t* y, const Names* names) except -1:
+    """Sizes of the input whose transposed convolution has `x`'s: the inverse of the above."""
+    cdef int i, spatial = geometry.spatial
+    cdef int64_t steps
+    if not sizes_fit(geometry, x, w, w.shape[1] * geometry.groups):
+        raise_sizes(geometry, x, w, w.shape[1] * geometry.groups, names.x, names.w)
+    y[0] = x.shape[0]
+    y[1] = w.shape[0]
+    for i in range(spatial):
+        steps = (x.shape[i + 2] + 2 * geometry.padding[i] - geometry.output_padding[i] - 1
+                 - geometry.dilation[i] * (w.shape[i + 2] - 1))
+        if steps < 0 or steps % geometry.stride[i]:
+            raise ValueError(
+                f"{text(names.x)}: size {sizes(&x.shape[2], spatial)} is not an output size of "
+                f"this transposed convolution (kernel {sizes(&w.shape[2], spatial)}, stride "
+                f"{sizes(geometry.stride, spatial)}, padding {sizes(geometry.padding, spatial)}, "
+                f"output_padding {sizes(geometry.output_padding, spatial)})")
+        y[i + 2] = steps // geometry.stride[i] + 1
+    return split_output_padding(geometry)
+
+
+cdef int split_output_padding(Geometry* geometry) except -1:
+    """Native libraries know output padding below the stride only. Each whole stride of it is the
+    same as one more row of zeros behind the input."""
+    cdef int i
+    for i in range(geometry.spatial):
+        geometry.y_end[i] = geometry.output_padding[i] // geometry.stride[i]
+    return 0
+
+
+cdef int check_bias(TensorView* bias, const TensorView* weight, int64_t channels) except -1:
     if bias.ndim != 1 or bias.shape[0] != channels:
         raise ValueError(
             f"bias: given weight of size {shape_text(weight)}, expected bias to be 1-dimensional "

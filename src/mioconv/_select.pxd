@@ -1,10 +1,10 @@
 # Choosing a solution for a problem and running it. The C++ side of the cache lives in this module.
 
 from libc.stdint cimport int64_t, uint64_t
-from libcpp cimport bool as cbool
+from libcpp.memory cimport shared_ptr
 
 from mioconv.hip cimport hipStream_t
-from mioconv.native cimport Api, ConvolutionParams, Device
+from mioconv.native cimport Api, ConvolutionParams, Device, Plan
 
 # How to choose; the resolved flags of one call.
 ctypedef struct Options:
@@ -18,8 +18,12 @@ ctypedef struct Options:
     hipStream_t stream
 
 cdef Device* device_of(int provider, int index) except NULL nogil
+cdef Plan* plan_of(
+    Device* device, ConvolutionParams* params, hipStream_t stream,
+    shared_ptr[Plan]* held) except NULL nogil
 cdef int run(
-    Device* device, ConvolutionParams* params, void* x, void* w, void* y, void* bias,
-    const Options* options) except -1 nogil
+    Device* device, ConvolutionParams* params, void* x, void* w, void* y, const Options* options,
+    shared_ptr[Plan]* used) except -1 nogil
+cdef object problem_of(const ConvolutionParams* params)
 cdef list list_solutions(Device* device, ConvolutionParams* params, const Options* options)
 cdef int use_threads(const Api* api, int threads, int64_t* used) except -1 nogil

@@ -14,13 +14,13 @@ from libcpp.memory cimport make_shared, shared_ptr
 from libcpp.vector cimport vector
 
 from mioconv._api cimport api_of, raise_status
-from mioconv.hip cimport hipEvent_t, hipEventDefault, hipStream_t
+from mioconv.hip cimport hipStream_t
 from mioconv.miopen cimport (
     miopenConvAlgoPerf_t, miopenConvSolution_t, miopenHalf, miopenFloat, miopenStatusNotImplemented)
 from mioconv.native cimport (
     Api, BenchmarkCache, CacheCounters, CallRecord, Choice, ConvolutionParams, CurrentDevice, Device,
     Devices, Direction, DirectionStatistics, HandleLease, MemoryStats, Mutex, Operand, Operands, Plan,
-    Provider, Solution, Source, Statistics, Status, W, Workspace, X, Y, last_call as last_record,
+    Provider, Solution, Source, Statistics, Status, Timing, W, Workspace, X, Y, last_call as last_record,
     order_measured_first, result_of, status_of)
 
 from mioconv.errors import NoSolutionError
@@ -33,6 +33,20 @@ cdef Statistics statistics
 cdef Mutex vendor_queries
 
 log = logging.getLogger("mioconv")
+
+cdef extern from "<time.h>" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int CLOCK_MONOTONIC
+    int clock_gettime(int, timespec*)
+
+
+cdef int64_t now_us() noexcept nogil:
+    cdef timespec moment
+    clock_gettime(CLOCK_MONOTONIC, &moment)
+    return <int64_t>moment.tv_sec * 1000000 + moment.tv_nsec // 1000
+
 
 ALGORITHMS = {0: "GEMM", 1: "Direct", 2: "FFT", 3: "Winograd", 4: "GEMM", 5: "ImplicitGEMM"}
 DIRECTIONS = ("forward", "backward_input", "backward_weight")
@@ -150,17 +164,11 @@ cdef object problem_of(const ConvolutionParams* params):
 
 # --- benchmark mode --------------------------------------------------------------------------------
 
-cdef struct Timing:
-    hipEvent_t start
-    hipEvent_t stop
-
-
 cdef Status time_solution(Plan* plan, HandleLease* lease, const Operands* operands,
                           Workspace* workspace, const Solution* solution, hipStream_t stream,
-                          const Timing* timing, int repeats, float* ms) noexcept nogil:
+                          Timing* timing, int repeats, float* ms) noexcept nogil:
     """Milliseconds of one run, the mean of `repeats` back to back."""
-    cdef const Api* api = &plan.device.api
-    cdef Status status = status_of("hipEventRecord", api.hipEventRecord(timing.start, stream))
+    cdef Status status = timing.begin(stream)
     cdef int i
     for i in range(repeats):
         if status.ok():
@@ -168,12 +176,7 @@ cdef Status time_solution(Plan* plan, HandleLease* lease, const Operands* operan
                 lease.get(), operands[0], plan.convolution(), workspace.data(), solution.workspace,
                 solution.id)
     if status.ok():
-        status = status_of("hipEventRecord", api.hipEventRecord(timing.stop, stream))
-    if status.ok():
-        status = status_of("hipEventSynchronize", api.hipEventSynchronize(timing.stop))
-    if status.ok():
-        status = status_of(
-            "hipEventElapsedTime", api.hipEventElapsedTime(ms, timing.start, timing.stop))
+        status = timing.end(stream, ms)
     ms[0] /= repeats
     return status
 
@@ -202,7 +205,7 @@ cdef void find_once(Plan* plan, HandleLease* lease, const Operands* operands,
 
 
 cdef Status measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
-                        const Options* options, const Timing* timing) noexcept nogil:
+                        const Options* options, Timing* timing) noexcept nogil:
     """Time the listed solutions in rounds, so that a disturbance hits all alike, and re-rank them.
 
     A solution stays in as long as its best time is near the best of all. The minimum is kept: noise
@@ -280,34 +283,10 @@ cdef Status measure_on_scratch(Plan* plan, Operands* operands, size_t result_byt
     status = rank_by_heuristic(plan, &lease)
     if not status.ok():
         return status
-    timing.start = NULL
-    timing.stop = NULL
-    status = status_of(
-        "hipEventCreateWithFlags", api.hipEventCreateWithFlags(&timing.start, hipEventDefault))
-    if status.ok():
-        status = status_of(
-            "hipEventCreateWithFlags", api.hipEventCreateWithFlags(&timing.stop, hipEventDefault))
+    status = timing.make(api[0])
     if status.ok():
         status = measure_all(plan, &lease, operands, options, &timing)
-    if timing.start != NULL:
-        api.hipEventDestroy(timing.start)
-    if timing.stop != NULL:
-        api.hipEventDestroy(timing.stop)
     return status
-
-
-cdef int64_t now_us() noexcept nogil:
-    cdef timespec moment
-    clock_gettime(CLOCK_MONOTONIC, &moment)
-    return <int64_t>moment.tv_sec * 1000000 + moment.tv_nsec // 1000
-
-
-cdef extern from "<time.h>" nogil:
-    struct timespec:
-        long tv_sec
-        long tv_nsec
-    int CLOCK_MONOTONIC
-    int clock_gettime(int, timespec*)
 
 
 cdef void search(Plan* plan, Operands operands, const Options* options) noexcept nogil:
@@ -335,17 +314,15 @@ cdef void search(Plan* plan, Operands operands, const Options* options) noexcept
 
 # --- running ---------------------------------------------------------------------------------------
 
-cdef int run(Device* device, ConvolutionParams* params, void* x, void* w, void* y, void* bias,
-             const Options* options) except -1 nogil:
+cdef int run(Device* device, ConvolutionParams* params, void* x, void* w, void* y,
+             const Options* options, shared_ptr[Plan]* used) except -1 nogil:
     """One convolution by the best admissible solution; the result operand is written.
 
-    `bias`, packed and possibly NULL, is added to y afterwards (forward only).
-
+    `used` receives the plan, for what follows the convolution.
     A solution that fails, or whose workspace cannot be had, is remembered as such and the next one
     is tried; the last failure is raised only when none is left.
     """
     cdef const Api* api = &device.api
-    cdef shared_ptr[Plan] held
     cdef Plan* plan
     cdef CurrentDevice current
     cdef HandleLease lease
@@ -361,7 +338,7 @@ cdef int run(Device* device, ConvolutionParams* params, void* x, void* w, void* 
     if not status.ok():
         with gil:
             raise_status(api, status, problem_of(params))
-    plan = plan_of(device, params, options.stream, &held)
+    plan = plan_of(device, params, options.stream, used)
     operands = plan.operands
     operands.data[<int>X] = x
     operands.data[<int>W] = w
@@ -387,8 +364,6 @@ cdef int run(Device* device, ConvolutionParams* params, void* x, void* w, void* 
             status = plan.calls.run(lease.get(), operands, plan.convolution(), workspace.data(),
                                     solution.workspace, solution.id)
             if status.ok():
-                if bias != NULL:
-                    add_bias(plan, &lease, bias, y)
                 record = &last_record()
                 record.provider = <int>api.provider
                 record.direction = <int>params.direction
@@ -408,14 +383,6 @@ cdef int run(Device* device, ConvolutionParams* params, void* x, void* w, void* 
         workspace.give_back()
     with gil:
         raise_no_solution(plan, options, tried, failure)
-
-
-cdef int add_bias(Plan* plan, HandleLease* lease, void* bias, void* y) except -1 nogil:
-    cdef Status status = plan.add_bias(lease.get(), bias, y)
-    if not status.ok():
-        with gil:
-            raise_status(&plan.device.api, status, problem_of(&plan.params))
-    return 0
 
 
 cdef Status lease_workspace(Device* device, Workspace* workspace, const Solution* solution,
@@ -516,7 +483,7 @@ def last_call() -> dict | None:
         "provider": ("cpu", "rocm", "cuda")[record.provider],
         "direction": DIRECTIONS[record.direction],
         "mode": ("immediate", "benchmark", "pinned")[record.mode],
-        "way": ("solution", "nothing to compute")[record.way],
+        "way": ("separate", "nothing to compute", "fused")[record.way],
         "solution_id": solution or None,
         "solution_name": solution_name(api_of(record.provider), solution) if solution else None,
         "workspace_bytes": record.workspace,

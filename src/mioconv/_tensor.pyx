@@ -189,6 +189,8 @@ cdef int borrow_torch(object tensor, str name, bint writable, TensorView* view,
     if tensor.is_conj():
         raise TypeError(f"{name}: the tensor is lazily conjugated; pass {name}.resolve_conj()")
     loan.kind = TORCH
+    if tensor.is_meta:
+        raise TypeError(f"{name}: the tensor is on the meta device and has no values")
     if torch_api == NULL:
         return borrow_dlpack(tensor, name, writable, view, loan)
     torch_api.dltensor_from_py_object_no_sync(<void*>tensor, &lent)

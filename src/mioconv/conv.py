@@ -5,120 +5,303 @@ Each is written once and made for 1, 2 and 3 spatial dimensions; `conv.pyi` spel
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from mioconv import _core
+from mioconv._docstrings import document
 
-__all__ = ["conv1d_forward", "conv2d_forward", "conv3d_forward"]
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-_SIZES = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}
-
-# What every function says of its common arguments.
-_COMMON = """
-    stride, padding, dilation : int or sequence of {n} int, optional
-        One value for every spatial dimension, or one each. Defaults 1, 0 and 1. `padding` may also be
-        "valid" (none) or, where the stride is 1, "same": the output has the input's size, and with
-        an even kernel the extra zero lies behind the input.
-    groups : int, optional
-        Blocks of connected channels; divides both channel counts. Default 1."""
-
-_KEYWORDS = """
-    out : tensor, optional
-        Where the result goes: its shape, dtype, device and kind, any strides, no memory in common
-        with an input. Its contents are unspecified after an error.
-    benchmark, deterministic, allow_tf32 : bool, optional
-        Override the flags of these names for this call; see `mioconv.set_flags`.
-    solution : Solution or int, optional
-        Run exactly this one of `find_solutions`.
-    workspace_limit : int, optional
-        Scratch memory that a solution may use, in bytes.
-    stream : optional
-        Queue the work here instead of the producer's current stream; None on the CPU."""
-
-_RAISES = """
-    ValueError, TypeError, BufferError
-        Wrong arguments; raised before any native call, and nothing is written.
-    ProviderNotFoundError
-        Nothing on this machine serves the tensors' device.
-    NoSolutionError
-        The library has none for this problem, or none within the limit.
-    StatusError, OutOfMemoryError
-        A native call failed, and so did all other solutions."""
-
-_FORWARD = """Convolution with {n} spatial dimension{s}: ``output = input * weight + bias``.
-
-    Parameters
-    ----------
-    input : tensor of shape (N, C, {sizes}) or (C, {sizes})
-        float32, float16 or bfloat16; without a batch dimension the result has none either.
-    weight : tensor of shape (K, C / groups, {kernel})
-        The same dtype, device and kind.
-    bias : tensor of shape (K,), optional{common}
-    {keywords}
-
-    Returns
-    -------
-    tensor of shape (N, K, {outputs}) or (K, {outputs})
-        Of the input's kind, dtype and device, with
-        ``size' = floor((size + 2 * padding - dilation * (kernel - 1) - 1) / stride) + 1``.
-        Channels-last if an operand unambiguously is. Half types accumulate in float32.
-
-    Raises
-    ------{raises}
-    """
+__all__: list[str] = []
 
 
-def _per_rank(text: str, make: Callable[[int], _Function]) -> list[_Function]:
-    """The function that `make` writes, for 1, 2 and 3 spatial dimensions, named and documented."""
-    made = []
-    for n, sizes in _SIZES.items():
-        function = make(n)
-        name = function.__name__.replace("N", str(n))
+def _per_rank(make: Callable[[int], Callable[..., Any]]) -> None:
+    """Publish the function that `make` writes for 1, 2 and 3 spatial dimensions."""
+    for spatial in (1, 2, 3):
+        function = make(spatial)
+        name = function.__name__.replace("Nd", f"{spatial}d")
         function.__name__ = function.__qualname__ = name
         function.__module__ = "mioconv"
-        function.__doc__ = text.format(
-            n=n,
-            s="" if n == 1 else "s",
-            sizes=", ".join(sizes),
-            outputs=", ".join(f"{size}'" for size in sizes),
-            kernel=", ".join({"D": "T", "H": "R", "W": "S", "L": "S"}[size] for size in sizes),
-            common=_COMMON.format(n=n),
-            keywords=_KEYWORDS.strip(),
-            raises=_RAISES,
-        )
-        made.append(function)
-    return made
+        document(function, spatial)
+        globals()[name] = function
+        __all__.append(name)
 
 
+# The bodies call the core by position: a keyword costs a dictionary look-up on every call.
+# Their types are in conv.pyi.
+
+# --- convolution -----------------------------------------------------------------------------------
+
+
+@_per_rank
 def _forward(spatial: int) -> Callable[..., Any]:
-    run = _core.forward
+    run, op = _core.operate, _core.FORWARD
 
-    def convNd_forward(  # noqa: N802 (N becomes the rank)
-        input: Any,
-        weight: Any,
-        bias: Any = None,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: int = 1,
-        *,
-        out: Any = None,
-        benchmark: bool | None = None,
-        deterministic: bool | None = None,
-        allow_tf32: bool | None = None,
-        solution: Any = None,
-        workspace_limit: int | None = None,
-        stream: Any = None,
-    ) -> Any:
-        return run(
-            spatial, input, weight, bias, stride, padding, dilation, groups, out, benchmark,
-            deterministic, allow_tf32, solution, workspace_limit, stream,
-        )  # fmt: skip
+    def convNd_forward(
+        input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, out=None,
+        benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
+        stream=None,
+    ):  # fmt: skip
+        return run(op, spatial, input, weight, None, bias, None, 0, False, stride, padding, 0,
+            dilation, groups, out, benchmark, deterministic, allow_tf32, solution,
+            workspace_limit, stream)  # fmt: skip
 
     return convNd_forward
 
 
-conv1d_forward, conv2d_forward, conv3d_forward = _per_rank(_FORWARD, _forward)
+@_per_rank
+def _backward_input(spatial: int) -> Callable[..., Any]:
+    run, op = _core.operate, _core.BACKWARD_INPUT
+
+    def convNd_backward_input(
+        input_shape, grad_output, weight, stride=1, padding=0, dilation=1, groups=1, *, out=None,
+        benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
+        stream=None,
+    ):  # fmt: skip
+        return run(op, spatial, input_shape, weight, grad_output, None, None, 0, False, stride,
+            padding, 0, dilation, groups, out, benchmark, deterministic, allow_tf32, solution,
+            workspace_limit, stream)  # fmt: skip
+
+    return convNd_backward_input
+
+
+@_per_rank
+def _backward_weight(spatial: int) -> Callable[..., Any]:
+    run, op = _core.operate, _core.BACKWARD_WEIGHT
+
+    def convNd_backward_weight(
+        weight_shape, grad_output, input, stride=1, padding=0, dilation=1, groups=1, *, out=None,
+        benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
+        stream=None,
+    ):  # fmt: skip
+        return run(op, spatial, input, weight_shape, grad_output, None, None, 0, False, stride,
+            padding, 0, dilation, groups, out, benchmark, deterministic, allow_tf32, solution,
+            workspace_limit, stream)  # fmt: skip
+
+    return convNd_backward_weight
+
+
+@_per_rank
+def _backward_bias(spatial: int) -> Callable[..., Any]:
+    run = _core.bias_gradient
+
+    def convNd_backward_bias(grad_output, *, out=None, stream=None):
+        return run(spatial, grad_output, out, stream)
+
+    return convNd_backward_bias
+
+
+def _gradients(
+    transposed, spatial, input, grad_output, weight, stride, padding, output_padding, dilation,
+    groups, output_mask, out, solution, flags, stream,
+):  # fmt: skip
+    """The gradients that the mask asks for; the others cost nothing and are None."""
+    mask = _triple("output_mask", output_mask)
+    outs = (None, None, None) if out is None else _triple("out", out)
+    pins = (None, None, None) if solution is None else _triple("solution", solution)
+    _core.check_backward(
+        transposed, spatial, input, grad_output, weight, stride, padding, output_padding, dilation,
+        groups)  # fmt: skip
+    if transposed:
+        op_input, op_weight = _core.TRANSPOSED_BACKWARD_INPUT, _core.TRANSPOSED_BACKWARD_WEIGHT
+        for_input = (grad_output, weight, None)
+        for_weight = (grad_output, _core.shape_of(weight), input)
+    else:
+        op_input, op_weight = _core.BACKWARD_INPUT, _core.BACKWARD_WEIGHT
+        for_input = (_core.shape_of(input), weight, grad_output)
+        for_weight = (input, _core.shape_of(weight), grad_output)
+    gradients: list[Any] = [None, None, None]
+    for i, (op, operands) in enumerate(((op_input, for_input), (op_weight, for_weight))):
+        if mask[i]:
+            gradients[i] = _core.operate(
+                op, spatial, *operands, None, None, 0, False, stride, padding, output_padding,
+                dilation, groups, outs[i], *flags[:3], pins[i], flags[3], stream)  # fmt: skip
+    if mask[2]:
+        gradients[2] = _core.bias_gradient(spatial, grad_output, outs[2], stream)
+    return tuple(gradients)
+
+
+def _triple(name: str, values: Any) -> Sequence[Any]:
+    if not hasattr(values, "__len__") or isinstance(values, str) or len(values) != 3:
+        raise ValueError(
+            f"{name}: expected three values, for the gradients of input, weight and bias, but got "
+            f"{values!r}"
+        )
+    return values
+
+
+@_per_rank
+def _backward(spatial: int) -> Callable[..., Any]:
+    def convNd_backward(
+        input, grad_output, weight, stride=1, padding=0, dilation=1, groups=1, output_mask=(True,
+        True, True), *, out=None, benchmark=None, deterministic=None, allow_tf32=None,
+        solution=None, workspace_limit=None, stream=None,
+    ):  # fmt: skip
+        return _gradients(False, spatial, input, grad_output, weight, stride, padding, 0,
+            dilation, groups, output_mask, out, solution, (benchmark, deterministic, allow_tf32,
+            workspace_limit), stream)  # fmt: skip
+
+    return convNd_backward
+
+
+# --- transposed convolution ------------------------------------------------------------------------
+
+
+@_per_rank
+def _transpose_forward(spatial: int) -> Callable[..., Any]:
+    run, op = _core.operate, _core.TRANSPOSED_FORWARD
+
+    def conv_transposeNd_forward(
+        input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *,
+        out=None, benchmark=None, deterministic=None, allow_tf32=None, solution=None,
+        workspace_limit=None, stream=None,
+    ):  # fmt: skip
+        return run(op, spatial, None, weight, input, bias, None, 0, False, stride, padding,
+            output_padding, dilation, groups, out, benchmark, deterministic, allow_tf32,
+            solution, workspace_limit, stream)  # fmt: skip
+
+    return conv_transposeNd_forward
+
+
+@_per_rank
+def _transpose_backward_input(spatial: int) -> Callable[..., Any]:
+    run, op = _core.operate, _core.TRANSPOSED_BACKWARD_INPUT
+
+    def conv_transposeNd_backward_input(
+        grad_output, weight, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *,
+        out=None, benchmark=None, deterministic=None, allow_tf32=None, solution=None,
+        workspace_limit=None, stream=None,
+    ):  # fmt: skip
+        return run(op, spatial, grad_output, weight, None, None, None, 0, False, stride,
+            padding, output_padding, dilation, groups, out, benchmark, deterministic,
+            allow_tf32, solution, workspace_limit, stream)  # fmt: skip
+
+    return conv_transposeNd_backward_input
+
+
+@_per_rank
+def _transpose_backward_weight(spatial: int) -> Callable[..., Any]:
+    run, op = _core.operate, _core.TRANSPOSED_BACKWARD_WEIGHT
+
+    def conv_transposeNd_backward_weight(
+        weight_shape, grad_output, input, stride=1, padding=0, output_padding=0, groups=1,
+        dilation=1, *, out=None, benchmark=None, deterministic=None, allow_tf32=None, solution=None,
+        workspace_limit=None, stream=None,
+    ):  # fmt: skip
+        return run(op, spatial, grad_output, weight_shape, input, None, None, 0, False, stride,
+            padding, output_padding, dilation, groups, out, benchmark, deterministic,
+            allow_tf32, solution, workspace_limit, stream)  # fmt: skip
+
+    return conv_transposeNd_backward_weight
+
+
+@_per_rank
+def _transpose_backward(spatial: int) -> Callable[..., Any]:
+    def conv_transposeNd_backward(
+        input, grad_output, weight, stride=1, padding=0, output_padding=0, groups=1, dilation=1,
+        output_mask=(True, True, True), *, out=None, benchmark=None, deterministic=None,
+        allow_tf32=None, solution=None, workspace_limit=None, stream=None,
+    ):  # fmt: skip
+        return _gradients(True, spatial, input, grad_output, weight, stride, padding,
+            output_padding, dilation, groups, output_mask, out, solution, (benchmark,
+            deterministic, allow_tf32, workspace_limit), stream)  # fmt: skip
+
+    return conv_transposeNd_backward
+
+
+# --- depthwise convolution: one group for each channel of the input --------------------------------
+
+
+@_per_rank
+def _depthwise_forward(spatial: int) -> Callable[..., Any]:
+    run, op = _core.operate, _core.FORWARD
+
+    def depthwise_convNd_forward(
+        input, weight, bias=None, stride=1, padding=0, dilation=1, *, out=None, benchmark=None,
+        deterministic=None, allow_tf32=None, solution=None, workspace_limit=None, stream=None,
+    ):  # fmt: skip
+        return run(op, spatial, input, weight, None, bias, None, 0, False, stride, padding, 0,
+            dilation, _core.DEPTHWISE, out, benchmark, deterministic, allow_tf32, solution,
+            workspace_limit, stream)  # fmt: skip
+
+    return depthwise_convNd_forward
+
+
+@_per_rank
+def _depthwise_backward_input(spatial: int) -> Callable[..., Any]:
+    run, op = _core.operate, _core.BACKWARD_INPUT
+
+    def depthwise_convNd_backward_input(
+        input_shape, grad_output, weight, stride=1, padding=0, dilation=1, *, out=None,
+        benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
+        stream=None,
+    ):  # fmt: skip
+        return run(op, spatial, input_shape, weight, grad_output, None, None, 0, False, stride,
+            padding, 0, dilation, _core.DEPTHWISE, out, benchmark, deterministic, allow_tf32,
+            solution, workspace_limit, stream)  # fmt: skip
+
+    return depthwise_convNd_backward_input
+
+
+@_per_rank
+def _depthwise_backward_weight(spatial: int) -> Callable[..., Any]:
+    run, op = _core.operate, _core.BACKWARD_WEIGHT
+
+    def depthwise_convNd_backward_weight(
+        weight_shape, grad_output, input, stride=1, padding=0, dilation=1, *, out=None,
+        benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
+        stream=None,
+    ):  # fmt: skip
+        return run(op, spatial, input, weight_shape, grad_output, None, None, 0, False, stride,
+            padding, 0, dilation, _core.DEPTHWISE, out, benchmark, deterministic, allow_tf32,
+            solution, workspace_limit, stream)  # fmt: skip
+
+    return depthwise_convNd_backward_weight
+
+
+@_per_rank
+def _depthwise_backward(spatial: int) -> Callable[..., Any]:
+    def depthwise_convNd_backward(
+        input, grad_output, weight, stride=1, padding=0, dilation=1, output_mask=(True, True, True),
+        *, out=None, benchmark=None, deterministic=None, allow_tf32=None, solution=None,
+        workspace_limit=None, stream=None,
+    ):  # fmt: skip
+        return _gradients(False, spatial, input, grad_output, weight, stride, padding, 0,
+            dilation, _core.DEPTHWISE, output_mask, out, solution, (benchmark, deterministic,
+            allow_tf32, workspace_limit), stream)  # fmt: skip
+
+    return depthwise_convNd_backward
+
+
+# --- convolution and what follows it ---------------------------------------------------------------
+
+
+@_per_rank
+def _relu_forward(spatial: int) -> Callable[..., Any]:
+    run, op = _core.operate, _core.FORWARD
+
+    def convNd_relu_forward(
+        input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, out=None,
+        benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
+        stream=None,
+    ):  # fmt: skip
+        return run(op, spatial, input, weight, None, bias, None, 0, True, stride, padding, 0,
+            dilation, groups, out, benchmark, deterministic, allow_tf32, solution,
+            workspace_limit, stream)  # fmt: skip
+
+    return convNd_relu_forward
+
+
+@_per_rank
+def _add_relu_forward(spatial: int) -> Callable[..., Any]:
+    run, op = _core.operate, _core.FORWARD
+
+    def convNd_add_relu_forward(
+        input, weight, z, alpha=1.0, bias=None, stride=1, padding=0, dilation=1, groups=1, *,
+        out=None, benchmark=None, deterministic=None, allow_tf32=None, solution=None,
+        workspace_limit=None, stream=None,
+    ):  # fmt: skip
+        return run(op, spatial, input, weight, None, bias, z, alpha, True, stride, padding, 0,
+            dilation, groups, out, benchmark, deterministic, allow_tf32, solution,
+            workspace_limit, stream)  # fmt: skip
+
+    return convNd_add_relu_forward

@@ -3,11 +3,11 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint64_t
 from libcpp cimport bool as cbool
-from libcpp.memory cimport shared_ptr
+from libcpp.memory cimport shared_ptr, unique_ptr
 from libcpp.string cimport string
 from libcpp.vector cimport vector
 
-from mioconv.hip cimport hipError_t, hipEvent_t, hipMemcpyKind, hipStream_t, hipStreamCaptureStatus
+from mioconv.hip cimport hipError_t, hipMemcpyKind, hipStream_t, hipStreamCaptureStatus
 from mioconv.miopen cimport (
     mioconvFault_t, mioconvObjectCounts_t, miopenConvAlgorithm_t, miopenConvAlgoPerf_t,
     miopenConvolutionDescriptor_t, miopenConvSolution_t, miopenDataType_t, miopenHandle_t,
@@ -36,11 +36,6 @@ cdef extern from "mioconv/api.hpp" namespace "mioconv" nogil:
         hipError_t hipGetDeviceCount(int*)
         hipError_t hipMemcpyAsync(void*, const void*, size_t, hipMemcpyKind, hipStream_t)
         hipError_t hipMemsetAsync(void*, int, size_t, hipStream_t)
-        hipError_t hipEventCreateWithFlags(hipEvent_t*, unsigned int)
-        hipError_t hipEventDestroy(hipEvent_t)
-        hipError_t hipEventRecord(hipEvent_t, hipStream_t)
-        hipError_t hipEventSynchronize(hipEvent_t)
-        hipError_t hipEventElapsedTime(float*, hipEvent_t, hipEvent_t)
         hipError_t (*hipStreamIsCapturing)(hipStream_t, hipStreamCaptureStatus*)
         const char* miopenGetErrorString(miopenStatus_t)
         miopenStatus_t miopenGetVersion(size_t*, size_t*, size_t*)
@@ -141,7 +136,11 @@ cdef extern from "mioconv/tensor_view.hpp" namespace "mioconv" nogil:
 
     cbool lies_in(const TensorView& tensor, Layout layout)
     cbool only_channels_last(const TensorView& tensor)
-    cbool extents_overlap(const TensorView& a, const TensorView& b)
+    cbool same_memory(const TensorView& a, const TensorView& b)
+    Status bias_gradient(
+        const Api& api, miopenHandle_t handle, const TensorView& gradient, const TensorView& bias)
+    cbool overlaps_itself(const TensorView& tensor)
+    cbool may_overlap(const TensorView& a, const TensorView& b)
     void set_dense_strides(TensorView& tensor, Layout layout)
     void describe_operand(
         ConvolutionParams& params, Operand operand, const TensorView& tensor)
@@ -209,6 +208,13 @@ cdef extern from "mioconv/workspace.hpp" namespace "mioconv" nogil:
         void* data()
 
 
+cdef extern from "mioconv/timing.hpp" namespace "mioconv" nogil:
+    cdef cppclass Timing:
+        Status make(const Api& api)
+        Status begin(hipStream_t stream)
+        Status end(hipStream_t stream, float* ms)
+
+
 cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
     cpdef enum class Source(int):
         heuristic
@@ -243,7 +249,9 @@ cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
         Status describe()
         miopenConvolutionDescriptor_t convolution()
         void find_normally()
-        Status add_bias(miopenHandle_t handle, void* bias, void* y)
+        Operand result()
+        Status add_bias(miopenHandle_t handle, const void* bias, void* data)
+        Status add_scaled(miopenHandle_t handle, float alpha, const void* z, void* data)
         cbool choose(const Choice& choice, size_t* rank, Solution* out)
         void rank(vector[Solution] solutions)
         vector[Solution] solutions()
@@ -255,6 +263,35 @@ cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
         const DirectionCalls calls
         Operands operands
         AtomicBool measured
+        Mutex searching
+
+
+cdef extern from "mioconv/fusion.hpp" namespace "mioconv" nogil:
+    Status apply_relu(const Plan& plan, miopenHandle_t handle, void* data)
+    Status run_bias_activation(
+        const Plan& plan, miopenHandle_t handle, const void* x, const void* w, float alpha,
+        const void* z, const void* bias, void* y)
+
+    cdef cppclass FusionPlan:
+        @staticmethod
+        cbool available(const Api& api)
+        Status execute(
+            hipStream_t stream, const void* x, const void* w, const void* bias, void* y)
+
+    cdef enum class Way "mioconv::Fusion::Way"(int):
+        undecided
+        fused
+        separate
+
+    cdef cppclass AtomicWay "std::atomic<mioconv::Fusion::Way>":
+        Way load()
+        void store(Way)
+
+    cdef cppclass Fusion:
+        Fusion(shared_ptr[Plan] convolution, cbool bias)
+        Status lease(hipStream_t stream, unique_ptr[FusionPlan]* out)
+        void give_back(unique_ptr[FusionPlan] plan)
+        AtomicWay way
         Mutex searching
 
 

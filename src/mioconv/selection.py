@@ -159,4 +159,3 @@ def empty_cache() -> None:
     Solutions that were put aside for lack of memory are tried again.
     """
     _select.empty_cache()
-

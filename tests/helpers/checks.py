@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from .native import no_native_calls
 from .operators import Operator
 from .problems import Case
 from .tensors import (
+    BFLOAT16,
     LAYOUTS,
     channels_last,
     is_channels_last,
@@ -61,6 +63,11 @@ def check(
     return result
 
 
+def unambiguously_channels_last(a: Any) -> bool:
+    """Channels-last, and not packed as well."""
+    return is_channels_last(a) and not is_packed(a)
+
+
 def check_layout_rule(op: Operator, case: Case, dtype: Any = np.float32) -> None:
     """Channels-last out exactly when an operand is channels-last and cannot be read as packed."""
     for layouts in [
@@ -73,7 +80,7 @@ def check_layout_rule(op: Operator, case: Case, dtype: Any = np.float32) -> None
         arrays = [
             LAYOUTS[layout](a) for layout, a in zip(layouts, operands(op, case, dtype), strict=True)
         ]
-        if any(is_channels_last(a) and not is_packed(a) for a in arrays):
+        if any(map(unambiguously_channels_last, arrays)):
             assert is_channels_last(result), f"{layouts}: {result.strides}"
         else:
             assert is_packed(result), f"{layouts}: {result.strides}"
@@ -165,6 +172,8 @@ def check_solutions(op: Operator, case: Case, dtype: Any, layout: str) -> int:
 
     a, b = (LAYOUTS[layout](t) for t in operands(op, case, dtype))
     value, bound = op.expected(case, a, b)
+    if not any(unambiguously_channels_last(t) for t in (a, b)):
+        layout = "packed"  # with one channel, or nothing around it, both are the same memory
     problem = mioconv.Problem(
         op.name,
         case.input_shape,
@@ -188,6 +197,24 @@ def check_solutions(op: Operator, case: Case, dtype: Any, layout: str) -> int:
             raise AssertionError(f"solution {solution.name}: {error}") from None
         assert mioconv.last_call().solution_id == solution.id
     return len(solutions)
+
+
+def draw_dtype(data: st.DataObject) -> np.dtype[Any]:
+    """Any of the dtypes that this machine's NumPy has."""
+    dtypes = [np.dtype(np.float32), np.dtype(np.float16)]
+    return data.draw(st.sampled_from(dtypes if BFLOAT16 is None else [*dtypes, BFLOAT16]))
+
+
+def draw_check(op: Operator, case: Case, data: st.DataObject, **more: Any) -> None:
+    """A drawn problem in a drawn dtype, each operand in a drawn layout."""
+    layouts = st.sampled_from(sorted(LAYOUTS))
+    check(op, case, draw_dtype(data), (data.draw(layouts), data.draw(layouts)), **more)
+
+
+def draw_check_solutions(op: Operator, case: Case, data: st.DataObject) -> None:
+    """Every solution of a drawn problem."""
+    layout = data.draw(st.sampled_from(["packed", "channels_last"]))
+    assert check_solutions(op, case, draw_dtype(data), layout) >= 1
 
 
 def check_refcounts(op: Operator, case: Case, wrap: Callable[[Any], Any]) -> None:

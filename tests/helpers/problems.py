@@ -126,6 +126,7 @@ CASES = [
     Case("2d-depthwise", 2, 9, (8, 8), 9, (3, 3), 1, 1, 1, 9),
     Case("2d-depthwise-multiplier", 2, 5, (9, 7), 15, (3, 3), 2, 1, 1, 5),
     Case("2d-pointwise", 2, 32, (7, 7), 24, (1, 1)),
+    Case("2d-pointwise-odd", 2, 7, (5, 6), 5, (1, 1)),
     Case("2d-pointwise-strided", 2, 16, (9, 9), 8, (1, 1), 2),
     Case("2d-whole", 2, 6, (5, 7), 8, (5, 7)),
     Case("2d-size-one", 1, 1, (1, 1), 1, (1, 1)),

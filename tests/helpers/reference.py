@@ -13,6 +13,7 @@ a pair ``(low, high)``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
@@ -108,7 +109,8 @@ def _grouped(array: Float64, groups: int) -> Float64:
 
 def _contract_positions(a: Float64, b: Float64) -> Float64:
     """(g, i, j) from (n, g, i, …) and (n, g, j, …): the sum over images and positions."""
-    return np.einsum("ngip,ngjp->gij", *(t.reshape(*t.shape[:3], -1) for t in (a, b)))
+    flat = [t.reshape(*t.shape[:3], math.prod(t.shape[3:])) for t in (a, b)]
+    return np.einsum("ngip,ngjp->gij", *flat)
 
 
 def _pad_input(x: Float64, pairs: Sequence[tuple[int, int]]) -> Float64:

@@ -3,14 +3,14 @@
 Every operator here computes elements of the form ``s = a_1 b_1 + … + a_K b_K``, in float32, and
 rounds the result once to the storage dtype. Let ``u = 2^-24`` be the unit roundoff of float32.
 
-1. *Accumulation.* Products of two float16 or two bfloat16 numbers are exact in float32, products of
-   float32 numbers carry one rounding, and each addition one more. For any order of summation (tree,
-   blocked, fused multiply-add or not) Higham's bound holds element by element::
+1. *Accumulation.* Products of two float16 or two bfloat16 numbers are exact in float32, products
+   of float32 numbers carry one rounding, and each addition one more. For any order of summation
+   (tree, blocked, fused multiply-add or not) Higham's bound holds element by element::
 
        |computed - s| <= gamma_K * sum |a_i b_i|,      gamma_K = K u / (1 - K u)
 
-   `magnitude` is ``sum |a_i b_i|``: the same operator run on absolute values in float64. `length` is
-   K: every term that enters the sum, bias and z included, as each adds one rounding.
+   `magnitude` is ``sum |a_i b_i|``: the same operator run on absolute values in float64. `length`
+   is K: every term that enters the sum, bias and z included, as each adds one rounding.
 2. *Storage.* Rounding a value v to a dtype with unit roundoff w costs at most ``w |v|``, or half
    of its smallest subnormal where v is that small. For float32 the accumulator already has the
    storage's format, so nothing is added.
@@ -19,9 +19,9 @@ rounds the result once to the storage dtype. Let ``u = 2^-24`` be the unit round
 
 Algorithms that are no plain sum: Winograd and FFT mix neighbouring elements, so an error scales
 with the largest magnitude of the tensor and not with the element's own, and their transforms
-amplify it. `amplification` is the factor of the transforms; giving one switches the bound to the norm-wise form
-``amplification * gamma_K * max(magnitude)``. TF32 rounds each operand to 11 bits first:
-`operand_roundoff` of 2^-11 adds ``(2 r + r^2) * magnitude``.
+amplify it. `amplification` is the factor of the transforms; giving one switches the bound to the
+norm-wise form ``amplification * gamma_K * max(magnitude)``. TF32 rounds each operand to 11 bits
+first: `operand_roundoff` of 2^-11 adds ``(2 r + r^2) * magnitude``.
 """
 
 from __future__ import annotations

@@ -180,7 +180,9 @@ def test_solution_names_and_ids(cpu: abi.Library, handle: Any, direction: str) -
         assert not any(name.startswith("ref") for name in names)
         for name in names:
             implementation, strategy = name.split("|")
-            assert implementation and strategy in {"asis", "plain", "nhwc", "blocked"}
+            assert implementation and strategy in {
+                "asis", "plain", "nhwc", "blocked", "channel_blocks",
+            }
         for solution in solutions:
             problem.compile(solution.solution_id)
         assert problem.solutions(most=1)[0].solution_id == solutions[0].solution_id

@@ -1,0 +1,171 @@
+// Fusion plans: convolution, bias and ReLU as one operation of the library.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "plan.hpp"
+
+namespace mioconv {
+
+class ActivationDescriptor
+    : public Descriptor<miopenActivationDescriptor_t, &Api::miopenCreateActivationDescriptor,
+                        &Api::miopenDestroyActivationDescriptor> {
+public:
+    Status set_relu(const Api& api) {
+        if (!api.miopenCreateActivationDescriptor || !api.miopenSetActivationDescriptor)
+            return status_of("miopenCreateActivationDescriptor", miopenStatusNotImplemented);
+        MIOCONV_TRY(create(api, "miopenCreateActivationDescriptor"));
+        return MIOCONV_CALL(api, miopenSetActivationDescriptor, object_, miopenActivationRELU, 0.0,
+                            0.0, 0.0);
+    }
+};
+
+/// relu(result) in place.
+inline Status apply_relu(const Plan& plan, miopenHandle_t handle, void* data) {
+    const Api& api = plan.device.api;
+    constexpr float one = 1, zero = 0;
+    ActivationDescriptor relu;
+    MIOCONV_TRY(relu.set_relu(api));
+    return MIOCONV_CALL_OPTIONAL(api, miopenActivationForward, handle, relu.get(), &one,
+                                 plan.result_descriptor(), data, &zero, plan.result_descriptor(),
+                                 data);
+}
+
+/// y = relu(conv(x, w) + alpha * z + bias) in one call; z may be y.
+inline Status run_bias_activation(const Plan& plan, miopenHandle_t handle, const void* x,
+                                  const void* w, float alpha, const void* z, const void* bias,
+                                  void* y) {
+    const Api& api = plan.device.api;
+    constexpr float one = 1;
+    ActivationDescriptor relu;
+    MIOCONV_TRY(relu.set_relu(api));
+    // It takes no workspace, and picks its algorithm itself whatever is named here.
+    return MIOCONV_CALL_OPTIONAL(
+        api, miopenConvolutionBiasActivationForward, handle, &one, plan.operands.descriptor[X], x,
+        plan.operands.descriptor[W], w, plan.convolution(), miopenConvolutionFwdAlgoDirect, nullptr,
+        0, &alpha, plan.result_descriptor(), z, plan.bias_descriptor(), bias, relu.get(),
+        plan.result_descriptor(), y);
+}
+
+/// Arguments of one execution. They are made for each call: kept ones have given wrong results
+/// (onnxruntime#15671).
+class OperatorArgs : public Descriptor<miopenOperatorArgs_t, &Api::miopenCreateOperatorArgs,
+                                       &Api::miopenDestroyOperatorArgs> {
+public:
+    Status make(const Api& api) { return create(api, "miopenCreateOperatorArgs"); }
+};
+
+class FusionPlanDescriptor
+    : public Descriptor<miopenFusionPlanDescriptor_t, nullptr, &Api::miopenDestroyFusionPlan> {
+public:
+    Status make(const Api& api, miopenTensorDescriptor_t input) {
+        api_ = &api;
+        return MIOCONV_CALL(api, miopenCreateFusionPlan, &object_, miopenVerticalFusion, input);
+    }
+};
+
+/// One compiled plan. The kernels that compilation makes belong to a handle, so the plan owns its own;
+/// it serves one call at a time.
+class FusionPlan {
+public:
+    FusionPlan(std::shared_ptr<Plan> convolution, bool bias)
+        : convolution_(std::move(convolution)), bias_(bias), handle_(convolution_->device.api) {}
+
+    static bool available(const Api& api) {
+        return api.miopenCreateFusionPlan && api.miopenDestroyFusionPlan &&
+               api.miopenCreateOpConvForward && api.miopenCreateOpBiasForward &&
+               api.miopenCreateOpActivationForward && api.miopenCompileFusionPlan &&
+               api.miopenCreateOperatorArgs && api.miopenDestroyOperatorArgs &&
+               api.miopenSetOpArgsConvForward && api.miopenSetOpArgsBiasForward &&
+               api.miopenSetOpArgsActivForward && api.miopenExecuteFusionPlan;
+    }
+
+    /// Fails with UnsupportedOp where the library cannot fuse this problem: in some releases when an
+    /// operator is added, in others at compilation.
+    Status build(hipStream_t stream) {
+        const Api& api = handle_.api;
+        const Plan& conv = *convolution_;
+        MIOCONV_TRY(MIOCONV_CALL(api, miopenCreateWithStream, &handle_.handle, stream));
+        handle_.stream = stream;
+        MIOCONV_TRY(plan_.make(api, conv.operands.descriptor[X]));
+        MIOCONV_TRY(MIOCONV_CALL(api, miopenCreateOpConvForward, plan_.get(), &conv_op_,
+                                 conv.convolution(), conv.operands.descriptor[W]));
+        if (bias_)
+            MIOCONV_TRY(MIOCONV_CALL(api, miopenCreateOpBiasForward, plan_.get(), &bias_op_,
+                                     conv.bias_descriptor()));
+        MIOCONV_TRY(MIOCONV_CALL(api, miopenCreateOpActivationForward, plan_.get(), &relu_op_,
+                                 miopenActivationRELU));
+        return MIOCONV_CALL(api, miopenCompileFusionPlan, handle_.handle, plan_.get());
+    }
+
+    Status execute(hipStream_t stream, const void* x, const void* w, const void* bias, void* y) {
+        const Api& api = handle_.api;
+        constexpr float one = 1, zero = 0;
+        if (handle_.stream != stream) {
+            MIOCONV_TRY(MIOCONV_CALL(api, miopenSetStream, handle_.handle, stream));
+            handle_.stream = stream;
+        }
+        OperatorArgs args;
+        MIOCONV_TRY(args.make(api));
+        MIOCONV_TRY(MIOCONV_CALL(api, miopenSetOpArgsConvForward, args.get(), conv_op_, &one, &zero, w));
+        if (bias_)
+            MIOCONV_TRY(
+                MIOCONV_CALL(api, miopenSetOpArgsBiasForward, args.get(), bias_op_, &one, &zero, bias));
+        MIOCONV_TRY(MIOCONV_CALL(api, miopenSetOpArgsActivForward, args.get(), relu_op_, &one, &zero,
+                                 0.0, 0.0, 0.0));
+        return MIOCONV_CALL(api, miopenExecuteFusionPlan, handle_.handle, plan_.get(),
+                            convolution_->operands.descriptor[X], x,
+                            convolution_->operands.descriptor[Y], y, args.get());
+    }
+
+private:
+    std::shared_ptr<Plan> convolution_;  ///< owns the tensor and convolution descriptors
+    const bool bias_;
+    PooledHandle handle_;
+    FusionPlanDescriptor plan_;  ///< ends before its handle
+    miopenFusionOpDescriptor_t conv_op_ = nullptr, bias_op_ = nullptr, relu_op_ = nullptr;
+};
+
+/// What is known of fusing one problem: compiled plans that no call uses, and which way is faster.
+class Fusion {
+public:
+    enum class Way : int { undecided = 0, fused, separate };
+
+    Fusion(std::shared_ptr<Plan> convolution, bool bias)
+        : convolution_(std::move(convolution)), bias_(bias) {}
+
+    /// A compiled plan for this caller alone, made where none is free.
+    Status lease(hipStream_t stream, std::unique_ptr<FusionPlan>* out) {
+        {
+            const std::lock_guard<std::mutex> lock(mutex_);
+            if (!idle_.empty()) {
+                *out = std::move(idle_.back());
+                idle_.pop_back();
+                return {};
+            }
+        }
+        auto made = std::make_unique<FusionPlan>(convolution_, bias_);
+        MIOCONV_TRY(made->build(stream));
+        *out = std::move(made);
+        return {};
+    }
+    void give_back(std::unique_ptr<FusionPlan> plan) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        idle_.push_back(std::move(plan));
+    }
+
+    std::atomic<Way> way{Way::undecided};
+    std::mutex searching;
+
+private:
+    std::shared_ptr<Plan> convolution_;
+    const bool bias_;
+    std::mutex mutex_;
+    std::vector<std::unique_ptr<FusionPlan>> idle_;
+};
+
+}  // namespace mioconv

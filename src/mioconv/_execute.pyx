@@ -1,0 +1,318 @@
+"""One convolution on tensors of any strides: layouts, packed copies, the key, the run.
+
+Native libraries get packed tensors only: some of their solvers accept others and compute wrong
+numbers.
+"""
+
+from libc.stdint cimport int64_t
+from libc.string cimport memset
+from libcpp.memory cimport shared_ptr
+
+from mioconv._api cimport raise_status
+from mioconv._epilogue cimport Epilogue, run_all
+from mioconv._geometry cimport Geometry
+from mioconv._select cimport Options, device_of, use_threads
+from mioconv.dlpack cimport (
+    kDLCPU, kDLCUDA, kDLCUDAHost, kDLCUDAManaged, kDLROCM, kDLROCMHost)
+from mioconv.miopen cimport miopenConvolution, miopenDepthwise
+from mioconv.native cimport (
+    CallRecord, ConvolutionParams, CurrentDevice, Device, Direction, HandleLease, Layout, Provider,
+    Status, TensorView, W, Workspace, X, Y, bias_gradient, copy_on_host, describe_operand,
+    last_call as last_record, lies_in, only_channels_last, result_of, same_memory, set_dense_strides,
+    status_of)
+
+from mioconv.errors import OutOfMemoryError, UnsupportedError
+
+
+cdef str device_name(const TensorView* tensor):
+    kinds = {kDLCPU: "cpu", kDLCUDA: "cuda", kDLCUDAHost: "cpu (CUDA pinned)", kDLROCM: "rocm",
+             kDLROCMHost: "cpu (ROCm pinned)", kDLCUDAManaged: "cuda (managed)"}
+    kind = kinds.get(tensor.device_type, f"DLPack device type {tensor.device_type}")
+    return kind if kind.startswith("cpu") else f"{kind}:{tensor.device_id}"
+
+
+cdef int provider_of(const TensorView* tensor) except -1 nogil:
+    """Where a tensor's memory can be computed on. Pinned host memory is host memory."""
+    cdef int device = tensor.device_type
+    if device == kDLCPU or device == kDLCUDAHost or device == kDLROCMHost:
+        return <int>Provider.cpu
+    if device == kDLROCM:
+        return <int>Provider.rocm
+    if device == kDLCUDA or device == kDLCUDAManaged:
+        return <int>Provider.cuda
+    with gil:
+        raise UnsupportedError(
+            f"expected tensors on a CPU, a ROCm or a CUDA device, but got {device_name(tensor)}")
+
+
+# --- layouts ---------------------------------------------------------------------------------------
+
+cdef int stage(Device* device, TensorView* tensor, Workspace* held,
+               const Options* options) except -1 nogil:
+    """Point a dense tensor to scratch memory of its size."""
+    if provider_of(tensor) != <int>Provider.cpu:
+        with gil:
+            raise UnsupportedError(
+                f"a tensor on {device_name(tensor)} is not packed (neither contiguous nor "
+                f"channels-last); make it contiguous")
+    if not held.lease(device.workspaces, tensor.bytes(), options.stream).ok():
+        with gil:
+            raise OutOfMemoryError(f"no memory for a packed copy of {tensor.bytes()} bytes")
+    tensor.data = held.data()
+    return 0
+
+
+cdef bint settle_layout(TensorView* tensor, Layout wanted, bint mixed) noexcept nogil:
+    """Write out the strides of a dense tensor; False when it needs a packed copy."""
+    cdef Layout other = Layout.packed if wanted == Layout.channels_last else Layout.channels_last
+    if lies_in(tensor[0], wanted):
+        set_dense_strides(tensor[0], wanted)
+    elif mixed and lies_in(tensor[0], other):
+        set_dense_strides(tensor[0], other)
+    else:
+        return False
+    return True
+
+
+cdef void add_height(TensorView* tensor) noexcept nogil:
+    """One spatial dimension runs as two with height 1."""
+    tensor.shape[3] = tensor.shape[2]
+    tensor.strides[3] = tensor.strides[2]
+    tensor.shape[2] = 1
+    tensor.strides[2] = 1
+    tensor.ndim = 4
+
+
+cdef int pack(Device* device, TensorView* tensor, Layout layout, bint read, Workspace* held,
+              const Options* options) except -1 nogil:
+    """Replace a tensor by a dense one in scratch memory; `read`: with its values."""
+    cdef TensorView original = tensor[0]
+    set_dense_strides(tensor[0], layout)
+    stage(device, tensor, held, options)
+    if read:
+        copy_on_host(original, tensor[0])
+    return 0
+
+
+cdef int extend(Device* device, TensorView* tensor, const int64_t* ends, int spatial, Layout layout,
+                bint read, Workspace* held, const Options* options) except -1 nogil:
+    """Replace a tensor by a larger one with zeros behind it in each spatial dimension."""
+    cdef TensorView original = tensor[0]
+    cdef TensorView inner
+    cdef int i, first = <int>tensor.ndim - spatial
+    for i in range(spatial):
+        tensor.shape[first + i] += ends[i]
+    set_dense_strides(tensor[0], layout)
+    stage(device, tensor, held, options)
+    if read:
+        memset(tensor.data, 0, tensor.bytes())
+        inner = tensor[0]
+        for i in range(<int>inner.ndim):
+            inner.shape[i] = original.shape[i]
+        copy_on_host(original, inner)
+    return 0
+
+
+cdef bint any_of(const int64_t* ends, int spatial) noexcept nogil:
+    cdef int i
+    for i in range(spatial):
+        if ends[i]:
+            return True
+    return False
+
+
+# --- the call --------------------------------------------------------------------------------------
+
+cdef int fill_params(ConvolutionParams* params, Device* device, Direction direction,
+                     const TensorView* tensors, const Geometry* geometry,
+                     const Options* options) except -1 nogil:
+    """The key of a problem whose tensors are dense and have two or three spatial dimensions."""
+    cdef int i, skip = 1 if geometry.spatial == 1 else 0
+    memset(params, 0, sizeof(ConvolutionParams))
+    params.provider = <int64_t>device.api.provider
+    params.device = device.index
+    params.architecture = device.architecture_hash
+    use_threads(&device.api, options.threads, &params.threads)
+    params.direction = <int64_t>direction
+    params.mode = <int64_t>miopenDepthwise if geometry.depthwise else <int64_t>miopenConvolution
+    params.dtype = <int64_t>tensors[0].dtype
+    params.deterministic = options.deterministic
+    params.allow_tf32 = options.allow_tf32
+    params.spatial = geometry.spatial + skip
+    params.groups = geometry.groups
+    if skip:
+        params.stride[0] = params.dilation[0] = 1
+    for i in range(geometry.spatial):
+        params.padding[i + skip] = geometry.padding[i]
+        params.stride[i + skip] = geometry.stride[i]
+        params.dilation[i + skip] = geometry.dilation[i]
+    describe_operand(params[0], X, tensors[<int>X])
+    describe_operand(params[0], W, tensors[<int>W])
+    describe_operand(params[0], Y, tensors[<int>Y])
+    return 0
+
+
+cdef int nothing_to_compute(Direction direction, const TensorView* x, const TensorView* w,
+                            const Options* options) except -1 nogil:
+    """Batch 0: an empty result, or the gradient of a weight that nothing went through: zero."""
+    cdef CallRecord* record = &last_record()
+    record[0] = CallRecord()
+    record.provider = provider_of(x)
+    record.direction = <int>direction
+    record.way = 1
+    return fill_zero(w, options) if direction == Direction.backward_weights else 0
+
+
+cdef int fill_zero(const TensorView* tensor, const Options* options) except -1 nogil:
+    """Zeros into a tensor: of any strides on the host, a dense one elsewhere."""
+    cdef Device* device
+    cdef CurrentDevice current
+    cdef Status status
+    cdef float zero = 0
+    cdef TensorView zeros = tensor[0]
+    cdef int i
+    if provider_of(tensor) == <int>Provider.cpu:
+        zeros.data = &zero
+        for i in range(<int>zeros.ndim):
+            zeros.strides[i] = 0
+        copy_on_host(zeros, tensor[0])
+        return 0
+    if not lies_in(tensor[0], Layout.packed) and not lies_in(tensor[0], Layout.channels_last):
+        with gil:
+            raise UnsupportedError(f"out: a tensor on {device_name(tensor)} must be packed")
+    device = device_of(provider_of(tensor), tensor.device_id)
+    status = current.set(device.api, device.index)
+    if status.ok():
+        status = status_of("hipMemsetAsync", device.api.hipMemsetAsync(
+            tensor.data, 0, tensor.bytes(), options.stream))
+    if not status.ok():
+        with gil:
+            raise_status(&device.api, status, None)
+    return 0
+
+
+cdef int convolve(Direction direction, const TensorView* x, const TensorView* w,
+                  const TensorView* y, Following* following, const Geometry* geometry,
+                  const Options* options) except -1 nogil:
+    cdef Device* device
+    cdef ConvolutionParams params
+    cdef TensorView[3] tensors
+    cdef TensorView target, bias, z
+    cdef Workspace[5] held
+    cdef Epilogue epilogue
+    cdef Status refusal
+    cdef bint mixed, staged = False
+    cdef int i, result = <int>result_of(direction)
+    cdef const int64_t* ends
+    cdef Layout layout = Layout.packed
+    if x.count() == 0 or y.count() == 0:
+        return nothing_to_compute(direction, x, w, options)
+    device = device_of(provider_of(x), x.device_id)
+    mixed = device.api.mixed_layouts()
+    tensors[<int>X] = x[0]
+    tensors[<int>W] = w[0]
+    tensors[<int>Y] = y[0]
+    for i in range(3):
+        if only_channels_last(tensors[i]):
+            layout = Layout.channels_last
+        if geometry.spatial == 1:
+            add_height(&tensors[i])
+    target = tensors[result]
+    for i in range(3):
+        ends = <const int64_t*>geometry.y_end
+        if i == <int>X:
+            ends = <const int64_t*>geometry.x_end
+        if i != <int>W and any_of(ends, geometry.spatial):
+            extend(device, &tensors[i], ends, geometry.spatial, layout, i != result, &held[i],
+                   options)
+        elif not settle_layout(&tensors[i], layout, mixed):
+            pack(device, &tensors[i], layout, i != result, &held[i], options)
+        else:
+            continue
+        staged = staged or i == result
+    memset(&epilogue, 0, sizeof(Epilogue))
+    if following != NULL:
+        epilogue.alpha = following.alpha
+        epilogue.relu = following.relu
+        if following.bias != NULL:
+            bias = following.bias[0]
+            if not settle_layout(&bias, Layout.packed, False):
+                pack(device, &bias, Layout.packed, True, &held[3], options)
+            epilogue.bias = bias.data
+        # BLAS's convention: what is multiplied by zero is not read.
+        if following.z != NULL and following.alpha != 0:
+            z = following.z[0]
+            if geometry.spatial == 1:
+                add_height(&z)
+            align_z(device, &z, &tensors[result], target, &held[4], options)
+            epilogue.z = z.data
+    fill_params(&params, device, direction, tensors, geometry, options)
+    run_all(device, &params, tensors[<int>X].data, tensors[<int>W].data, tensors[<int>Y].data,
+            &epilogue, &refusal, options)
+    if staged:
+        copy_on_host(tensors[result], target)
+    if following != NULL:
+        following.bias_pending = epilogue.bias_pending
+        following.z_pending = epilogue.z_pending
+        following.relu_pending = epilogue.relu_pending
+    return 0
+
+
+cdef int align_z(Device* device, TensorView* z, const TensorView* result, TensorView target,
+                 Workspace* held, const Options* options) except -1 nogil:
+    """Make `z` lie exactly as the result does, by a copy where it does not.
+
+    Separate steps write the convolution before they read z: where that is the result's own memory,
+    its values must be kept aside.
+    """
+    cdef TensorView original = z[0]
+    cdef int i
+    cdef bint equal = not same_memory(original, target)
+    for i in range(<int>z.ndim):
+        equal = equal and (z.shape[i] == 1 or z.strides[i] == result.strides[i])
+    if equal:
+        return 0
+    for i in range(<int>z.ndim):
+        z.strides[i] = result.strides[i]
+    stage(device, z, held, options)
+    copy_on_host(original, z[0])
+    return 0
+
+
+# --- the gradient of a bias ------------------------------------------------------------------------
+
+cdef int sum_to_bias(const TensorView* gradient, const TensorView* bias, const Options* options,
+                     bint* refused) except -1 nogil:
+    """The sum over every dimension but the channels; `refused` when the library does not do it."""
+    cdef TensorView dense = gradient[0]
+    cdef TensorView target = bias[0]
+    cdef Device* device
+    cdef CurrentDevice current
+    cdef HandleLease lease
+    cdef Workspace[2] held
+    cdef Status status
+    cdef bint staged
+    cdef Layout layout = (
+        Layout.channels_last if only_channels_last(dense) else Layout.packed)
+    refused[0] = False
+    device = device_of(provider_of(gradient), gradient.device_id)
+    if dense.ndim == 3:
+        add_height(&dense)
+    if not settle_layout(&dense, layout, False):
+        pack(device, &dense, layout, True, &held[0], options)
+    staged = not settle_layout(&target, Layout.packed, False)
+    if staged:
+        pack(device, &target, Layout.packed, False, &held[1], options)
+    status = current.set(device.api, device.index)
+    if status.ok():
+        status = lease.lease(device.handles, options.stream)
+    if not status.ok():
+        with gil:
+            raise_status(&device.api, status, None)
+    status = bias_gradient(device.api, lease.get(), dense, target)
+    refused[0] = not status.ok()
+    if refused[0]:
+        device.api.hipGetLastError()
+    elif staged:
+        copy_on_host(target, bias[0])
+    return 0

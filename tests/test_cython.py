@@ -47,14 +47,14 @@ def run(int spatial, int dtype, size_t x, x_shape, size_t w, w_shape, size_t y,
 def view(const float[:, :, :, :] x, const float[:, :, :, :] w, float[:, :, :, :] y):
     cdef (int64_t, int64_t) one = (1, 1)
     with nogil:
-        conv2d_forward_view(x, w, y, one, one, one)
+        conv2d_forward_view[float](x, w, y, one, one, one)
 
 
 def half_view(const uint16_t[:, :, :, :] x, const uint16_t[:, :, :, :] w,
               uint16_t[:, :, :, :] y, bint bfloat16):
     cdef (int64_t, int64_t) one = (1, 1)
     with nogil:
-        conv2d_forward_view(x, w, y, one, one, one, 1, bfloat16)
+        conv2d_forward_view[uint16_t](x, w, y, one, one, one, 1, bfloat16)
 """
 
 SETUP = """

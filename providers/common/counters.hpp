@@ -35,7 +35,7 @@ extern Counters counters;
 inline Counters& counters() noexcept { return detail::counters; }
 
 // A base that counts the lives of the objects derived from it.
-template <ObjectCounter Counters::* member>
+template <ObjectCounter Counters::*member>
 class Counted {
 public:
     Counted() noexcept { (counters().*member).add(); }

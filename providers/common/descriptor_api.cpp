@@ -85,17 +85,15 @@ MIOCONV_EXPORT miopenStatus_t miopenDestroyTensorDescriptor(miopenTensorDescript
 MIOCONV_EXPORT miopenStatus_t miopenSetTensorDescriptor(
     miopenTensorDescriptor_t tensorDesc, miopenDataType_t dataType, int nbDims, const int* dimsA,
     const int* stridesA) {
-    return guarded({__func__}, [&] {
-        set_tensor(deref(tensorDesc), dataType, nbDims, dimsA, stridesA);
-    });
+    return guarded(
+        {__func__}, [&] { set_tensor(deref(tensorDesc), dataType, nbDims, dimsA, stridesA); });
 }
 
 MIOCONV_EXPORT miopenStatus_t miopenSetTensorDescriptorV2(
     miopenTensorDescriptor_t tensorDesc, miopenDataType_t dataType, int nbDims, const size_t* dimsA,
     const size_t* stridesA) {
-    return guarded({__func__}, [&] {
-        set_tensor(deref(tensorDesc), dataType, nbDims, dimsA, stridesA);
-    });
+    return guarded(
+        {__func__}, [&] { set_tensor(deref(tensorDesc), dataType, nbDims, dimsA, stridesA); });
 }
 
 MIOCONV_EXPORT miopenStatus_t

@@ -1,5 +1,5 @@
-// The objects behind MIOpen's descriptor handles. Plain values: a problem is read from them at every
-// call, and nothing is cached in them.
+// The objects behind MIOpen's descriptor handles. Plain values: a problem is read from them at
+// every call, and nothing is cached in them.
 #pragma once
 
 #include <array>

@@ -29,7 +29,8 @@ struct miopenFusionPlanDescriptor
     bool compiled = false;
 };
 
-struct miopenOperatorArgs : mioconv::provider::Counted<&mioconv::provider::Counters::operator_args> {
+struct miopenOperatorArgs
+    : mioconv::provider::Counted<&mioconv::provider::Counters::operator_args> {
     struct Values {
         const miopenFusionOpDescriptor* op;
         const void* data = nullptr;  // weights or bias

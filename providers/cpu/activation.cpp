@@ -57,8 +57,8 @@ MIOCONV_EXPORT miopenStatus_t miopenActivationForward(
         require(from.rank == to.rank && from.dims == to.dims && from.dtype == to.dtype);
         require_plain(alpha, beta);
         const Activation activation{descriptor.mode, static_cast<float>(descriptor.alpha)};
-        map_elements(
-            to, View(to, y), View(from, x),
-            [=](float* values, std::int64_t count) { activate(activation, values, count); });
+        map_elements(to, View(to, y), View(from, x), [=](float* values, std::int64_t count) {
+            activate(activation, values, count);
+        });
     });
 }

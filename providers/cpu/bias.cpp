@@ -29,7 +29,8 @@ void sum_channels(
     dims[1] = count;
     std::fill_n(sums, count, 0.0);
     const std::int64_t base = first * shape.strides[1];
-    // Without the channel dimension, walk the rest; along it, where channels are what is contiguous.
+    // Without the channel dimension, walk the rest; along it, where channels are what is
+// contiguous.
     const bool along_channels = shape.strides[1] == 1 && count > 1;
     float values[kMaxRun];
     if (along_channels) {

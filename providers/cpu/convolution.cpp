@@ -43,8 +43,8 @@ bool fits(const Solution& solution, const Workspace& workspace) noexcept {
 // timed run is not repeated.
 class Stopwatch {
 public:
-    float measure(Executable& executable, const Operands& operands, void* workspace,
-                  dnnl_stream_t stream) {
+    float measure(
+        Executable& executable, const Operands& operands, void* workspace, dnnl_stream_t stream) {
         executable.run(operands, workspace, stream);
         float best = std::numeric_limits<float>::infinity();
         float spent = 0;
@@ -109,8 +109,8 @@ void compile_solution(miopenHandle_t handle, const ConvCall& call, uint64_t solu
 }
 
 void run_locked(
-    miopenHandle& handle, const ConvProblem& problem, const Operands& operands,
-    Workspace workspace, uint64_t solution_id) {
+    miopenHandle& handle, const ConvProblem& problem, const Operands& operands, Workspace workspace,
+    uint64_t solution_id) {
     Executable& executable = handle.executable(problem, solution_id);
     require(fits(executable.solution(), workspace), kWorkspaceTooSmall);
     executable.run(operands, workspace.memory, handle.dnnl_stream());
@@ -155,8 +155,8 @@ void find_algorithms(
             const Solution& solution = *candidate.solution;
             if (!fits(solution, workspace)) continue;
             Executable& executable = owner.executable(problem, solution.id());
-            const float ms = stopwatch.measure(
-                executable, operands, workspace.memory, owner.dnnl_stream());
+            const float ms =
+                stopwatch.measure(executable, operands, workspace.memory, owner.dnnl_stream());
             entry->set_measured(solution.id(), ms);
             const auto same = std::find_if(best.begin(), best.end(), [&](const auto& other) {
                 return other.algo == solution.algorithm();
@@ -173,10 +173,10 @@ void find_algorithms(
         }
     }
     require(!best.empty(), kWorkspaceTooSmall);
-    std::sort(best.begin(), best.end(), [](const auto& a, const auto& b) {
-        return a.time < b.time;
-    });
-    *count = static_cast<int>(std::min<std::size_t>(best.size(), static_cast<std::size_t>(max_count)));
+    std::sort(
+        best.begin(), best.end(), [](const auto& a, const auto& b) { return a.time < b.time; });
+    *count =
+        static_cast<int>(std::min<std::size_t>(best.size(), static_cast<std::size_t>(max_count)));
     std::copy_n(best.begin(), *count, results);
 }
 

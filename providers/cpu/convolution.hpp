@@ -52,7 +52,7 @@ void run_algorithm(
 
 // Runs one solution on a handle whose mutex is held.
 void run_locked(
-    miopenHandle& handle, const ConvProblem& problem, const Operands& operands,
-    Workspace workspace, uint64_t solution_id);
+    miopenHandle& handle, const ConvProblem& problem, const Operands& operands, Workspace workspace,
+    uint64_t solution_id);
 
 }  // namespace mioconv::cpu

@@ -1,7 +1,8 @@
 // MIOpen's convolution functions: each names its arguments' roles and hands over.
 //
-// Argument orders differ. Queries and immediate calls take Forward (w, x, conv, y), Find and execute
-// Forward (x, w, conv, y); the gradients are (dy, w, conv, dx) and (dy, x, conv, dw) everywhere.
+// Argument orders differ. Queries and immediate calls take Forward (w, x, conv, y), Find and
+// execute Forward (x, w, conv, y); the gradients are (dy, w, conv, dx) and (dy, x, conv, dw)
+// everywhere.
 #include "common/export.hpp"
 #include "common/guard.hpp"
 #include "convolution.hpp"
@@ -49,8 +50,8 @@ MIOCONV_EXPORT miopenStatus_t miopenConvolutionForwardGetSolution(
     miopenConvSolution_t* solutions) {
     return guarded({__func__}, [&] {
         get_solutions(
-            handle,
-            forward(xDesc, wDesc, convDesc, yDesc), maxSolutionCount, solutionCount, solutions);
+            handle, forward(xDesc, wDesc, convDesc, yDesc), maxSolutionCount, solutionCount,
+            solutions);
     });
 }
 
@@ -80,8 +81,8 @@ MIOCONV_EXPORT miopenStatus_t miopenConvolutionForwardImmediate(
     void* workSpace, size_t workSpaceSize, const uint64_t solution_id) {
     return guarded({__func__, 0, solution_id}, [&] {
         run_immediate(
-            handle, forward(xDesc, wDesc, convDesc, yDesc), {x, w, y},
-            {workSpace, workSpaceSize}, solution_id);
+            handle, forward(xDesc, wDesc, convDesc, yDesc), {x, w, y}, {workSpace, workSpaceSize},
+            solution_id);
     });
 }
 
@@ -138,8 +139,8 @@ MIOCONV_EXPORT miopenStatus_t miopenConvolutionBackwardDataGetSolution(
     miopenConvSolution_t* solutions) {
     return guarded({__func__}, [&] {
         get_solutions(
-            handle,
-            backward_data(dyDesc, wDesc, convDesc, dxDesc), maxSolutionCount, solutionCount, solutions);
+            handle, backward_data(dyDesc, wDesc, convDesc, dxDesc), maxSolutionCount, solutionCount,
+            solutions);
     });
 }
 
@@ -192,8 +193,8 @@ MIOCONV_EXPORT miopenStatus_t miopenFindConvolutionBackwardDataAlgorithm(
     return guarded({__func__}, [&] {
         (void)exhaustiveSearch;  // every solution is measured in any case
         find_algorithms(
-            handle, backward_data(dyDesc, wDesc, convDesc, dxDesc), {dx, w, dy},
-            requestAlgoCount, returnedAlgoCount, perfResults, {workSpace, workSpaceSize});
+            handle, backward_data(dyDesc, wDesc, convDesc, dxDesc), {dx, w, dy}, requestAlgoCount,
+            returnedAlgoCount, perfResults, {workSpace, workSpaceSize});
     });
 }
 
@@ -205,8 +206,8 @@ MIOCONV_EXPORT miopenStatus_t miopenConvolutionBackwardData(
     size_t workSpaceSize) {
     return guarded({__func__}, [&] {
         run_algorithm(
-            handle, alpha, beta, backward_data(dyDesc, wDesc, convDesc, dxDesc), {dx, w, dy},
-            algo, {workSpace, workSpaceSize});
+            handle, alpha, beta, backward_data(dyDesc, wDesc, convDesc, dxDesc), {dx, w, dy}, algo,
+            {workSpace, workSpaceSize});
     });
 }
 
@@ -217,8 +218,7 @@ MIOCONV_EXPORT miopenStatus_t miopenConvolutionBackwardWeightsGetSolutionCount(
     const miopenTensorDescriptor_t xDesc, const miopenConvolutionDescriptor_t convDesc,
     const miopenTensorDescriptor_t dwDesc, size_t* solutionCount) {
     return guarded({__func__}, [&] {
-        solution_count(
-            handle, backward_weights(dyDesc, xDesc, convDesc, dwDesc), solutionCount);
+        solution_count(handle, backward_weights(dyDesc, xDesc, convDesc, dwDesc), solutionCount);
     });
 }
 
@@ -229,8 +229,8 @@ MIOCONV_EXPORT miopenStatus_t miopenConvolutionBackwardWeightsGetSolution(
     miopenConvSolution_t* solutions) {
     return guarded({__func__}, [&] {
         get_solutions(
-            handle,
-            backward_weights(dyDesc, xDesc, convDesc, dwDesc), maxSolutionCount, solutionCount, solutions);
+            handle, backward_weights(dyDesc, xDesc, convDesc, dwDesc), maxSolutionCount,
+            solutionCount, solutions);
     });
 }
 
@@ -240,8 +240,7 @@ MIOCONV_EXPORT miopenStatus_t miopenConvolutionBackwardWeightsGetSolutionWorkspa
     const miopenTensorDescriptor_t dwDesc, const uint64_t solution_id, size_t* workSpaceSize) {
     return guarded({__func__, 0, solution_id}, [&] {
         solution_workspace(
-            handle,
-            backward_weights(dyDesc, xDesc, convDesc, dwDesc), solution_id, workSpaceSize);
+            handle, backward_weights(dyDesc, xDesc, convDesc, dwDesc), solution_id, workSpaceSize);
     });
 }
 
@@ -250,8 +249,7 @@ MIOCONV_EXPORT miopenStatus_t miopenConvolutionBackwardWeightsCompileSolution(
     const miopenTensorDescriptor_t xDesc, const miopenConvolutionDescriptor_t convDesc,
     const miopenTensorDescriptor_t dwDesc, const uint64_t solution_id) {
     return guarded({__func__, 0, solution_id}, [&] {
-        compile_solution(
-            handle, backward_weights(dyDesc, xDesc, convDesc, dwDesc), solution_id);
+        compile_solution(handle, backward_weights(dyDesc, xDesc, convDesc, dwDesc), solution_id);
     });
 }
 

@@ -13,14 +13,14 @@ constexpr double kBlockedBytes = 12;
 constexpr double kTransposedBytes = 4;
 constexpr double kWeightBytes = 7;
 constexpr double kConvertedBytes = 10;
+// gemm applies an activation element by element, in scalar code: nanoseconds each.
+constexpr double kGemmActivation = 25;
 // Fixed costs in seconds: a bare call of a compiled kernel and of gemm, and each further step.
 constexpr double kKernelSeconds = 0.36e-6;
 constexpr double kGemmSeconds = 0.8e-6;
 constexpr double kStepSeconds = 0.25e-6;
 
-bool has(const std::string& name, const char* part) {
-    return name.find(part) != std::string::npos;
-}
+bool has(const std::string& name, const char* part) { return name.find(part) != std::string::npos; }
 
 double count(std::int64_t value) { return static_cast<double>(value); }
 
@@ -45,8 +45,10 @@ double gemm_efficiency(const ConvProblem& problem, double channels, double outpu
     if (taps == 1) {
         const double size = spatial_size(problem);
         const bool strided = *std::max_element(problem.stride.begin(), problem.stride.end()) > 1;
-        best = size < 128 ? 0.6 : size > 2048 && !strided ? 0.87 : 0.75;
+        const bool forward = problem.direction == Direction::forward;
+        best = size < 128 ? 0.6 : size > 2048 && forward && !strided ? 0.87 : 0.75;
     }
+    if (problem.dtype == miopenBFloat16) best *= 0.7;  // its other kernels gain more from the type
     return best * std::max(fill, 0.02);
 }
 
@@ -60,7 +62,8 @@ double kernel_efficiency(
     const bool small = spatial_size(problem) < 64;
     double best = 0.84;
     if (has(name, "1x1")) {
-        best = has(name, "brg") ? (small ? 0.62 : 0.83) : 0.84;
+        const bool back = problem.direction == Direction::backward_data;
+        best = has(name, "brg") ? (small ? 0.62 : back ? 0.85 : 0.83) : 0.84;
     } else if (has(name, "brg")) {
         best = small ? 0.76 : 0.86;
     } else if (kernel_size(problem) == 1) {
@@ -90,13 +93,15 @@ double flops_rate(const std::string& name, const ConvProblem& problem) {
 
 float estimate_ms(
     const ConvProblem& problem, const std::string& name, const Traffic& traffic, int threads) {
-    const double busy = flops(problem) / flops_rate(name, problem) +
-                        traffic.blocked_bytes / kBlockedBytes +
-                        traffic.transposed_bytes / kTransposedBytes +
-                        traffic.weight_bytes / kWeightBytes +
-                        traffic.converted_bytes / kConvertedBytes;
-    const double fixed = (has(name, "gemm") ? kGemmSeconds : kKernelSeconds) +
-                         kStepSeconds * traffic.extra_steps;
+    double busy = flops(problem) / flops_rate(name, problem) +
+                  traffic.blocked_bytes / kBlockedBytes +
+                  traffic.transposed_bytes / kTransposedBytes +
+                  traffic.weight_bytes / kWeightBytes + traffic.converted_bytes / kConvertedBytes;
+    if (problem.fused != Fused::none && has(name, "gemm")) {
+        busy += kGemmActivation * count(problem.dst[0] * problem.dst[1]) * spatial_size(problem);
+    }
+    const double fixed =
+        (has(name, "gemm") ? kGemmSeconds : kKernelSeconds) + kStepSeconds * traffic.extra_steps;
     return static_cast<float>((busy / (1e9 * threads) + fixed) * 1e3);
 }
 

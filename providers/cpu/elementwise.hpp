@@ -15,14 +15,15 @@ struct View {
     Dims strides;
 
     View(const miopenTensorDescriptor& tensor, const void* memory)
-        : dtype(tensor.dtype), data(static_cast<char*>(const_cast<void*>(memory))),
+        : dtype(tensor.dtype),
+          data(static_cast<char*>(const_cast<void*>(memory))),
           strides(tensor.strides) {}
 
     char* at(std::int64_t offset) const noexcept {
         return data + offset * static_cast<std::int64_t>(size_of(dtype));
     }
-    void load(std::int64_t offset, std::int64_t stride, std::int64_t count, float* to)
-        const noexcept {
+    void load(
+        std::int64_t offset, std::int64_t stride, std::int64_t count, float* to) const noexcept {
         load_floats(dtype, at(offset), stride, count, to);
     }
     void store(const float* from, std::int64_t offset, std::int64_t stride, std::int64_t count)

@@ -71,14 +71,14 @@ Executable::Executable(SolutionPtr solution)
 }
 
 void Executable::bind(const Operands& operands, void* workspace) {
-    const auto start = (reinterpret_cast<std::uintptr_t>(workspace) + kAlignment - 1) /
-                       kAlignment * kAlignment;
+    const auto start =
+        (reinterpret_cast<std::uintptr_t>(workspace) + kAlignment - 1) / kAlignment * kAlignment;
     const auto& buffers = solution_->recipe().buffers;
     for (std::size_t i = 0; i < buffers.size(); ++i) {
         const Buffer& buffer = buffers[i];
-        const void* const address =
-            buffer.role >= 0 ? operands.pointer[buffer.role]
-                             : reinterpret_cast<const void*>(start + buffer.offset);
+        const void* const address = buffer.role >= 0
+                                        ? operands.pointer[buffer.role]
+                                        : reinterpret_cast<const void*>(start + buffer.offset);
         if (address == address_[i]) continue;
         check(dnnl_memory_set_data_handle(memories_[i].get(), const_cast<void*>(address)));
         address_[i] = address;
@@ -100,8 +100,7 @@ void Executable::run(const Operands& operands, void* workspace, dnnl_stream_t st
                 step.primitive, stream, static_cast<int>(step.arguments.size()),
                 step.arguments.data()));
         } else {
-            convert(
-                step.conversion, *step.from, const_cast<void*>(*step.to), solution_->threads());
+            convert(step.conversion, *step.from, const_cast<void*>(*step.to), solution_->threads());
         }
     }
 }

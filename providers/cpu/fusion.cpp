@@ -1,6 +1,6 @@
-// Fused convolutions: compiling and running fusion plans, and miopenConvolutionBiasActivationForward.
-// Both become one oneDNN convolution with a bias and post-operations. Neither call hands over a
-// workspace, so it comes from the handle.
+// Fused convolutions: compiling and running fusion plans, and
+// miopenConvolutionBiasActivationForward. Both become one oneDNN convolution with a bias and
+// post-operations. Neither call hands over a workspace, so it comes from the handle.
 #include "common/export.hpp"
 #include "common/fusion_objects.hpp"
 #include "common/guard.hpp"
@@ -101,7 +101,8 @@ miopenCompileFusionPlan(miopenHandle_t handle, miopenFusionPlanDescriptor_t fuse
             epilogue.bias = true;
         }
         // The slope of a leaky ReLU comes with the arguments; any will do to ask for support.
-        if (chain.activation != nullptr) set_activation(epilogue, chain.activation->activation, 0.5);
+        if (chain.activation != nullptr)
+            set_activation(epilogue, chain.activation->activation, 0.5);
         const ConvProblem problem = make_problem(
             Direction::forward, plan.input, *chain.conv->tensor, *chain.conv->conv, y, epilogue);
         std::lock_guard lock(owner.mutex);
@@ -193,8 +194,8 @@ MIOCONV_EXPORT miopenStatus_t miopenConvolutionBiasActivationForward(
             epilogue.sum_scale = scale;
             operands[Role::z] = z;
         }
-        const ConvProblem problem = make_problem(
-            Direction::forward, deref(xDesc), deref(wDesc), conv, output, epilogue);
+        const ConvProblem problem =
+            make_problem(Direction::forward, deref(xDesc), deref(wDesc), conv, output, epilogue);
         run_fused(owner, problem, operands, {workspace, workspaceSizeInBytes});
     });
 }

@@ -8,9 +8,7 @@
 
 namespace mioconv::cpu {
 
-inline std::size_t size_of(miopenDataType_t dtype) noexcept {
-    return dtype == miopenFloat ? 4 : 2;
-}
+inline std::size_t size_of(miopenDataType_t dtype) noexcept { return dtype == miopenFloat ? 4 : 2; }
 
 // `count` elements that lie `stride` elements apart, to and from contiguous floats. `dtype` is
 // miopenFloat, miopenHalf or miopenBFloat16.

@@ -39,8 +39,8 @@ public:
 
     // The rest needs `mutex` held.
 
-    // The solution of that id, ready to run; BadParm if the problem has none. With kBestSolution the
-    // one that ranks first when it is first asked for (UnsupportedOp if the problem has none at
+    // The solution of that id, ready to run; BadParm if the problem has none. With kBestSolution
+    // the one that ranks first when it is first asked for (UnsupportedOp if the problem has none at
     // all). The one that ran last is found by one comparison.
     mioconv::cpu::Executable& executable(
         const mioconv::cpu::ConvProblem& problem, std::uint64_t solution_id);

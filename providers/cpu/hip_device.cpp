@@ -82,9 +82,8 @@ MIOCONV_EXPORT hipError_t hipGetDevice(int* deviceId) {
 }
 
 MIOCONV_EXPORT hipError_t hipSetDevice(int deviceId) {
-    return hip_guarded({__func__}, [&] {
-        return deviceId == 0 ? hipSuccess : hipErrorInvalidDevice;
-    });
+    return hip_guarded(
+        {__func__}, [&] { return deviceId == 0 ? hipSuccess : hipErrorInvalidDevice; });
 }
 
 MIOCONV_EXPORT hipError_t hipDeviceGetAttribute(int* pi, hipDeviceAttribute_t attr, int deviceId) {

@@ -32,7 +32,8 @@ hipError_t allocate(void** out, std::size_t size) {
     *out = nullptr;
     if (size == 0) return hipSuccess;  // as HIP: success and a null pointer
     hip_require(size <= PTRDIFF_MAX - kCacheLine, hipErrorOutOfMemory);
-    void* memory = std::aligned_alloc(kCacheLine, (size + kCacheLine - 1) / kCacheLine * kCacheLine);
+    void* memory =
+        std::aligned_alloc(kCacheLine, (size + kCacheLine - 1) / kCacheLine * kCacheLine);
     hip_require(memory != nullptr, hipErrorOutOfMemory);
     Allocations& all = allocations();
     try {
@@ -107,8 +108,8 @@ MIOCONV_EXPORT hipError_t hipMemPoolTrimTo(hipMemPool_t, size_t) {
     return hip_guarded({__func__}, [] { return hipErrorNotSupported; });
 }
 
-MIOCONV_EXPORT hipError_t hipMemcpyAsync(
-    void* dst, const void* src, size_t sizeBytes, hipMemcpyKind kind, hipStream_t) {
+MIOCONV_EXPORT hipError_t
+hipMemcpyAsync(void* dst, const void* src, size_t sizeBytes, hipMemcpyKind kind, hipStream_t) {
     return hip_guarded({__func__}, [&] {
         hip_require(kind >= hipMemcpyHostToHost && kind <= hipMemcpyDefault);
         if (sizeBytes == 0) return hipSuccess;

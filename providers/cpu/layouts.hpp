@@ -27,14 +27,12 @@ Dims strides_of(const ConvProblem& problem, Role role) noexcept;
 bool is_channels_last(const ConvProblem& problem, Role role) noexcept;
 
 // The caller's memory as oneDNN sees it (weights split by groups), with another type where asked.
-dnnl::memory::desc caller_desc(
-    const ConvProblem& problem, Role role, dnnl::memory::data_type type);
+dnnl::memory::desc caller_desc(const ConvProblem& problem, Role role, dnnl::memory::data_type type);
 // The same tensor laid out otherwise. Layout::any leaves the choice to the implementation.
 dnnl::memory::desc offered_desc(
     const ConvProblem& problem, Role role, Layout layout, dnnl::memory::data_type type);
 // Packed in the caller's order of dimensions: where a tensor with gaps is gathered.
-dnnl::memory::desc packed_desc(
-    const ConvProblem& problem, Role role, dnnl::memory::data_type type);
+dnnl::memory::desc packed_desc(const ConvProblem& problem, Role role, dnnl::memory::data_type type);
 
 bool has_gaps(const ConvProblem& problem, Role role) noexcept;
 

@@ -10,7 +10,9 @@ namespace {
 
 using dnnl::memory;
 
-std::size_t aligned(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+std::size_t aligned(std::size_t bytes) {
+    return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
 
 class RecipeBuilder {
 public:
@@ -184,16 +186,14 @@ Recipe make_recipe(const ConvProblem& problem, const dnnl::primitive_desc_base& 
         const int wei = builder.read(Role::wei, form(DNNL_ARG_WEIGHTS));
         const int src = builder.output(Role::src, form(DNNL_ARG_DIFF_SRC));
         builder.primitive(
-            conv,
-            {{DNNL_ARG_DIFF_DST, dst}, {DNNL_ARG_WEIGHTS, wei}, {DNNL_ARG_DIFF_SRC, src}});
+            conv, {{DNNL_ARG_DIFF_DST, dst}, {DNNL_ARG_WEIGHTS, wei}, {DNNL_ARG_DIFF_SRC, src}});
         builder.write(Role::src, src);
     } else {
         const int src = builder.read(Role::src, form(DNNL_ARG_SRC));
         const int dst = builder.read(Role::dst, form(DNNL_ARG_DIFF_DST));
         const int wei = builder.output(Role::wei, form(DNNL_ARG_DIFF_WEIGHTS));
         builder.primitive(
-            conv,
-            {{DNNL_ARG_SRC, src}, {DNNL_ARG_DIFF_DST, dst}, {DNNL_ARG_DIFF_WEIGHTS, wei}});
+            conv, {{DNNL_ARG_SRC, src}, {DNNL_ARG_DIFF_DST, dst}, {DNNL_ARG_DIFF_WEIGHTS, wei}});
         builder.write(Role::wei, wei);
     }
     return builder.finish();

@@ -139,8 +139,8 @@ public:
         }
         std::vector<SolutionPtr> solutions;
         for (const auto& item : found_.empty() ? references_ : found_) {
-            solutions.push_back(std::make_shared<const Solution>(
-                problem_, item.conv, item.name, threads_));
+            solutions.push_back(
+                std::make_shared<const Solution>(problem_, item.conv, item.name, threads_));
             register_name(solutions.back()->id(), item.name);
         }
         return solutions;
@@ -156,9 +156,8 @@ private:
         const Geometry g(problem_);
         const auto attr = make_attributes(problem_);
         // Gradients of weights add up in float and are rounded once, by us.
-        const auto weights_type = problem_.direction == Direction::backward_weights
-                                      ? memory::data_type::f32
-                                      : type;
+        const auto weights_type =
+            problem_.direction == Direction::backward_weights ? memory::data_type::f32 : type;
         constexpr auto kDirect = dnnl::algorithm::convolution_direct;
         for (const Strategy& strategy : kStrategies) {
             if (strategy.activations == Layout::channel_blocks && !is_depthwise(problem_)) continue;
@@ -169,8 +168,8 @@ private:
                 return implementation + "|" + strategy.name + suffix;
             };
             if (problem_.direction == Direction::forward) {
-                const auto bias =
-                    problem_.has_bias != 0 ? caller_desc(problem_, Role::bias, type) : memory::desc();
+                const auto bias = problem_.has_bias != 0 ? caller_desc(problem_, Role::bias, type)
+                                                         : memory::desc();
                 collect(
                     dnnl::convolution_forward::primitive_desc(
                         engine(), dnnl::prop_kind::forward_inference, kDirect, src, wei, bias, dst,
@@ -223,9 +222,9 @@ private:
 
     bool same_work(const Found& a, const Found& b) const {
         if (a.implementation != b.implementation) return false;
-        static constexpr int kArguments[] = {
-            DNNL_ARG_SRC,      DNNL_ARG_WEIGHTS,      DNNL_ARG_DST,
-            DNNL_ARG_DIFF_SRC, DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_DIFF_DST};
+        static constexpr int kArguments[] = {DNNL_ARG_SRC,          DNNL_ARG_WEIGHTS,
+                                             DNNL_ARG_DST,          DNNL_ARG_DIFF_SRC,
+                                             DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_DIFF_DST};
         return std::all_of(std::begin(kArguments), std::end(kArguments), [&](int argument) {
             return same_layout(
                 a.conv.query_md(dnnl::query::exec_arg_md, argument),
@@ -243,8 +242,11 @@ private:
 Solution::Solution(
     const ConvProblem& problem, const dnnl::primitive_desc_base& conv, std::string name,
     int threads)
-    : name_(std::move(name)), id_(id_of(name_)), algorithm_(algorithm_of(name_)),
-      threads_(threads), recipe_(make_recipe(problem, conv)),
+    : name_(std::move(name)),
+      id_(id_of(name_)),
+      algorithm_(algorithm_of(name_)),
+      threads_(threads),
+      recipe_(make_recipe(problem, conv)),
       estimate_ms_(cpu::estimate_ms(problem, name_, recipe_.traffic, threads)) {}
 
 const std::vector<dnnl::primitive>& Solution::compile() const {

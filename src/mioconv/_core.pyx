@@ -239,7 +239,7 @@ cdef object take_result(Kind kind, object like, TensorView* view, Loan* loans, T
     check_same(&tensors[first], kind, first_name, view, loans[result].kind, "out")
     check_shape(view, "out", expected.shape, ndim, whole)
     if overlaps_itself(view[0]):
-        raise ValueError("out: elements of it share memory, so the result cannot be written to it")
+        raise ValueError("out: its elements overlap each other in memory, so no result can be written to it")
     check_overlap(view, &tensors[first], first_name)
     check_overlap(view, &tensors[second], second_name)
     if following.bias != NULL:

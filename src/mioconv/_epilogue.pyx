@@ -10,12 +10,12 @@ from libcpp.memory cimport make_shared, shared_ptr, unique_ptr
 from libcpp.utility cimport move
 
 from mioconv._api cimport raise_status
-from mioconv._select cimport Options, plan_of, problem_of, run
+from mioconv._select cimport Options, call_record, plan_of, problem_of, run
 from mioconv.miopen cimport miopenFloat, miopenStatusNotImplemented
 from mioconv.native cimport (
     Api, BenchmarkCache, CallRecord, ConvolutionParams, CurrentDevice, Device, Direction, Fusion,
     FusionPlan, HandleLease, Plan, Status, Timing, Way, Workspace, Y, apply_relu,
-    last_call as last_record, run_bias_activation, status_of)
+    run_bias_activation, status_of)
 
 cdef BenchmarkCache[Fusion] fusions
 
@@ -186,7 +186,7 @@ cdef bint run_fused(Device* device, ConvolutionParams* params, void* x, void* w,
         if not status.out_of_memory():
             fusion.way.store(Way.separate)
         return False
-    record = &last_record()
+    record = call_record()
     record[0] = CallRecord()
     record.provider = <int>device.api.provider
     record.direction = <int>Direction.forward

@@ -11,14 +11,14 @@ from libcpp.memory cimport shared_ptr
 from mioconv._api cimport raise_status
 from mioconv._epilogue cimport Epilogue, run_all
 from mioconv._geometry cimport Geometry
-from mioconv._select cimport Options, device_of, use_threads
+from mioconv._select cimport Options, call_record, device_of, use_threads
 from mioconv.dlpack cimport (
     kDLCPU, kDLCUDA, kDLCUDAHost, kDLCUDAManaged, kDLROCM, kDLROCMHost)
 from mioconv.miopen cimport miopenConvolution, miopenDepthwise
 from mioconv.native cimport (
     CallRecord, ConvolutionParams, CurrentDevice, Device, Direction, HandleLease, Layout, Provider,
     Status, TensorView, W, Workspace, X, Y, bias_gradient, copy_on_host, describe_operand,
-    last_call as last_record, lies_in, only_channels_last, result_of, same_memory, set_dense_strides,
+    lies_in, only_channels_last, result_of, same_memory, set_dense_strides,
     status_of)
 
 from mioconv.errors import OutOfMemoryError, UnsupportedError
@@ -155,7 +155,7 @@ cdef int fill_params(ConvolutionParams* params, Device* device, Direction direct
 cdef int nothing_to_compute(Direction direction, const TensorView* x, const TensorView* w,
                             const Options* options) except -1 nogil:
     """Batch 0: an empty result, or the gradient of a weight that nothing went through: zero."""
-    cdef CallRecord* record = &last_record()
+    cdef CallRecord* record = call_record()
     record[0] = CallRecord()
     record.provider = provider_of(x)
     record.direction = <int>direction

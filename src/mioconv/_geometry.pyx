@@ -4,6 +4,8 @@ Every message names the argument, what was given and what was expected, in the w
 users know. All of it happens before any native call.
 """
 
+from operator import index
+
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from libc.stdint cimport int64_t
 from libc.string cimport memset
@@ -23,9 +25,10 @@ cdef int64_t integer(object value, str name, object given) except? -1:
     cdef int overflow = 0
     cdef int64_t result
     if not PyLong_CheckExact(value):
-        if isinstance(value, bool) or not hasattr(value, "__index__"):
-            raise TypeError(f"{name}: expected integers, but got {given!r}")
-        value = value.__index__()
+        try:
+            value = index(value)
+        except TypeError:
+            raise TypeError(f"{name}: expected integers, but got {given!r}") from None
     result = PyLong_AsLongLongAndOverflow(value, &overflow)
     if overflow or result > INT32_MAX or result < -INT32_MAX:
         raise ValueError(f"{name}: {value} does not fit 32 bits, which the native libraries use")

@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint64_t
 from libcpp.memory cimport shared_ptr
 
 from mioconv.hip cimport hipStream_t
-from mioconv.native cimport Api, ConvolutionParams, Device, Plan
+from mioconv.native cimport Api, CallRecord, ConvolutionParams, Device, Plan
 
 # How to choose; the resolved flags of one call.
 ctypedef struct Options:
@@ -21,6 +21,7 @@ cdef Device* device_of(int provider, int index) except NULL nogil
 cdef Plan* plan_of(
     Device* device, ConvolutionParams* params, hipStream_t stream,
     shared_ptr[Plan]* held) except NULL nogil
+cdef CallRecord* call_record() noexcept nogil
 cdef int run(
     Device* device, ConvolutionParams* params, void* x, void* w, void* y, const Options* options,
     shared_ptr[Plan]* used) except -1 nogil

@@ -300,6 +300,8 @@ def _add_relu_forward(spatial: int) -> Callable[..., Any]:
         out=None, benchmark=None, deterministic=None, allow_tf32=None, solution=None,
         workspace_limit=None, stream=None,
     ):  # fmt: skip
+        if z is None:
+            raise TypeError("z: expected a tensor of the output's shape, but got None")
         return run(op, spatial, input, weight, None, bias, z, alpha, True, stride, padding, 0,
             dilation, groups, out, benchmark, deterministic, allow_tf32, solution,
             workspace_limit, stream)  # fmt: skip

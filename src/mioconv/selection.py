@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from mioconv import _core, _select
+from mioconv import _core, _epilogue, _select
 from mioconv.problem import Problem
 
 __all__ = [
@@ -145,6 +145,7 @@ def cache_info() -> CacheInfo:
 
 def cache_clear() -> None:
     """Forget every choice and every failure; the counters start again from zero."""
+    _epilogue.clear_fusions()
     _select.cache_clear()
 
 

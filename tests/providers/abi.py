@@ -1,6 +1,6 @@
 """A provider's exported functions through ctypes: handles, descriptors and the three directions.
 
-Nothing of mioconv's Python code is used here: these tests look at a shared library from the outside,
+Nothing of mioconv's Python code is used here: these tests look at a shared library from outside,
 as a program in C would.
 """
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from helpers import reference, tolerances
+
 from . import abi
 
 
@@ -118,7 +119,8 @@ def make_case(shape: Shape, dtype: Any, seed: int = 0) -> Case:
     length = {
         abi.FORWARD: taps * (shape.w[0] // shape.groups if shape.transposed else shape.w[1]),
         abi.BACKWARD_DATA: taps * (shape.w[1] if shape.transposed else shape.w[0] // shape.groups),
-        abi.BACKWARD_WEIGHTS: shape.x[0] * int(np.prod((shape.x if shape.transposed else shape.y)[2:])),
+        abi.BACKWARD_WEIGHTS: shape.x[0]
+        * int(np.prod((shape.x if shape.transposed else shape.y)[2:])),
     }
     bound = {
         d: tolerances.error_bound(dtype, np.abs(exact[d]), magnitude[d], length[d])

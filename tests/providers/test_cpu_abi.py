@@ -74,9 +74,7 @@ def test_each_null_argument_alone(cpu: abi.Library, handle: Any, direction: str)
         query = [handle, *problem.descs]
         for i in range(len(query)):
             bad = [None if j == i else v for j, v in enumerate(query)]
-            status = cpu.status(
-                problem.name("GetSolution"), *bad, c.c_size_t(4), c.byref(n), found
-            )
+            status = cpu.status(problem.name("GetSolution"), *bad, c.c_size_t(4), c.byref(n), found)
             assert status == abi.BAD_PARM, i
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes as c
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,11 @@ if abi.BFLOAT16 is not None:
 by_direction = pytest.mark.parametrize("direction", abi.DIRECTIONS)
 by_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 by_layout = pytest.mark.parametrize("last", [False, True], ids=["packed", "channels_last"])
+STRATEGIES = {"asis", "plain", "nhwc", "blocked", "channel_blocks"}
 PLAIN = next(s for s in SHAPES if s.name == "plain")
 
 
-@lru_cache(maxsize=None)
+@cache
 def case_of(shape: Shape, dtype: Any) -> Case:
     return make_case(shape, dtype)
 
@@ -39,7 +40,8 @@ def test_every_solution_is_right(
         cpu, handle, direction, *case.arrays(direction, last), **shape.settings()
     ) as problem:
         solutions = problem.solutions()
-        assert solutions and len(solutions) == problem.count()
+        assert solutions
+        assert len(solutions) == problem.count()
         assert [s.time for s in solutions] == sorted(s.time for s in solutions)
         for solution in solutions:
             problem.out[...] = np.nan
@@ -100,9 +102,10 @@ def test_find_measures_and_reranks(
         assert solutions[0].algorithm == found[0].algo
         assert [s.time for s in solutions] == sorted(s.time for s in solutions)
         # Another handle knows it too.
-        with cpu.handle() as other, abi.problem(
-            cpu, other, direction, *arrays, **shape.settings()
-        ) as again:
+        with (
+            cpu.handle() as other,
+            abi.problem(cpu, other, direction, *arrays, **shape.settings()) as again,
+        ):
             assert [s.time for s in again.solutions()] == [s.time for s in solutions]
         for item in found:
             problem.out[...] = np.nan
@@ -164,7 +167,8 @@ def test_workspace_bounds_hold(cpu: abi.Library, handle: Any) -> None:
                         abi.pointer(b[1]), problem.conv, out[0], abi.pointer(out[1]),
                         abi.pointer(space), c.c_size_t(size), c.c_uint64(solution.solution_id),
                     )  # fmt: skip
-                    assert (memory[:shift] == 0xA5).all() and (memory[shift + size :] == 0xA5).all()
+                    assert (memory[:shift] == 0xA5).all()
+                    assert (memory[shift + size :] == 0xA5).all()
                     case.check(direction, problem.out)
 
 
@@ -180,9 +184,8 @@ def test_solution_names_and_ids(cpu: abi.Library, handle: Any, direction: str) -
         assert not any(name.startswith("ref") for name in names)
         for name in names:
             implementation, strategy = name.split("|")
-            assert implementation and strategy in {
-                "asis", "plain", "nhwc", "blocked", "channel_blocks",
-            }
+            assert implementation
+            assert strategy in STRATEGIES
         for solution in solutions:
             problem.compile(solution.solution_id)
         assert problem.solutions(most=1)[0].solution_id == solutions[0].solution_id

@@ -44,7 +44,9 @@ def per_channel(bias: np.ndarray, rank: int) -> np.ndarray:
 @pytest.mark.parametrize("shape", [SHAPE, VOLUME, (1, 1, 4, 4), (2, 300, 1, 1)], ids=str)
 def test_bias(cpu: abi.Library, handle: Any, shape: Any, dtype: Any, last: bool) -> None:
     y, bias = make(shape, dtype, last), make((shape[1],), dtype, False, 1)
-    expected = rounded(y.astype(np.float32) + per_channel(bias, len(shape)).astype(np.float32), dtype)
+    expected = rounded(
+        y.astype(np.float32) + per_channel(bias, len(shape)).astype(np.float32), dtype
+    )
     with cpu.tensor(y) as yd, cpu.tensor(per_channel(bias, len(shape))) as bd:
         cpu.call(
             "miopenConvolutionForwardBias", handle, scalar(1), bd, abi.pointer(bias), scalar(0),
@@ -325,9 +327,7 @@ def test_add_and_activate(
 
 @by_dtype
 @by_layout
-def test_zero_alpha_does_not_read_z(
-    cpu: abi.Library, handle: Any, last: bool, dtype: Any
-) -> None:
+def test_zero_alpha_does_not_read_z(cpu: abi.Library, handle: Any, last: bool, dtype: Any) -> None:
     shape = FUSABLE[1]
     case = make_case(shape, dtype)
     x, w, y = case.arrays(abi.FORWARD, last)

@@ -1,6 +1,7 @@
 # Everything runs in .venv, which is made on demand. Nothing outside the checkout is touched.
 #
-#   make demo     filter two photographs and write out/photographs.png
+#   make demo     train a small network on handwritten digits and write out/digits.png
+#   make demo-photos   filter two photographs and write out/photographs.png
 #   make test     run the tests                       PYTEST_ARGS="-k forward -x" goes to pytest
 #   make lint     ruff, cython-lint, clang-format, mypy
 #   make wheel    build dist/mioconv-*.whl and list what is in it
@@ -22,10 +23,13 @@ SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE \
   $(shell find src include providers cmake examples -type f -not -name '*.pyc')
 CPP := $(shell find include providers -name '*.h' -o -name '*.hpp' -o -name '*.cpp')
 
-.PHONY: demo test lint lint-ruff lint-format lint-cython lint-cpp lint-mypy wheel clean
+.PHONY: demo demo-photos test lint lint-ruff lint-format lint-cython lint-cpp lint-mypy wheel clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
+	$(PY) examples/digits.py
+
+demo-photos: $(VENV)/demo.stamp
 	$(PY) examples/photographs.py
 
 test: $(VENV)/test.stamp

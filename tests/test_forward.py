@@ -268,6 +268,15 @@ class TestSolutions:
     def test_all_are_right(self, case: Case, layout: str, dtype: Any) -> None:
         assert check_solutions(FORWARD, case, dtype, layout) >= 1
 
+    @pytest.mark.parametrize("case", [c for c in CASES if c.groups > 1], ids=str)
+    def test_one_layout_does_not_disturb_another(self, case: Case) -> None:
+        """With one channel a group, packed and channels-last weights are the same memory under
+        other strides: what was made for the one must not be taken for the other."""
+        for first, second in (("channels_last", "packed"), ("packed", "channels_last")):
+            check(FORWARD, case, layouts=(first, second))
+            for layout in (second, first, second):
+                assert check_solutions(FORWARD, case, np.dtype(np.float32), layout) >= 1
+
     def test_there_is_a_choice(self) -> None:
         """A selection among one would be none."""
         assert check_solutions(FORWARD, BY_NAME["2d-same"], np.dtype(np.float32), "packed") > 1

@@ -72,7 +72,7 @@ inline bool lies_in(const TensorView& tensor, Layout layout) {
 
 /// Dense in channels-last order and in no other.
 inline bool only_channels_last(const TensorView& tensor) {
-    return lies_in(tensor, Layout::channels_last) && !lies_in(tensor, Layout::packed);
+    return !lies_in(tensor, Layout::packed) && lies_in(tensor, Layout::channels_last);
 }
 
 /// Makes the strides those of `layout`, also where a dimension of size 1 left them arbitrary.

@@ -69,7 +69,7 @@ double kernel_efficiency(
     } else if (kernel_size(problem) == 1) {
         best = 0.75;
     } else if (
-        problem.direction == Direction::backward_weights && !has(name, "|blocked") &&
+        problem.direction == Direction::backward_weights && !image && !has(name, "|blocked") &&
         problem.stride[0] > 1) {
         best = 0.65;
     }

@@ -15,7 +15,8 @@
 namespace mioconv::cpu {
 namespace {
 
-std::atomic<int> limit{0};  // 0: not asked for yet
+thread_local int limit = 0;           // of the calling thread; 0: the machine's
+std::atomic<int> machine_count{0};    // 0: not asked for yet
 std::atomic<bool> forked_child{false};
 
 int machine_threads() noexcept {
@@ -43,10 +44,11 @@ int machine_threads() noexcept {
 
 int thread_limit() noexcept {
     if (__builtin_expect(forked_child.load(std::memory_order_relaxed), 0)) return 1;
-    int threads = limit.load(std::memory_order_relaxed);
+    if (limit > 0) return limit;
+    int threads = machine_count.load(std::memory_order_relaxed);
     if (__builtin_expect(threads == 0, 0)) {
         threads = machine_threads();
-        limit.store(threads, std::memory_order_relaxed);
+        machine_count.store(threads, std::memory_order_relaxed);
     }
     return threads;
 }
@@ -67,8 +69,7 @@ using namespace mioconv::provider;
 MIOCONV_EXPORT miopenStatus_t mioconvSetNumThreads(int threads) {
     return guarded({__func__}, [&] {
         require(threads >= 0);
-        mioconv::cpu::limit.store(
-            threads == 0 ? mioconv::cpu::machine_threads() : threads, std::memory_order_relaxed);
+        mioconv::cpu::limit = threads;
     });
 }
 

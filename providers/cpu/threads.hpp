@@ -3,8 +3,8 @@
 
 namespace mioconv::cpu {
 
-// The process-wide bound: what mioconvSetNumThreads set, else the cores that this process may use
-// (OMP_NUM_THREADS respected). Always 1 in a forked child: OpenMP's pool does not survive fork, and
+// The calling thread's bound: what it set by mioconvSetNumThreads, else the cores that this process
+// may use (OMP_NUM_THREADS respected). Always 1 in a forked child: OpenMP's pool does not survive fork, and
 // a parallel region in the child would wait for ever.
 int thread_limit() noexcept;
 

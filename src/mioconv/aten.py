@@ -227,7 +227,9 @@ def miopen_depthwise_convolution_backward_weight(
     """`mioconv.depthwise_conv2d_backward_weight` and its twins."""
     run = _function("depthwise_convNd_backward_weight", len(weight_size))
     shape = _core.shape_of(input)
-    _check_depthwise(groups, shape[1 - len(weight_size)] if len(shape) >= len(weight_size) - 1 else 0)
+    _check_depthwise(
+        groups, shape[1 - len(weight_size)] if len(shape) >= len(weight_size) - 1 else 0
+    )
     return run(
         weight_size, grad_output, input, stride, padding, dilation, benchmark=benchmark,
         deterministic=deterministic,

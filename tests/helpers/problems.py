@@ -148,6 +148,9 @@ TRANSPOSED_CASES = [
     for case in [
         Case("t1d", 2, 3, (9,), 4, (3,), 2, 1, 1, 1, 1),
         Case("t1d-groups", 1, 6, (7,), 4, (4,), 3, 0, 2, 2),
+        # Many layouts are the same memory here; caches behind the ABI have mistaken them.
+        Case("t1d-one-channel", 1, 1, (2,), 2, (2,), 1, 1),
+        Case("t1d-one-position", 1, 2, (1,), 4, (2,), 1, 1, 2, 2),
         Case("t2d", 2, 3, (6, 7), 4, (3, 3)),
         Case("t2d-strided", 2, 4, (5, 6), 6, (3, 3), 2, 1, 1, 1, 1),
         Case("t2d-uneven", 1, 3, (5, 4), 5, (4, 3), (3, 2), (1, 0), (1, 2), 1, (2, 1)),

@@ -46,7 +46,7 @@ typedef struct mioconvFault_t {
 miopenStatus_t mioconvGetSolutionName(uint64_t solution_id, char* name, size_t size);
 /* One line: the library behind this provider, its version, instruction set or device, threads. */
 miopenStatus_t mioconvDescribe(char* text, size_t size);
-/* Threads that the CPU provider may use; 0 gives the machine's count back. */
+/* Threads that the CPU provider may use for calls from the calling thread; 0: the machine's. */
 miopenStatus_t mioconvSetNumThreads(int threads);
 miopenStatus_t mioconvGetNumThreads(int* threads);
 miopenStatus_t mioconvGetObjectCounts(mioconvObjectCounts_t* counts);

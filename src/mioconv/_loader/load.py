@@ -26,7 +26,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from mioconv._loader import search
+from mioconv._loader import elf, search
 from mioconv._loader.catalogue import NUMBERS, Library, Provider
 from mioconv._loader.search import Candidate, Looked
 from mioconv.errors import ProviderNotFoundError
@@ -320,6 +320,8 @@ class Loader:
     def _open(
         self, candidate: Candidate, library: Library, companion: Library | None = None
     ) -> _Opened:
+        if not candidate.only_if_loaded:
+            elf.check(candidate.name)
         try:
             handle = self._native.open_library(candidate.name, candidate.only_if_loaded)
         except OSError:

@@ -1,6 +1,6 @@
-"""Filter two photographs with a bank of edge, blur and Gabor filters.
+"""Train a small network on handwritten digits, or filter two photographs.
 
-Needs scikit-learn, for its two bundled photographs, and pillow, for the picture that is written.
+Needs scikit-learn, for its bundled digits and photographs, and pillow, for the picture that is written.
 """
 
 from __future__ import annotations
@@ -10,26 +10,35 @@ import importlib.util
 import runpy
 import sys
 from pathlib import Path
+from typing import Final
 
 import mioconv
 
 __all__ = ["add_arguments", "run"]
 
-_NEEDS = {"sklearn": "scikit-learn", "PIL": "pillow"}
+_NEEDS: Final = {"sklearn": "scikit-learn", "PIL": "pillow"}
+# What is asked for, and the example of that: it has a function main(picture).
+_EXAMPLES: Final = {"digits": "digits", "photos": "photographs"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's own arguments."""
     parser.add_argument(
+        "what",
+        nargs="?",
+        choices=list(_EXAMPLES),
+        default="digits",
+        help="train on digits, or filter photographs (default: %(default)s)",
+    )
+    parser.add_argument(
         "--output",
         type=Path,
-        default=Path("out/photographs.png"),
-        help="picture to write (default: %(default)s)",
+        help="picture to write (default: out/ and the example's name)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the example of the same name."""
+    """Run one of the examples."""
     missing = [package for module, package in _NEEDS.items() if not _importable(module)]
     if missing:
         print(
@@ -38,11 +47,12 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 1
-    script = _example("photographs.py")
+    name = _EXAMPLES[args.what]
+    script = _example(f"{name}.py")
     if script is None:
-        print("mioconv demo: examples/photographs.py is not installed", file=sys.stderr)
+        print(f"mioconv demo: examples/{name}.py is not installed", file=sys.stderr)
         return 1
-    runpy.run_path(str(script))["main"](args.output)
+    runpy.run_path(str(script))["main"](args.output or Path("out") / f"{name}.png")
     return 0
 
 

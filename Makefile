@@ -1,11 +1,11 @@
 # Everything runs in .venv, which is made on demand. Nothing outside the checkout is touched.
 #
-#   make demo     train a small network on handwritten digits and write out/digits.png
-#   make demo-photos   filter two photographs and write out/photographs.png
-#   make test     run the tests                       PYTEST_ARGS="-k forward -x" goes to pytest
-#   make lint     ruff, cython-lint, clang-format, mypy
-#   make wheel    build dist/mioconv-*.whl and list what is in it
-#   make clean    remove everything that was made here
+#   make demo         train a small network on handwritten digits, write out/digits.png
+#   make demo-photos  filter two photographs, write out/photographs.png
+#   make test         run the tests                   PYTEST_ARGS="-k forward -x" goes to pytest
+#   make lint         ruff, cython-lint, clang-format, mypy
+#   make wheel        build dist/mioconv-*.whl and list what is in it
+#   make clean        remove everything that was made here
 #
 # PYTHON is the interpreter that .venv is made from; WERROR=ON turns compiler warnings into errors.
 

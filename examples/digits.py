@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,24 +39,24 @@ class Layer:
     def __init__(self, weight: Array, stride: int = 1, padding: int = 0, relu: bool = True) -> None:
         self.weight, self.bias = weight, np.zeros(len(weight), np.float32)
         self.momenta = [np.zeros_like(self.weight), np.zeros_like(self.bias)]
-        self.geometry = {"stride": stride, "padding": padding}
-        self.relu = relu
+        self.stride, self.padding, self.relu = stride, padding, relu
 
     def forward(self, x: Array) -> Array:
         run = mioconv.conv2d_relu_forward if self.relu else mioconv.conv2d_forward
-        self.x, self.y = x, run(x, self.weight, self.bias, **self.geometry)
+        self.x, self.y = x, run(x, self.weight, self.bias, self.stride, self.padding)
         return self.y
 
-    def backward(self, grad: Array, mask: tuple[bool, bool, bool]) -> tuple[Array | None, ...]:
+    def backward(self, grad: Array, mask: tuple[bool, bool, bool]) -> tuple[Any, ...]:
         """Gradients of input, weight and bias from that of the output; None where masked."""
         if self.relu:
             grad = grad * (self.y > 0)
-        return mioconv.conv2d_backward(self.x, grad, self.weight, **self.geometry, output_mask=mask)
+        return mioconv.conv2d_backward(
+            self.x, grad, self.weight, self.stride, self.padding, output_mask=mask
+        )
 
-    def learn(self, gradients: tuple[Array | None, ...], rate: float) -> None:
-        for value, momentum, gradient in zip(
-            (self.weight, self.bias), self.momenta, gradients, strict=True
-        ):
+    def learn(self, gradients: Sequence[Array], rate: float) -> None:
+        values = (self.weight, self.bias)
+        for value, momentum, gradient in zip(values, self.momenta, gradients, strict=True):
             momentum *= MOMENTUM
             momentum += gradient + DECAY * value
             value -= rate * momentum
@@ -121,7 +123,9 @@ def main(picture: Path = Path("out/digits.png")) -> None:
     mioconv.set_flags(num_threads=1)
     print(f"digits      {len(x)} to learn from, {len(test_x)} others to test with")
 
-    losses, tests, start = [], [], time.perf_counter()
+    losses: list[float] = []
+    tests: list[float] = []
+    start = time.perf_counter()
     batches = len(x) // BATCH
     for epoch in range(EPOCHS):
         rate = LEARNING_RATE * (1 + np.cos(np.pi * epoch / EPOCHS)) / 2
@@ -169,9 +173,9 @@ def show_choices(layers: list[Layer], x: Array) -> None:
 
     def chosen() -> str:
         call = mioconv.last_call()
-        return call.solution_name or call.way
+        return (call.solution_name or call.way) if call else ""
 
-    rows = [("layer", "forward", "gradient of input", "gradient of weight")]
+    rows = [["layer", "forward", "gradient of input", "gradient of weight"]]
     for layer in layers:
         maps, channels, height, width = layer.weight.shape
         row = [f"{channels} → {maps}, {height} x {width}"]
@@ -183,7 +187,7 @@ def show_choices(layers: list[Layer], x: Array) -> None:
                 continue
             layer.backward(np.ones_like(x), mask)
             row.append(chosen())
-        rows.append(tuple(row))
+        rows.append(row)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  " + "  ".join(map(str.ljust, row, widths)).rstrip())

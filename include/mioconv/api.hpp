@@ -22,7 +22,6 @@ struct Api {
     Provider provider = Provider::cpu;
     int hip_version = 0;             ///< major * 10'000'000 + minor * 100'000 + patch, as HIP says it
     std::uint64_t miopen_version = 0;  ///< major * 1'000'000 + minor * 1'000 + patch
-    bool ready = false;              ///< every required function is there
 
     int hip_major() const { return hip_version / 10'000'000; }
 

@@ -3,6 +3,7 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <exception>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -30,26 +31,6 @@ public:
     /// `capacity` 0: no bound. Otherwise the least recently used entries leave first.
     explicit BenchmarkCache(std::size_t capacity = 0) : capacity_(capacity) {}
 
-    /// The entry, or null. Counts neither hit nor miss and does not touch the order of use.
-    Value find(const ConvolutionParams& params) const {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        const auto found = entries_.find(params);
-        return found == entries_.end() ? nullptr : found->second.value;
-    }
-
-    /// Puts a value in, replacing one that is there. An entry under construction is left alone: its
-    /// builder publishes later and knows more.
-    void insert(const ConvolutionParams& params, Value value) {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        const auto found = entries_.find(params);
-        if (found == entries_.end()) {
-            publish(entries_.try_emplace(params).first, std::move(value));
-        } else if (found->second.value) {
-            found->second.value = std::move(value);
-            order_.splice(order_.begin(), order_, found->second.use);
-        }
-    }
-
     Value get_or_create(const ConvolutionParams& params, Build build, void* context) {
         std::unique_lock<std::mutex> lock(mutex_);
         for (;;) {
@@ -66,7 +47,13 @@ public:
         entries_.try_emplace(params);
         const std::uint64_t generation = generation_;
         lock.unlock();
-        Value value = build(params, context);
+        Value value;
+        std::exception_ptr failure;
+        try {
+            value = build(params, context);
+        } catch (...) {
+            failure = std::current_exception();  // the waiters must not wait for ever
+        }
         lock.lock();
         // After a `clear` in between, the place may belong to another builder or to nobody: the
         // value still serves this caller, the cache stays as cleared.
@@ -78,6 +65,7 @@ public:
                 entries_.erase(place);
         }
         published_.notify_all();
+        if (failure) std::rethrow_exception(failure);
         return value;
     }
 
@@ -88,12 +76,6 @@ public:
         order_.clear();
         counters_ = {};
         published_.notify_all();
-    }
-
-    void set_capacity(std::size_t capacity) {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        capacity_ = capacity;
-        trim();
     }
 
     CacheCounters counters() const {

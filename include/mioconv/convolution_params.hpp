@@ -43,6 +43,13 @@ struct ConvolutionParams {
         return !(a == b);
     }
 
+    /// Size of an operand; tensors of a key are dense.
+    std::size_t bytes(Operand operand) const {
+        std::size_t product = dtype == miopenFloat ? 4 : 2;
+        for (int i = 0; i < 2 + spatial; ++i) product *= static_cast<std::size_t>(shape[operand][i]);
+        return product;
+    }
+
     static constexpr std::size_t words() { return sizeof(ConvolutionParams) / 8; }
 
     /// 64-bit hash over the words: two lanes of multiply-and-fold, so that the multiplications of a

@@ -106,13 +106,10 @@ public:
         // Releases before the attribute have no reduced precision to forbid, and answer BadParm.
         api.miopenSetConvolutionAttribute(object_, MIOPEN_CONVOLUTION_ATTRIB_MATH_TYPE,
                                           settings.strict_math);
+        // Normal mode: Find measures. An exported function of an internal header, so it may be missing.
+        if (api.miopenSetConvolutionFindMode)
+            api.miopenSetConvolutionFindMode(object_, miopenConvolutionFindModeNormal);
         return {};
-    }
-
-    /// Normal mode: Find measures. An exported function of an internal header, so it may be missing.
-    void find_normally() {
-        if (api_->miopenSetConvolutionFindMode)
-            api_->miopenSetConvolutionFindMode(object_, miopenConvolutionFindModeNormal);
     }
 };
 

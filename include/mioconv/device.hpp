@@ -74,8 +74,8 @@ private:
     }
 };
 
-/// All devices used so far. They stay until the process ends: their handles may be in use by work that
-/// nobody waits for, and at exit the GPU runtimes are gone before static destructors run.
+/// All devices used so far, for the rest of the process. The owner never destroys it: at exit other
+/// threads may still compute, and the native libraries are torn down before this one.
 class Devices {
 public:
     Status get(const Api& api, int index, Device** out) {

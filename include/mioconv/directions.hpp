@@ -37,14 +37,12 @@ public:
 #define MIOCONV_DIRECTION(name)                                                     \
     names_ = {"miopenConvolution" #name "GetSolutionCount",                         \
               "miopenConvolution" #name "GetSolution",                              \
-              "miopenConvolution" #name "GetSolutionWorkspaceSize",                 \
               "miopenConvolution" #name "CompileSolution",                          \
               "miopenConvolution" #name "Immediate",                                \
               "miopenConvolution" #name "GetWorkSpaceSize",                         \
               "miopenFindConvolution" #name "Algorithm"};                           \
     count_ = api.miopenConvolution##name##GetSolutionCount;                         \
     get_ = api.miopenConvolution##name##GetSolution;                                \
-    solution_workspace_ = api.miopenConvolution##name##GetSolutionWorkspaceSize;    \
     compile_ = api.miopenConvolution##name##CompileSolution;                        \
     run_ = api.miopenConvolution##name##Immediate;                                  \
     workspace_ = api.miopenConvolution##name##GetWorkSpaceSize;                     \
@@ -71,31 +69,25 @@ public:
                      std::size_t room, std::size_t* count, miopenConvSolution_t* list) const {
         return {names_[1], get_(handle, first(o), second(o), conv, third(o), room, count, list)};
     }
-    Status solution_workspace(miopenHandle_t handle, const Operands& o,
-                              miopenConvolutionDescriptor_t conv, std::uint64_t id,
-                              std::size_t* bytes) const {
-        return {names_[2],
-                solution_workspace_(handle, first(o), second(o), conv, third(o), id, bytes)};
-    }
     Status compile(miopenHandle_t handle, const Operands& o, miopenConvolutionDescriptor_t conv,
                    std::uint64_t id) const {
-        return {names_[3], compile_(handle, first(o), second(o), conv, third(o), id)};
+        return {names_[2], compile_(handle, first(o), second(o), conv, third(o), id)};
     }
     Status run(miopenHandle_t handle, const Operands& o, miopenConvolutionDescriptor_t conv,
                void* workspace, std::size_t bytes, std::uint64_t id) const {
-        return {names_[4],
+        return {names_[3],
                 run_(handle, first(o), o.data[query_order_[0]], second(o), o.data[query_order_[1]],
                      conv, third(o), o.data[query_order_[2]], workspace, bytes, id)};
     }
     Status workspace(miopenHandle_t handle, const Operands& o, miopenConvolutionDescriptor_t conv,
                      std::size_t* bytes) const {
-        return {names_[5], workspace_(handle, first(o), second(o), conv, third(o), bytes)};
+        return {names_[4], workspace_(handle, first(o), second(o), conv, third(o), bytes)};
     }
     Status find(miopenHandle_t handle, const Operands& o, miopenConvolutionDescriptor_t conv,
                 int room, int* count, miopenConvAlgoPerf_t* list, void* workspace,
                 std::size_t bytes) const {
         const auto& order = find_order_;
-        return {names_[6], find_(handle, o.descriptor[order[0]], o.data[order[0]],
+        return {names_[5], find_(handle, o.descriptor[order[0]], o.data[order[0]],
                                  o.descriptor[order[1]], o.data[order[1]], conv,
                                  o.descriptor[order[2]], o.data[order[2]], room, count, list,
                                  workspace, bytes, false)};
@@ -110,10 +102,9 @@ private:
 
     Direction direction_;
     std::array<Operand, operand_count> query_order_{}, find_order_{};
-    std::array<const char*, 7> names_{};
+    std::array<const char*, 6> names_{};
     decltype(Api::miopenConvolutionForwardGetSolutionCount) count_{};
     decltype(Api::miopenConvolutionForwardGetSolution) get_{};
-    decltype(Api::miopenConvolutionForwardGetSolutionWorkspaceSize) solution_workspace_{};
     decltype(Api::miopenConvolutionForwardCompileSolution) compile_{};
     decltype(Api::miopenConvolutionForwardImmediate) run_{};
     decltype(Api::miopenConvolutionForwardGetWorkSpaceSize) workspace_{};

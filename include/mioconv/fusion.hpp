@@ -130,10 +130,24 @@ private:
     miopenFusionOpDescriptor_t conv_op_ = nullptr, bias_op_ = nullptr, relu_op_ = nullptr;
 };
 
+/// What follows a convolution: result = act(result + alpha * z + bias). What the library refuses is
+/// left to the caller: `pending` says which steps, `refusal` what it answered first.
+struct Epilogue {
+    const void* bias = nullptr;  ///< dense; null: none
+    const void* z = nullptr;     ///< lies as the result does; null: none
+    float alpha = 0;
+    bool relu = false;
+    bool bias_pending = false, z_pending = false, relu_pending = false;
+    Status refusal;
+
+    bool anything() const { return bias || z || relu; }
+    bool pending() const { return bias_pending || z_pending || relu_pending; }
+};
+
 /// What is known of fusing one problem: compiled plans that no call uses, and which way is faster.
 class Fusion {
 public:
-    enum class Way : int { undecided = 0, fused, separate };
+    enum class Way : int { undecided = 0, timing, fused, separate };
 
     Fusion(std::shared_ptr<Plan> convolution, bool bias)
         : convolution_(std::move(convolution)), bias_(bias) {}
@@ -158,8 +172,13 @@ public:
         idle_.push_back(std::move(plan));
     }
 
+    /// Makes the calling thread the one that times both ways; others go on fused meanwhile.
+    bool begin_timing() {
+        Way expected = Way::undecided;
+        return way.compare_exchange_strong(expected, Way::timing);
+    }
+
     std::atomic<Way> way{Way::undecided};
-    std::mutex searching;
 
 private:
     std::shared_ptr<Plan> convolution_;

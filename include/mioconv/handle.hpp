@@ -60,7 +60,7 @@ private:
         PooledHandle* found = nullptr;
         for (const auto& pooled : handles_) {
             if (pooled->leased) continue;
-            found = pooled.get();
+            if (!found || pooled->thread == me) found = pooled.get();
             if (pooled->thread == me) break;
         }
         if (found) {

@@ -40,12 +40,14 @@ inline void order_measured_first(std::vector<Solution>& solutions) {
 struct Choice {
     std::int64_t workspace_limit = -1;  ///< bytes; negative: none
     std::uint64_t pinned = 0;           ///< exactly this solution; 0: any
+    std::vector<std::uint64_t> tried;   ///< not these: they failed in this call
 
     bool admits(const Solution& solution) const {
+        if (workspace_limit >= 0 && solution.workspace > static_cast<std::uint64_t>(workspace_limit))
+            return false;
+        if (std::find(tried.begin(), tried.end(), solution.id) != tried.end()) return false;
         if (pinned) return solution.id == pinned;
-        return !solution.failed && !solution.out_of_memory &&
-               (workspace_limit < 0 ||
-                solution.workspace <= static_cast<std::uint64_t>(workspace_limit));
+        return !solution.failed && !solution.out_of_memory;
     }
 };
 
@@ -83,7 +85,6 @@ public:
     }
 
     miopenConvolutionDescriptor_t convolution() const { return convolution_.get(); }
-    void find_normally() { convolution_.find_normally(); }
 
     miopenTensorDescriptor_t bias_descriptor() const { return bias_.get(); }
     miopenTensorDescriptor_t result_descriptor() const { return operands.descriptor[result()]; }
@@ -104,21 +105,31 @@ public:
                                      result_descriptor(), data);
     }
 
-    /// The first admissible solution at or after `rank`, and its rank; false when there is none.
-    bool choose(const Choice& choice, std::size_t* rank, Solution* out) const {
+    /// The first admissible solution; false when there is none.
+    bool choose(const Choice& choice, Solution* out) const {
         const std::lock_guard<std::mutex> lock(mutex_);
-        for (std::size_t i = *rank; i < ranked_.size(); ++i) {
-            if (!choice.admits(ranked_[i])) continue;
-            *rank = i;
-            *out = ranked_[i];
+        for (const Solution& solution : ranked_) {
+            if (!choice.admits(solution)) continue;
+            *out = solution;
             return true;
         }
         return false;
     }
 
+    /// Replaces the ranking; what is known of a solution's failures stays.
     void rank(std::vector<Solution> solutions) {
         const std::lock_guard<std::mutex> lock(mutex_);
+        for (Solution& solution : solutions)
+            for (const Solution& known : ranked_)
+                if (known.id == solution.id) {
+                    solution.failed = solution.failed || known.failed;
+                    solution.out_of_memory = solution.out_of_memory || known.out_of_memory;
+                }
         ranked_ = std::move(solutions);
+    }
+    bool empty() const {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        return ranked_.empty();
     }
     std::vector<Solution> solutions() const {
         const std::lock_guard<std::mutex> lock(mutex_);

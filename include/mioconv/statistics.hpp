@@ -10,7 +10,7 @@
 namespace mioconv {
 
 struct DirectionStatistics {
-    std::atomic<std::int64_t> hits{0}, misses{0}, finds{0}, fallbacks{0}, find_us{0};
+    std::atomic<std::int64_t> finds{0}, fallbacks{0}, find_us{0};
 };
 
 /// Statistics over all problems since the process started or the cache was cleared.
@@ -22,7 +22,7 @@ struct Statistics {
     }
     void clear() {
         for (auto& row : by_direction)
-            row.hits = row.misses = row.finds = row.fallbacks = row.find_us = 0;
+            row.finds = row.fallbacks = row.find_us = 0;
     }
 };
 

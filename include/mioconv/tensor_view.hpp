@@ -27,6 +27,14 @@ struct TensorView {
     }
     std::int64_t itemsize() const { return dtype == miopenFloat ? 4 : 2; }
     std::int64_t bytes() const { return count() * itemsize(); }
+    /// Whether the number of bytes does not fit; an empty batch counts as one.
+    bool too_large() const {
+        std::int64_t product = itemsize();
+        for (int i = 0; i < ndim; ++i)
+            if (__builtin_mul_overflow(product, std::max<std::int64_t>(shape[i], 1), &product))
+                return true;
+        return false;
+    }
     std::int64_t alignment() const {
         const auto address = reinterpret_cast<std::uintptr_t>(data);
         return static_cast<std::int64_t>(std::min<std::uintptr_t>(address & (~address + 1), 16));

@@ -33,19 +33,18 @@ public:
     WorkspacePool(const WorkspacePool&) = delete;
     WorkspacePool& operator=(const WorkspacePool&) = delete;
 
+    /// Memory in stream order; 0 bytes are no memory. When there is none, unused blocks go back to
+    /// the device and it is asked once more. A failure leaves no error behind in HIP.
     Status lease(std::size_t bytes, hipStream_t stream, Block* out) {
-        *out = {nullptr, bytes, stream, true};
-        if (bytes == 0) return {};
-        if (stream_ordered_) {
-            MIOCONV_TRY(MIOCONV_CALL(api_, hipMallocAsync, &out->data, bytes, stream));
-            const std::lock_guard<std::mutex> lock(mutex_);
-            stats_.reserved += static_cast<std::int64_t>(bytes);
-            count_lease(bytes);
-            return {};
-        }
-        return lease_cached(bytes, stream, out);
+        Status status = try_lease(bytes, stream, out);
+        if (status.ok()) return status;
+        api_.hipGetLastError();
+        if (!status.out_of_memory()) return status;
+        release_unused();
+        status = try_lease(bytes, stream, out);
+        if (!status.ok()) api_.hipGetLastError();
+        return status;
     }
-
     void give_back(const Block& block) {
         if (!block.data) return;
         if (stream_ordered_) api_.hipFreeAsync(block.data, block.stream);
@@ -82,6 +81,19 @@ public:
     }
 
 private:
+    Status try_lease(std::size_t bytes, hipStream_t stream, Block* out) {
+        *out = {nullptr, bytes, stream, true};
+        if (bytes == 0) return {};
+        if (stream_ordered_) {
+            MIOCONV_TRY(MIOCONV_CALL(api_, hipMallocAsync, &out->data, bytes, stream));
+            const std::lock_guard<std::mutex> lock(mutex_);
+            stats_.reserved += static_cast<std::int64_t>(bytes);
+            count_lease(bytes);
+            return {};
+        }
+        return lease_cached(bytes, stream, out);
+    }
+
     Status lease_cached(std::size_t bytes, hipStream_t stream, Block* out) {
         void* outgrown = nullptr;
         {

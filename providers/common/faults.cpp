@@ -34,8 +34,9 @@ struct Fault {
 std::mutex mutex;
 
 std::vector<Fault>& faults() {
-    static std::vector<Fault> list;
-    return list;
+    // Never destroyed: other libraries' destructors may call in here when the process ends.
+    static auto* const list = new std::vector<Fault>;
+    return *list;
 }
 
 }  // namespace

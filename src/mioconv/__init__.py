@@ -5,8 +5,9 @@
 
     y = conv2d_forward(x, w, padding=1)      # x: N, C, H, W; w: K, C, R, S; y: N, K, H', W'
 
-Tensors may be NumPy arrays, PyTorch or CuPy tensors, or anything with DLPack or the buffer protocol;
-the result is of the caller's kind. Importing this package loads no native library but its own core.
+Tensors may be NumPy arrays, PyTorch or CuPy tensors, or anything with DLPack or the buffer
+protocol; the result is of the caller's kind. Importing this package loads no native library but its
+own core.
 """
 
 from importlib.metadata import version as _version

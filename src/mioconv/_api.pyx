@@ -11,7 +11,7 @@ from mioconv.hip cimport hipError_t
 from mioconv.miopen cimport (
     mioconvFault_t, mioconvObjectCount_t, mioconvObjectCounts_t, miopenStatus_t)
 from mioconv.native cimport (
-    Api, DeviceInfo, FunctionRow, Provider, Status, function_row_count, function_rows,
+    Api, AtomicBool, DeviceInfo, FunctionRow, Provider, Status, function_row_count, function_rows,
     provider_count, read_device_info, status_of)
 
 from mioconv.errors import MioconvError, OutOfMemoryError, StatusError
@@ -24,11 +24,6 @@ cdef extern from "<dlfcn.h>" nogil:
     int RTLD_NOW
     int RTLD_LOCAL
     int RTLD_NOLOAD
-
-cdef extern from "<atomic>" namespace "std" nogil:
-    ctypedef enum memory_order:
-        memory_order_seq_cst
-    void atomic_thread_fence(memory_order)
 
 cdef extern from "<link.h>" nogil:
     cdef struct link_map:
@@ -50,6 +45,8 @@ ROCM = <int>Provider.rocm
 CUDA = <int>Provider.cuda
 
 cdef Api[3] tables
+# Set last, and read by other threads without a lock.
+cdef AtomicBool[3] ready
 cdef tuple names = ("cpu", "rocm", "cuda")
 
 
@@ -57,7 +54,7 @@ cdef tuple names = ("cpu", "rocm", "cuda")
 
 cdef const Api* api_of(int provider) except NULL nogil:
     """The table of a provider, which is loaded at its first use. Raises ProviderNotFoundError."""
-    if not tables[provider].ready:
+    if not ready[provider].load():
         with gil:
             from mioconv.providers import load
             load(provider)
@@ -166,10 +163,8 @@ def install(provider: int, hip: int, miopen: int, own: int, paths: tuple) -> lis
         table.hipGetLastError()
     if table.miopenGetVersion(&major, &minor, &patch) == 0:
         table.miopen_version = major * 1000000 + minor * 1000 + patch
-    # Other threads read `ready` without a lock: everything else must be there before it is set.
     tables[provider] = table
-    atomic_thread_fence(memory_order_seq_cst)
-    tables[provider].ready = True
+    ready[<int>provider].store(True)
     return missing
 
 

@@ -10,14 +10,14 @@ __all__ = ["document"]
 _SIZES = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}
 _KERNEL = {1: ("S",), 2: ("R", "S"), 3: ("T", "R", "S")}
 
-# Descriptions of single arguments, by name. {x}, {k} and {y} become the spatial sizes of the ordinary
-# convolution's input, its kernel and its output.
+# Descriptions of single arguments, by name. {x}, {k} and {y} become the spatial sizes of the
+# ordinary convolution's input, its kernel and its output.
 _ARGUMENTS = {
     "stride": "int or sequence of {n} int, optional\n"
     "        Default 1: one value for all spatial dimensions, or one each.",
     "padding": "int, sequence of {n} int, or str, optional\n"
-    '        Default 0. "valid" is none; "same", for stride 1, keeps the size, with the extra zero of\n'
-    "        an even kernel behind the input.",
+    '        Default 0. "valid" is none; "same", for stride 1, keeps the size, with the extra\n'
+    "        zero of an even kernel behind the input.",
     "output_padding": "int or sequence of {n} int, optional\n"
     "        Added to the output's size; below stride or dilation. Default 0.",
     "dilation": "int or sequence of {n} int, optional\n        Default 1.",
@@ -82,9 +82,10 @@ def document(function: Callable[..., Any], spatial: int) -> None:
     arguments = {
         **_ARGUMENTS,
         "input": f"tensor of shape {shapes['input']}\n"
-        "        float32, float16 or bfloat16. Without the leading batch dimension everywhere, the\n"
-        "        result has none either.",
-        "weight": f"tensor of shape {shapes['weight']}\n        All tensors: one kind, dtype, device.",
+        "        float32, float16 or bfloat16. Without the leading batch dimension everywhere,\n"
+        "        the result has none either.",
+        "weight": f"tensor of shape {shapes['weight']}\n"
+        "        All tensors: one kind, dtype, device.",
         "grad_output": f"tensor of shape {shapes['output']}\n        Gradient of the output.",
         "input_shape": f"sequence of int\n        Sizes of the input, {shapes['input']}.",
         "weight_shape": f"sequence of int\n        Sizes of the weight, {shapes['weight']}.",

@@ -11,13 +11,15 @@ from libcpp.utility cimport move
 
 from mioconv._api cimport raise_status
 from mioconv._select cimport Options, call_record, plan_of, problem_of, run
-from mioconv.miopen cimport miopenFloat, miopenStatusNotImplemented
+from mioconv.miopen cimport miopenStatusNotImplemented
 from mioconv.native cimport (
-    Api, BenchmarkCache, CallRecord, ConvolutionParams, CurrentDevice, Device, Direction, Fusion,
+    Api, BenchmarkCache, CallRecord, ConvolutionParams, CurrentDevice, Device, Direction, Epilogue,
+    Fusion,
     FusionPlan, HandleLease, Plan, Status, Timing, Way, Workspace, Y, apply_relu,
     run_bias_activation, status_of)
 
-cdef BenchmarkCache[Fusion] fusions
+# Never destroyed, as the plans are not. Each entry keeps handles, so there are few.
+cdef BenchmarkCache[Fusion]* fusions = new BenchmarkCache[Fusion](100)
 
 cdef enum:
     PLAIN = 0
@@ -28,13 +30,14 @@ cdef enum:
 
 # --- separate steps --------------------------------------------------------------------------------
 
-cdef void note_refusal(Status* refusal, Status status) noexcept nogil:
-    if refusal.ok():
-        refusal[0] = status
+cdef bint refused(Epilogue* epilogue, Status status) noexcept nogil:
+    """Whether the library does not do this step; the first such answer is kept."""
+    if not status.ok() and epilogue.refusal.ok():
+        epilogue.refusal = status
+    return not status.ok()
 
 
-cdef int steps(Plan* plan, void* result, Epilogue* epilogue, Status* refusal,
-               const Options* options) except -1 nogil:
+cdef int steps(Plan* plan, void* result, Epilogue* epilogue, const Options* options) except -1 nogil:
     """Each step by a call of its own, in place. One that is refused leaves those after it pending."""
     cdef const Api* api = &plan.device.api
     cdef HandleLease lease
@@ -44,20 +47,19 @@ cdef int steps(Plan* plan, void* result, Epilogue* epilogue, Status* refusal,
             raise_status(api, status, problem_of(&plan.params))
     if epilogue.z != NULL:
         status = plan.add_scaled(lease.get(), epilogue.alpha, epilogue.z, result)
-        epilogue.z_pending = not status.ok()
-        note_refusal(refusal, status)
-    if epilogue.bias != NULL:
-        if not epilogue.z_pending:
-            status = plan.add_bias(lease.get(), epilogue.bias, result)
-        epilogue.bias_pending = not status.ok()
-        note_refusal(refusal, status)
-    if epilogue.relu:
-        if not (epilogue.z_pending or epilogue.bias_pending):
-            status = apply_relu(plan[0], lease.get(), result)
-        epilogue.relu_pending = not status.ok()
-        note_refusal(refusal, status)
-    if epilogue.z_pending or epilogue.bias_pending or epilogue.relu_pending:
+        epilogue.z_pending = refused(epilogue, status)
+    if epilogue.bias != NULL and status.ok():
+        status = plan.add_bias(lease.get(), epilogue.bias, result)
+    epilogue.bias_pending = epilogue.bias != NULL and refused(epilogue, status)
+    if epilogue.relu and status.ok():
+        status = apply_relu(plan[0], lease.get(), result)
+    epilogue.relu_pending = epilogue.relu and refused(epilogue, status)
+    if epilogue.pending():
         api.hipGetLastError()
+        # Lack of memory is no opinion about the step.
+        if epilogue.refusal.out_of_memory():
+            with gil:
+                raise_status(api, epilogue.refusal, problem_of(&plan.params))
     return 0
 
 
@@ -76,8 +78,7 @@ cdef shared_ptr[Fusion] build_fusion(const ConvolutionParams& params,
 
 cdef Status zero_bias(Plan* plan, Workspace* held, const Options* options) noexcept nogil:
     """The call that takes z wants a bias too."""
-    cdef size_t size = 4 if plan.params.dtype == <int64_t>miopenFloat else 2
-    cdef size_t bytes = size * <size_t>plan.params.shape[<int>Y][1]
+    cdef size_t bytes = 4 * <size_t>plan.params.shape[<int>Y][1]  # enough for every dtype
     cdef Status status = held.lease(plan.device.workspaces, bytes, options.stream)
     if not status.ok():
         return status
@@ -112,20 +113,16 @@ cdef Status fuse(Plan* plan, Fusion* fusion, void* x, void* w, void* y, const Ep
 
 
 cdef bint fused_is_faster(Plan* plan, Fusion* fusion, void* x, void* w, const Epilogue* epilogue,
-                          ConvolutionParams* params, const Options* options) except -1 nogil:
+                          ConvolutionParams* params, const Options* options) noexcept nogil:
     """Time both ways on scratch memory, alternating; the minimum of each counts."""
     cdef Device* device = &plan.device
     cdef Workspace scratch
     cdef Timing timing
     cdef Epilogue copy
-    cdef Status status, refusal
-    cdef shared_ptr[Plan] used
-    cdef size_t bytes = 4 if params.dtype == <int64_t>miopenFloat else 2
+    cdef Status status
     cdef float ms = 0, fused = 1e30, separate = 1e30
-    cdef int i, round
-    for i in range(2 + <int>params.spatial):
-        bytes *= <size_t>params.shape[<int>Y][i]
-    status = scratch.lease(device.workspaces, bytes, options.stream)
+    cdef int round
+    status = scratch.lease(device.workspaces, params.bytes(Y), options.stream)
     if status.ok():
         status = timing.make(device.api)
     if not status.ok():
@@ -143,15 +140,30 @@ cdef bint fused_is_faster(Plan* plan, Fusion* fusion, void* x, void* w, const Ep
         fused = min(fused, ms)
         status = timing.begin(options.stream)
         if status.ok():
-            run(device, params, x, w, scratch.data(), options, &used)
             copy = epilogue[0]
-            steps(plan, scratch.data(), &copy, &refusal, options)
+            if not run_separately(device, params, x, w, scratch.data(), &copy, options):
+                return True
             status = timing.end(options.stream, &ms)
-        if not status.ok() or not refusal.ok():
+        if not status.ok():
             device.api.hipGetLastError()
             return True
         separate = min(separate, ms)
     return fused <= separate
+
+
+cdef bint run_separately(Device* device, ConvolutionParams* params, void* x, void* w, void* y,
+                         Epilogue* epilogue, const Options* options) noexcept nogil:
+    """The other way, for timing; False where it is not to be had: no solution within the limit, a
+    step that the library refuses."""
+    cdef shared_ptr[Plan] used
+    with gil:
+        try:
+            with nogil:
+                run(device, params, x, w, y, options, &used)
+                steps(used.get(), y, epilogue, options)
+        except Exception:
+            return False
+    return not epilogue.pending()
 
 
 cdef bint run_fused(Device* device, ConvolutionParams* params, void* x, void* w, void* y,
@@ -175,7 +187,7 @@ cdef bint run_fused(Device* device, ConvolutionParams* params, void* x, void* w,
     fusion = entry.get()
     if fusion.way.load() == Way.separate:
         return False
-    if options.benchmark and fusion.way.load() == Way.undecided:
+    if options.benchmark and fusion.begin_timing():
         faster = fused_is_faster(plan, fusion, x, w, epilogue, params, options)
         fusion.way.store(Way.fused if faster else Way.separate)
         if not faster:
@@ -198,7 +210,7 @@ cdef bint run_fused(Device* device, ConvolutionParams* params, void* x, void* w,
 # --- both ------------------------------------------------------------------------------------------
 
 cdef int run_all(Device* device, ConvolutionParams* params, void* x, void* w, void* y,
-                 Epilogue* epilogue, Status* refusal, const Options* options) except -1 nogil:
+                 Epilogue* epilogue, const Options* options) except -1 nogil:
     """A convolution and what follows it; see `Epilogue` for what may be left to the caller."""
     cdef shared_ptr[Plan] used
     cdef CurrentDevice current
@@ -212,9 +224,9 @@ cdef int run_all(Device* device, ConvolutionParams* params, void* x, void* w, vo
         if run_fused(device, params, x, w, y, epilogue, options):
             return 0
     run(device, params, x, w, y, options, &used)
-    if epilogue.bias != NULL or epilogue.z != NULL or epilogue.relu:
+    if epilogue.anything():
         data[0], data[1], data[2] = x, w, y
-        steps(used.get(), data[<int>used.get().result()], epilogue, refusal, options)
+        steps(used.get(), data[<int>used.get().result()], epilogue, options)
     return 0
 
 

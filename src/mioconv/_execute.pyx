@@ -6,22 +6,21 @@ numbers.
 
 from libc.stdint cimport int64_t
 from libc.string cimport memset
-from libcpp.memory cimport shared_ptr
 
 from mioconv._api cimport raise_status
-from mioconv._epilogue cimport Epilogue, run_all
+from mioconv._epilogue cimport run_all
 from mioconv._geometry cimport Geometry
 from mioconv._select cimport Options, call_record, device_of, use_threads
 from mioconv.dlpack cimport (
     kDLCPU, kDLCUDA, kDLCUDAHost, kDLCUDAManaged, kDLROCM, kDLROCMHost)
 from mioconv.miopen cimport miopenConvolution, miopenDepthwise
 from mioconv.native cimport (
-    CallRecord, ConvolutionParams, CurrentDevice, Device, Direction, HandleLease, Layout, Provider,
+    CallRecord, ConvolutionParams, CurrentDevice, Device, Direction, Epilogue, HandleLease, Layout, Provider,
     Status, TensorView, W, Workspace, X, Y, bias_gradient, copy_on_host, describe_operand,
     lies_in, only_channels_last, result_of, same_memory, set_dense_strides,
     status_of)
 
-from mioconv.errors import OutOfMemoryError, UnsupportedError
+from mioconv.errors import UnsupportedError
 
 
 cdef str device_name(const TensorView* tensor):
@@ -50,14 +49,16 @@ cdef int provider_of(const TensorView* tensor) except -1 nogil:
 cdef int stage(Device* device, TensorView* tensor, Workspace* held,
                const Options* options) except -1 nogil:
     """Point a dense tensor to scratch memory of its size."""
+    cdef Status status
     if provider_of(tensor) != <int>Provider.cpu:
         with gil:
             raise UnsupportedError(
                 f"a tensor on {device_name(tensor)} is not packed (neither contiguous nor "
                 f"channels-last); make it contiguous")
-    if not held.lease(device.workspaces, tensor.bytes(), options.stream).ok():
+    status = held.lease(device.workspaces, tensor.bytes(), options.stream)
+    if not status.ok():
         with gil:
-            raise OutOfMemoryError(f"no memory for a packed copy of {tensor.bytes()} bytes")
+            raise_status(&device.api, status, None)
     tensor.data = held.data()
     return 0
 
@@ -134,7 +135,10 @@ cdef int fill_params(ConvolutionParams* params, Device* device, Direction direct
     params.architecture = device.architecture_hash
     use_threads(&device.api, options.threads, &params.threads)
     params.direction = <int64_t>direction
-    params.mode = <int64_t>miopenDepthwise if geometry.depthwise else <int64_t>miopenConvolution
+    # What counts is the group count; the mode says the same in MIOpen's words.
+    params.mode = <int64_t>miopenConvolution
+    if geometry.groups > 1 and geometry.groups == tensors[<int>X].shape[1]:
+        params.mode = <int64_t>miopenDepthwise
     params.dtype = <int64_t>tensors[0].dtype
     params.deterministic = options.deterministic
     params.allow_tf32 = options.allow_tf32
@@ -192,20 +196,19 @@ cdef int fill_zero(const TensorView* tensor, const Options* options) except -1 n
 
 
 cdef int convolve(Direction direction, const TensorView* x, const TensorView* w,
-                  const TensorView* y, Following* following, const Geometry* geometry,
+                  const TensorView* y, const TensorView* bias, const TensorView* z,
+                  Epilogue* epilogue, const Geometry* geometry,
                   const Options* options) except -1 nogil:
     cdef Device* device
     cdef ConvolutionParams params
     cdef TensorView[3] tensors
-    cdef TensorView target, bias, z
+    cdef TensorView target, dense_bias, dense_z
     cdef Workspace[5] held
-    cdef Epilogue epilogue
-    cdef Status refusal
     cdef bint mixed, staged = False
     cdef int i, result = <int>result_of(direction)
     cdef const int64_t* ends
     cdef Layout layout = Layout.packed
-    if x.count() == 0 or y.count() == 0:
+    if x.shape[0] == 0:
         return nothing_to_compute(direction, x, w, options)
     device = device_of(provider_of(x), x.device_id)
     mixed = device.api.mixed_layouts()
@@ -230,31 +233,23 @@ cdef int convolve(Direction direction, const TensorView* x, const TensorView* w,
         else:
             continue
         staged = staged or i == result
-    memset(&epilogue, 0, sizeof(Epilogue))
-    if following != NULL:
-        epilogue.alpha = following.alpha
-        epilogue.relu = following.relu
-        if following.bias != NULL:
-            bias = following.bias[0]
-            if not settle_layout(&bias, Layout.packed, False):
-                pack(device, &bias, Layout.packed, True, &held[3], options)
-            epilogue.bias = bias.data
-        # BLAS's convention: what is multiplied by zero is not read.
-        if following.z != NULL and following.alpha != 0:
-            z = following.z[0]
-            if geometry.spatial == 1:
-                add_height(&z)
-            align_z(device, &z, &tensors[result], target, &held[4], options)
-            epilogue.z = z.data
+    if bias != NULL:
+        dense_bias = bias[0]
+        if not settle_layout(&dense_bias, Layout.packed, False):
+            pack(device, &dense_bias, Layout.packed, True, &held[3], options)
+        epilogue.bias = dense_bias.data
+    # BLAS's convention: what is multiplied by zero is not read.
+    if z != NULL and epilogue.alpha != 0:
+        dense_z = z[0]
+        if geometry.spatial == 1:
+            add_height(&dense_z)
+        align_z(device, &dense_z, &tensors[result], target, &held[4], options)
+        epilogue.z = dense_z.data
     fill_params(&params, device, direction, tensors, geometry, options)
     run_all(device, &params, tensors[<int>X].data, tensors[<int>W].data, tensors[<int>Y].data,
-            &epilogue, &refusal, options)
+            epilogue, options)
     if staged:
         copy_on_host(tensors[result], target)
-    if following != NULL:
-        following.bias_pending = epilogue.bias_pending
-        following.z_pending = epilogue.z_pending
-        following.relu_pending = epilogue.relu_pending
     return 0
 
 
@@ -282,8 +277,8 @@ cdef int align_z(Device* device, TensorView* z, const TensorView* result, Tensor
 # --- the gradient of a bias ------------------------------------------------------------------------
 
 cdef int sum_to_bias(const TensorView* gradient, const TensorView* bias, const Options* options,
-                     bint* refused) except -1 nogil:
-    """The sum over every dimension but the channels; `refused` when the library does not do it."""
+                     Status* refusal) except -1 nogil:
+    """The sum over every dimension but the channels; `refusal` where the library does not do it."""
     cdef TensorView dense = gradient[0]
     cdef TensorView target = bias[0]
     cdef Device* device
@@ -291,11 +286,12 @@ cdef int sum_to_bias(const TensorView* gradient, const TensorView* bias, const O
     cdef HandleLease lease
     cdef Workspace[2] held
     cdef Status status
+    cdef int64_t threads
     cdef bint staged
     cdef Layout layout = (
         Layout.channels_last if only_channels_last(dense) else Layout.packed)
-    refused[0] = False
     device = device_of(provider_of(gradient), gradient.device_id)
+    use_threads(&device.api, options.threads, &threads)
     if dense.ndim == 3:
         add_height(&dense)
     if not settle_layout(&dense, layout, False):
@@ -310,9 +306,9 @@ cdef int sum_to_bias(const TensorView* gradient, const TensorView* bias, const O
         with gil:
             raise_status(&device.api, status, None)
     status = bias_gradient(device.api, lease.get(), dense, target)
-    refused[0] = not status.ok()
-    if refused[0]:
+    if not status.ok():
         device.api.hipGetLastError()
+        refusal[0] = status
     elif staged:
         copy_on_host(target, bias[0])
     return 0

@@ -10,6 +10,8 @@ from libc.stdint cimport int64_t, uint64_t
 
 from mioconv._select cimport Options
 
+from numpy import bool_
+
 # Names, in the order of the arrays below. The kind says what values a flag takes.
 cdef enum:
     BENCHMARK
@@ -44,17 +46,20 @@ cdef bint any_override = False
 cdef int64_t to_value(int flag, object given) except? -2:
     kind = kinds[flag]
     if kind == "bool":
-        if not isinstance(given, bool):
+        if not isinstance(given, (bool, bool_)):
             raise TypeError(f"{names[flag]}: expected True or False, but got {given!r}")
-        return given
+        return bool(given)
     if given is None and kind == "limit":
         return NO_LIMIT
     if isinstance(given, bool) or not hasattr(given, "__index__"):
         expected = "an integer or None" if kind == "limit" else "an integer"
         raise TypeError(f"{names[flag]}: expected {expected}, but got {given!r}")
-    if given < 0:
-        raise ValueError(f"{names[flag]}: expected a non-negative number, but got {given!r}")
-    return given.__index__()
+    value = given.__index__()
+    largest = (1 << 62) - 1 if kind == "limit" else (1 << 31) - 1
+    if not 0 <= value <= largest:
+        raise ValueError(
+            f"{names[flag]}: expected a number from 0 to {largest}, but got {given!r}")
+    return value
 
 
 cdef object from_value(int flag, int64_t value):

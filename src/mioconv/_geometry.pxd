@@ -11,7 +11,6 @@ ctypedef struct Geometry:
     int spatial
     int64_t groups
     bint same
-    bint depthwise
     int64_t[3] stride
     int64_t[3] padding
     int64_t[3] dilation

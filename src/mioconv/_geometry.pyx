@@ -16,6 +16,9 @@ cdef extern from *:
     """#define MIOCONV_INT32_MAX 2147483647LL"""
     const int64_t INT32_MAX "MIOCONV_INT32_MAX"
 
+# Of one dimension of a tensor: times any stride or dilation it stays within 64 bits.
+cdef int64_t LARGEST = (<int64_t>1) << 31
+
 
 cdef tuple sizes(const int64_t* values, int count):
     return tuple([values[i] for i in range(count)])
@@ -38,6 +41,11 @@ cdef int64_t integer(object value, str name, object given) except? -1:
 cdef int parse_each(object value, str name, int spatial, int64_t minimum, int64_t* out) except -1:
     """An int for all spatial dimensions, or one int for each."""
     cdef int i
+    if not PyLong_CheckExact(value) and hasattr(value, "__index__"):
+        try:
+            value = index(value)  # NumPy's and PyTorch's integers
+        except TypeError:
+            pass
     if PyLong_CheckExact(value) or not hasattr(value, "__len__") or isinstance(value, str):
         out[0] = integer(value, name, value)
         for i in range(1, spatial):
@@ -165,7 +173,10 @@ cdef bint sizes_fit(const Geometry* geometry, const TensorView* x, const TensorV
     if w.ndim != spatial + 2:
         return False
     for i in range(spatial + 2):
-        if w.shape[i] == 0 or (x.shape[i] == 0 and i > 0):
+        # The upper bounds keep what is computed from sizes within 64 bits.
+        if not (0 < w.shape[i] <= INT32_MAX and x.shape[i] <= LARGEST):
+            return False
+        if x.shape[i] < 0 or (x.shape[i] == 0 and i > 0):
             return False
     return w.shape[0] % geometry.groups == 0 and x.shape[1] == channels
 
@@ -179,6 +190,10 @@ cdef int raise_sizes(const Geometry* geometry, const TensorView* x, const Tensor
             f"{text(w_name)}: expected a {spatial + 2}-D weight for a {spatial}-D convolution, but "
             f"got {w.ndim}-D of size {shape_text(w)}")
     for i in range(spatial + 2):
+        if w.shape[i] < 0 or x.shape[i] < 0 or w.shape[i] > INT32_MAX or x.shape[i] > LARGEST:
+            raise ValueError(
+                f"{text(x_name)}, {text(w_name)}: sizes {shape_text(x)} and {shape_text(w)} are "
+                f"negative or too large")
         if w.shape[i] == 0:
             raise ValueError(
                 f"{text(w_name)}: expected no dimension of size zero, but got size {shape_text(w)}")

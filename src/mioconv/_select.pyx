@@ -26,8 +26,10 @@ from mioconv.native cimport (
 from mioconv.errors import NoSolutionError
 from mioconv.problem import Problem
 
-cdef BenchmarkCache[Plan] plans
-cdef Devices devices
+# Never destroyed: at exit the native libraries are torn down before this module, and other threads may
+# still compute. Entries beyond the capacity leave by age.
+cdef BenchmarkCache[Plan]* plans = new BenchmarkCache[Plan](10000)
+cdef Devices* devices = new Devices()
 cdef Statistics statistics
 # Two threads inside the vendor's heuristics or Find can crash it (rocm-libraries#9131).
 cdef Mutex vendor_queries
@@ -84,22 +86,27 @@ cdef struct BuildContext:
 
 
 cdef shared_ptr[Plan] build_plan(const ConvolutionParams& params, void* context) noexcept nogil:
-    """Descriptors and the library's own ranking of a problem's solutions. Null: see the status."""
+    """Descriptors and the library's own ranking of a problem's solutions. Null: see the status; if
+    that is good, the library has no solution."""
     cdef BuildContext* build = <BuildContext*>context
     cdef shared_ptr[Plan] plan = make_shared[Plan](build.device[0], params)
     cdef HandleLease lease
-    build.status[0] = plan.get().describe()
+    cdef CurrentDevice current
+    build.status[0] = current.set(build.device.api, build.device.index)
+    if build.status.ok():
+        build.status[0] = plan.get().describe()
     if build.status.ok():
         build.status[0] = lease.lease(build.device.handles, build.stream)
     if build.status.ok():
         build.status[0] = rank_by_heuristic(plan.get(), &lease)
-    if not build.status.ok():
+    # An empty list is not kept: a library that is asked again may know better.
+    if not build.status.ok() or plan.get().empty():
         plan.reset()
     return plan
 
 
 cdef Status rank_by_heuristic(Plan* plan, HandleLease* lease) noexcept nogil:
-    """Ask the library for its solutions, best first. None at all is an empty list, not an error."""
+    """Ask the library for its solutions, best first. None at all leaves the ranking as it was."""
     cdef size_t count = 0, i
     cdef vector[miopenConvSolution_t] found
     cdef vector[Solution] ranked
@@ -114,6 +121,8 @@ cdef Status rank_by_heuristic(Plan* plan, HandleLease* lease) noexcept nogil:
         status = Status()
     elif status.ok() and count > 0:
         # The count is an upper bound; what GetSolution returns is the list.
+        # A library that answers nonsense must not make us ask for that much memory.
+        count = min(count, <size_t>4096)
         found.resize(count)
         status = plan.calls.solutions(
             lease.get(), plan.operands, plan.convolution(), found.size(), &count, found.data())
@@ -129,7 +138,8 @@ cdef Status rank_by_heuristic(Plan* plan, HandleLease* lease) noexcept nogil:
         solution.workspace = found[i].workspace_size
         solution.algorithm = found[i].algorithm
         ranked.push_back(solution)
-    plan.rank(ranked)
+    if not ranked.empty():
+        plan.rank(ranked)
     return status
 
 
@@ -143,7 +153,11 @@ cdef Plan* plan_of(Device* device, ConvolutionParams* params, hipStream_t stream
     held[0] = plans.get_or_create(params[0], build_plan, &context)
     if held.get() == NULL:
         with gil:
-            raise_status(&device.api, status, problem_of(params))
+            problem = problem_of(params)
+            if status.ok():
+                raise NoSolutionError(
+                    f"the library lists no solution for this problem: {problem.driver_line()}")
+            raise_status(&device.api, status, problem)
     return held.get()
 
 
@@ -182,18 +196,18 @@ cdef Status time_solution(Plan* plan, HandleLease* lease, const Operands* operan
 
 
 cdef void find_once(Plan* plan, HandleLease* lease, const Operands* operands,
-                    hipStream_t stream) noexcept nogil:
+                    const Options* options) noexcept nogil:
     """Let the library fill its own database. Its failure is no error: the listing serves without."""
     cdef size_t bytes = 0
     cdef int count = 0
     cdef miopenConvAlgoPerf_t[8] best
     cdef Workspace workspace
     cdef cbool vendor = plan.device.api.provider == Provider.rocm
-    plan.find_normally()
     if not plan.calls.workspace(lease.get(), operands[0], plan.convolution(), &bytes).ok():
         bytes = 0
-    if not workspace.lease(plan.device.workspaces, bytes, stream).ok():
-        plan.device.api.hipGetLastError()
+    if options.workspace_limit >= 0:
+        bytes = min(bytes, <size_t>options.workspace_limit)
+    if not workspace.lease(plan.device.workspaces, bytes, options.stream).ok():
         return
     if vendor:
         vendor_queries.lock()
@@ -205,11 +219,12 @@ cdef void find_once(Plan* plan, HandleLease* lease, const Operands* operands,
 
 
 cdef Status measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
-                        const Options* options, Timing* timing) noexcept nogil:
+                        const Options* options, Timing* timing, float spent) noexcept nogil:
     """Time the listed solutions in rounds, so that a disturbance hits all alike, and re-rank them.
 
     A solution stays in as long as its best time is near the best of all. The minimum is kept: noise
-    only ever adds.
+    only ever adds. `spent`, in ms, counts against the budget, which ends the search once at least
+    one solution was timed warm.
     """
     cdef const Api* api = &plan.device.api
     cdef vector[Solution] ranked = plan.solutions()
@@ -219,17 +234,23 @@ cdef Status measure_all(Plan* plan, HandleLease* lease, const Operands* operands
     cdef Status status, last
     cdef size_t i, running
     cdef int round
-    cdef float ms = 0, fastest = 1e30, spent = 0, keep
+    cdef float ms = 0, fastest = 1e30, keep
     best.resize(ranked.size(), <float>1e30)
     repeats.resize(ranked.size(), 1)
     for round in range(12):
         running = 0
+        fastest = 1e30
+        for i in range(best.size()):
+            fastest = min(fastest, best[i])
         # The first round warms up; who is far behind then, or by less later, cannot win any more.
         keep = fastest * (5.0 if round < 2 else 1.5 if round < 3 else 1.2 if round < 5 else 1.1)
         for i in range(ranked.size()):
             if ranked[i].failed or (round > 0 and best[i] > keep):
                 continue
-            if round > 0 and spent > options.budget_ms:
+            if (options.workspace_limit >= 0
+                    and ranked[i].workspace > <size_t>options.workspace_limit):
+                continue
+            if spent > options.budget_ms and (round > 1 or (round == 0 and fastest < 1e30)):
                 break
             status = workspace.lease(plan.device.workspaces, ranked[i].workspace, options.stream)
             if status.ok() and round == 0:
@@ -273,21 +294,22 @@ cdef Status measure_on_scratch(Plan* plan, Operands* operands, size_t result_byt
     cdef HandleLease lease
     cdef Workspace scratch
     cdef Timing timing
+    cdef int64_t start = now_us()
     cdef Status status = lease.lease(plan.device.handles, options.stream)
     if not status.ok():
         return status
     status = scratch.lease(plan.device.workspaces, result_bytes, options.stream)
     if not status.ok():
-        api.hipGetLastError()
         return status
     operands.data[<int>result_of(<Direction>plan.params.direction)] = scratch.data()
-    find_once(plan, &lease, operands, options.stream)
+    find_once(plan, &lease, operands, options)
     status = rank_by_heuristic(plan, &lease)
     if not status.ok():
         return status
     status = timing.make(api[0])
     if status.ok():
-        status = measure_all(plan, &lease, operands, options, &timing)
+        status = measure_all(plan, &lease, operands, options, &timing,
+                             (now_us() - start) / 1000.0)
     return status
 
 
@@ -297,18 +319,16 @@ cdef void search(Plan* plan, Operands operands, const Options* options) noexcept
     Failing to measure (no scratch memory, no working event) leaves the library's own ranking in
     force; a later call tries again.
     """
-    cdef Operand result = result_of(<Direction>plan.params.direction)
-    cdef size_t bytes = 4 if plan.params.dtype == <int64_t>miopenFloat else 2
-    cdef int i
     cdef int64_t start
     cdef DirectionStatistics* row = &statistics.of(<Direction>plan.params.direction)
-    for i in range(2 + <int>plan.params.spatial):
-        bytes *= <size_t>plan.params.shape[<int>result][i]
     plan.searching.lock()
     if not plan.measured.load():
         start = now_us()
-        if measure_on_scratch(plan, &operands, bytes, options).ok():
+        if measure_on_scratch(
+                plan, &operands, plan.params.bytes(plan.result()), options).ok():
             plan.measured.store(True)
+        # What the losers needed need not be kept.
+        plan.device.workspaces.release_unused()
         row.finds.add(1)
         row.find_us.add(now_us() - start)
     plan.searching.unlock()
@@ -339,7 +359,6 @@ cdef int run(Device* device, ConvolutionParams* params, void* x, void* w, void* 
     cdef Choice choice
     cdef Solution solution
     cdef CallRecord* record
-    cdef size_t rank = 0
     cdef int tried = 0
     cdef Status failure
     cdef Status status = current.set(api[0], device.index)
@@ -361,8 +380,8 @@ cdef int run(Device* device, ConvolutionParams* params, void* x, void* w, void* 
     if not status.ok():
         with gil:
             raise_status(api, status, problem_of(params))
-    while plan.choose(choice, &rank, &solution):
-        status = lease_workspace(device, &workspace, &solution, options.stream)
+    while plan.choose(choice, &solution):
+        status = workspace.lease(device.workspaces, solution.workspace, options.stream)
         if not status.ok():
             if not options.solution and status.out_of_memory():
                 plan.mark_out_of_memory(solution.id)
@@ -380,31 +399,20 @@ cdef int run(Device* device, ConvolutionParams* params, void* x, void* w, void* 
                 record.solution_id = solution.id
                 record.workspace = <int64_t>solution.workspace
                 record.tried = tried
+                statistics.of(<Direction>params.direction).fallbacks.add(tried)
                 return 0
             api.hipGetLastError()
-            if not options.solution:
-                plan.mark_failed(solution.id)
+            if options.solution == 0:
+                if status.out_of_memory():
+                    plan.mark_out_of_memory(solution.id)
+                else:
+                    plan.mark_failed(solution.id)
         failure = status
         tried += 1
-        rank += 1
-        statistics.of(<Direction>params.direction).fallbacks.add(1)
+        choice.tried.push_back(solution.id)
         workspace.give_back()
     with gil:
         raise_no_solution(plan, options, tried, failure)
-
-
-cdef Status lease_workspace(Device* device, Workspace* workspace, const Solution* solution,
-                            hipStream_t stream) noexcept nogil:
-    """Memory for a solution; when there is none, once more after giving back what is kept."""
-    cdef Status status = workspace.lease(device.workspaces, solution.workspace, stream)
-    if status.ok() or not status.out_of_memory():
-        return status
-    device.api.hipGetLastError()
-    device.workspaces.release_unused()
-    status = workspace.lease(device.workspaces, solution.workspace, stream)
-    if not status.ok():
-        device.api.hipGetLastError()
-    return status
 
 
 cdef int raise_no_solution(Plan* plan, const Options* options, int tried,
@@ -413,24 +421,20 @@ cdef int raise_no_solution(Plan* plan, const Options* options, int tried,
     problem = problem_of(&plan.params)
     listed = plan_solutions(plan)
     if tried:
-        try:
-            raise_status(api, failure, problem)
-        except Exception as error:
-            error.add_note(f"tried and failed: {tried} of {[s['name'] for s in listed]}") if hasattr(
-                error, "add_note") else None
-            raise
+        log.debug("%s: %d of %s failed", problem.driver_line(), tried, [s["name"] for s in listed])
+        raise_status(api, failure, problem)
     if options.solution and not any(s["id"] == options.solution for s in listed):
         raise ValueError(
             f"solution: {options.solution} is not one of this problem's solutions: "
             + ", ".join([f"{s['id']} ({s['name']})" for s in listed]))
     line = problem.driver_line()
-    if not listed:
-        raise NoSolutionError(f"the library lists no solution for this problem: {line}")
-    if options.workspace_limit >= 0:
-        least = min([s["workspace_bytes"] for s in listed])
+    wanted = [s for s in listed if options.solution in (0, s["id"])]
+    least = min([s["workspace_bytes"] for s in wanted])
+    if 0 <= options.workspace_limit < least:
+        which = "solution " + wanted[0]["name"] if options.solution else "a solution of this problem"
         raise NoSolutionError(
-            f"no solution fits workspace_limit={options.workspace_limit} bytes; the least that a "
-            f"solution of this problem needs is {least}: {line}")
+            f"no solution fits workspace_limit={options.workspace_limit} bytes; the least that "
+            f"{which} needs is {least}: {line}")
     raise NoSolutionError(
         f"every solution of this problem failed in an earlier call; mioconv.cache_clear() lets "
         f"them be tried again: {line}")
@@ -476,8 +480,11 @@ cdef int log_ranking(Plan* plan, str how) except -1:
 cdef list list_solutions(Device* device, ConvolutionParams* params, const Options* options):
     cdef shared_ptr[Plan] held
     cdef Plan* plan
-    with nogil:
-        plan = plan_of(device, params, options.stream, &held)
+    try:
+        with nogil:
+            plan = plan_of(device, params, options.stream, &held)
+    except NoSolutionError:
+        return []
     return plan_solutions(plan)
 
 

@@ -39,5 +39,6 @@ cdef class Tensor:
 
 cdef int borrow(object tensor, str name, bint writable, TensorView* view, Loan* loan) except -1
 cdef void give_back(Loan* loan) noexcept
+cdef str dtype_name(miopenDataType_t dtype)
 cdef str kind_name(Kind kind)
 cdef object new_tensor(Kind kind, object like, TensorView* view, Layout layout, Loan* loan)

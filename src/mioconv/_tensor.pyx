@@ -7,7 +7,7 @@ tensor type has it, everything else through `__dlpack__` or the buffer protocol.
 cimport cython
 cimport numpy as cnp
 from cpython.buffer cimport (
-    PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBuffer_Release, PyObject_CheckBuffer,
+    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBuffer_Release, PyObject_CheckBuffer,
     PyObject_GetBuffer)
 from cpython.pycapsule cimport (
     PyCapsule_CheckExact, PyCapsule_GetPointer, PyCapsule_IsValid, PyCapsule_New,
@@ -21,11 +21,13 @@ from libc.string cimport memset
 from mioconv.dlpack cimport (
     DLDataType, DLManagedTensor, DLManagedTensorVersioned, DLPACK_FLAG_BITMASK_IS_COPIED,
     DLPACK_FLAG_BITMASK_READ_ONLY, DLPackExchangeAPI, DLTensor, MIOCONV_DLPACK_MAJOR,
-    MIOCONV_DLPACK_MINOR, kDLBfloat, kDLCPU, kDLFloat)
+    MIOCONV_DLPACK_MINOR, kDLBfloat, kDLCPU, kDLCUDAHost, kDLFloat, kDLROCMHost)
 from mioconv.miopen cimport miopenBFloat16, miopenDataType_t, miopenFloat, miopenHalf
 from mioconv.native cimport Layout, TensorView, max_dims, set_dense_strides
 
 import sys
+
+from mioconv.errors import UnsupportedError
 
 cnp.import_array()
 
@@ -325,6 +327,8 @@ cdef int borrow(object tensor, str name, bint writable, TensorView* view, Loan* 
                 f"__dlpack__ or the buffer protocol), but got {type(tensor).__name__}")
     if writable and view.read_only:
         raise BufferError(f"{name}: the array is read-only")
+    if view.ndim <= max_dims and view.too_large():
+        raise ValueError(f"{name}: sizes {shape_tuple(view)} are too large")
     return 0
 
 
@@ -374,12 +378,17 @@ cdef object new_tensor(Kind kind, object like, TensorView* view, Layout layout, 
     elif kind == CUPY:
         cupy = sys.modules["cupy"]
         sizes = shape_tuple(view)
-        if layout == Layout.packed:
-            result = cupy.empty(sizes, dtype=like.dtype)
-        else:
-            result = cupy.moveaxis(
-                cupy.empty(sizes[:1] + sizes[2:] + sizes[1:2], dtype=like.dtype), -1, 1)
+        with like.device:  # cupy.empty takes the current device
+            if layout == Layout.packed:
+                result = cupy.empty(sizes, dtype=like.dtype)
+            else:
+                result = cupy.moveaxis(
+                    cupy.empty(sizes[:1] + sizes[2:] + sizes[1:2], dtype=like.dtype), -1, 1)
     else:
+        if view.device_type not in (kDLCPU, kDLCUDAHost, kDLROCMHost):
+            raise UnsupportedError(
+                "out: mioconv makes results in host memory only for DLPack objects that are not "
+                "PyTorch or CuPy tensors; pass out=")
         set_dense_strides(view[0], layout)
         result = Tensor.__new__(Tensor)
         (<Tensor>result).allocate(view)
@@ -479,6 +488,16 @@ cdef class Tensor:
 
     def __getbuffer__(self, Py_buffer* buffer, int flags):
         cdef int i
+        cdef bint row_major = True
+        cdef int64_t step = 1
+        if self.data == NULL:
+            raise BufferError("this tensor was never made by mioconv and has no memory")
+        for i in range(self.ndim - 1, -1, -1):
+            row_major = row_major and (self.sizes[i] == 1 or self.steps[i] == step)
+            step *= self.sizes[i]
+        if not row_major and ((flags & PyBUF_STRIDES) != PyBUF_STRIDES
+                              or (flags & PyBUF_C_CONTIGUOUS) == PyBUF_C_CONTIGUOUS):
+            raise BufferError("the tensor is channels-last, and the consumer takes row-major only")
         if self.type == miopenBFloat16:
             raise BufferError("the buffer protocol has no code for bfloat16; use __dlpack__")
         buffer.buf = self.data

@@ -1,14 +1,14 @@
 """The operators of PyTorch's MIOpen back end, under their own names and argument order.
 
-For code written against ``torch.miopen_*`` (ATen's ``Conv_miopen.cpp``): the same calls with tensors
-of any kind. The functions take the number of spatial dimensions from the weight. What they compute is
-documented at the functions of `mioconv` that they call; mind the order of padding and stride, which
-differs between the fused operators and the others.
+For code written against ``torch.miopen_*`` (ATen's ``Conv_miopen.cpp``): the same calls with
+tensors of any kind. The functions take the number of spatial dimensions from the weight. What they
+compute is documented at the functions of `mioconv` that they call; mind the order of padding and
+stride, which differs between the fused operators and the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from mioconv import _core, conv
@@ -33,6 +33,7 @@ __all__ = [
 
 _T = TypeVar("_T")
 _Sizes = int | Sequence[int]
+_Gradients = tuple[_T | None, _T | None, _T | None]
 
 
 def _function(template: str, dimensions: int) -> Any:
@@ -49,7 +50,7 @@ def _of_weight(template: str, weight: Any) -> Any:
 
 
 def _each(value: _Sizes, spatial: int) -> Sequence[int]:
-    return (value,) * spatial if isinstance(value, int) else value
+    return value if isinstance(value, Sequence) else (int(value),) * spatial
 
 
 def _left_over(
@@ -79,7 +80,7 @@ def miopen_convolution(
     groups: int, benchmark: bool, deterministic: bool,
 ) -> _T:  # fmt: skip
     """`mioconv.conv2d_forward` and its twins."""
-    run = _of_weight("convNd_forward", weight)
+    run: Callable[..., _T] = _of_weight("convNd_forward", weight)
     return run(
         input, weight, bias, stride, padding, dilation, groups, benchmark=benchmark,
         deterministic=deterministic,
@@ -91,7 +92,7 @@ def miopen_convolution_backward_input(
     dilation: _Sizes, groups: int, benchmark: bool, deterministic: bool,
 ) -> _T:  # fmt: skip
     """`mioconv.conv2d_backward_input` and its twins."""
-    run = _of_weight("convNd_backward_input", weight)
+    run: Callable[..., _T] = _of_weight("convNd_backward_input", weight)
     return run(
         input_size, grad_output, weight, stride, padding, dilation, groups, benchmark=benchmark,
         deterministic=deterministic,
@@ -103,7 +104,7 @@ def miopen_convolution_backward_weight(
     dilation: _Sizes, groups: int, benchmark: bool, deterministic: bool,
 ) -> _T:  # fmt: skip
     """`mioconv.conv2d_backward_weight` and its twins."""
-    run = _function("convNd_backward_weight", len(weight_size))
+    run: Callable[..., _T] = _function("convNd_backward_weight", len(weight_size))
     return run(
         weight_size, grad_output, input, stride, padding, dilation, groups, benchmark=benchmark,
         deterministic=deterministic,
@@ -112,15 +113,17 @@ def miopen_convolution_backward_weight(
 
 def miopen_convolution_backward_bias(grad_output: _T) -> _T:
     """`mioconv.conv2d_backward_bias` and its twins; `grad_output` has its batch dimension."""
-    return _function("convNd_backward_bias", len(_core.shape_of(grad_output)))(grad_output)
+    dimensions = len(_core.shape_of(grad_output))
+    run: Callable[..., _T] = _function("convNd_backward_bias", dimensions)
+    return run(grad_output)
 
 
 def miopen_convolution_backward(
     input: _T, grad_output: _T, weight: _T, padding: _Sizes, stride: _Sizes, dilation: _Sizes,
     groups: int, benchmark: bool, deterministic: bool, output_mask: Sequence[bool],
-) -> tuple[_T | None, _T | None, _T | None]:  # fmt: skip
+) -> _Gradients[_T]:  # fmt: skip
     """`mioconv.conv2d_backward` and its twins."""
-    run = _of_weight("convNd_backward", weight)
+    run: Callable[..., _Gradients[_T]] = _of_weight("convNd_backward", weight)
     return run(
         input, grad_output, weight, stride, padding, dilation, groups, output_mask,
         benchmark=benchmark, deterministic=deterministic,
@@ -132,7 +135,7 @@ def miopen_convolution_transpose(
     stride: _Sizes, dilation: _Sizes, groups: int, benchmark: bool, deterministic: bool,
 ) -> _T:  # fmt: skip
     """`mioconv.conv_transpose2d_forward` and its twins."""
-    run = _of_weight("conv_transposeNd_forward", weight)
+    run: Callable[..., _T] = _of_weight("conv_transposeNd_forward", weight)
     return run(
         input, weight, bias, stride, padding, output_padding, groups, dilation,
         benchmark=benchmark, deterministic=deterministic,
@@ -144,7 +147,7 @@ def miopen_convolution_transpose_backward_input(
     benchmark: bool, deterministic: bool,
 ) -> _T:  # fmt: skip
     """`mioconv.conv_transpose2d_backward_input` and its twins."""
-    run = _of_weight("conv_transposeNd_backward_input", weight)
+    run: Callable[..., _T] = _of_weight("conv_transposeNd_backward_input", weight)
     extra = _left_over(
         _core.shape_of(grad_output), _core.shape_of(weight), padding, stride, dilation
     )
@@ -159,7 +162,7 @@ def miopen_convolution_transpose_backward_weight(
     dilation: _Sizes, groups: int, benchmark: bool, deterministic: bool,
 ) -> _T:  # fmt: skip
     """`mioconv.conv_transpose2d_backward_weight` and its twins."""
-    run = _function("conv_transposeNd_backward_weight", len(weight_size))
+    run: Callable[..., _T] = _function("conv_transposeNd_backward_weight", len(weight_size))
     extra = _left_over(_core.shape_of(grad_output), weight_size, padding, stride, dilation)
     return run(
         weight_size, grad_output, input, stride, padding, extra, groups, dilation,
@@ -171,9 +174,9 @@ def miopen_convolution_transpose_backward(
     input: _T, grad_output: _T, weight: _T, padding: _Sizes, output_padding: _Sizes,
     stride: _Sizes, dilation: _Sizes, groups: int, benchmark: bool, deterministic: bool,
     output_mask: Sequence[bool],
-) -> tuple[_T | None, _T | None, _T | None]:  # fmt: skip
+) -> _Gradients[_T]:  # fmt: skip
     """`mioconv.conv_transpose2d_backward` and its twins."""
-    run = _of_weight("conv_transposeNd_backward", weight)
+    run: Callable[..., _Gradients[_T]] = _of_weight("conv_transposeNd_backward", weight)
     return run(
         input, grad_output, weight, stride, padding, output_padding, groups, dilation,
         output_mask, benchmark=benchmark, deterministic=deterministic,
@@ -193,7 +196,7 @@ def miopen_depthwise_convolution(
     groups: int, benchmark: bool, deterministic: bool,
 ) -> _T:  # fmt: skip
     """`mioconv.depthwise_conv2d_forward` and its twins; `groups` is the channel count."""
-    run = _of_weight("depthwise_convNd_forward", weight)
+    run: Callable[..., _T] = _of_weight("depthwise_convNd_forward", weight)
     _check_depthwise(groups, _channels(input, weight))
     return run(
         input, weight, bias, stride, padding, dilation, benchmark=benchmark,
@@ -212,7 +215,7 @@ def miopen_depthwise_convolution_backward_input(
     dilation: _Sizes, groups: int, benchmark: bool, deterministic: bool,
 ) -> _T:  # fmt: skip
     """`mioconv.depthwise_conv2d_backward_input` and its twins."""
-    run = _of_weight("depthwise_convNd_backward_input", weight)
+    run: Callable[..., _T] = _of_weight("depthwise_convNd_backward_input", weight)
     _check_depthwise(groups, input_size[1] if len(input_size) > 1 else 0)
     return run(
         input_size, grad_output, weight, stride, padding, dilation, benchmark=benchmark,
@@ -225,7 +228,7 @@ def miopen_depthwise_convolution_backward_weight(
     dilation: _Sizes, groups: int, benchmark: bool, deterministic: bool,
 ) -> _T:  # fmt: skip
     """`mioconv.depthwise_conv2d_backward_weight` and its twins."""
-    run = _function("depthwise_convNd_backward_weight", len(weight_size))
+    run: Callable[..., _T] = _function("depthwise_convNd_backward_weight", len(weight_size))
     shape = _core.shape_of(input)
     _check_depthwise(
         groups, shape[1 - len(weight_size)] if len(shape) >= len(weight_size) - 1 else 0
@@ -239,9 +242,9 @@ def miopen_depthwise_convolution_backward_weight(
 def miopen_depthwise_convolution_backward(
     input: _T, grad_output: _T, weight: _T, padding: _Sizes, stride: _Sizes, dilation: _Sizes,
     groups: int, benchmark: bool, deterministic: bool, output_mask: Sequence[bool],
-) -> tuple[_T | None, _T | None, _T | None]:  # fmt: skip
+) -> _Gradients[_T]:  # fmt: skip
     """`mioconv.depthwise_conv2d_backward` and its twins."""
-    run = _of_weight("depthwise_convNd_backward", weight)
+    run: Callable[..., _Gradients[_T]] = _of_weight("depthwise_convNd_backward", weight)
     _check_depthwise(groups, _channels(input, weight))
     return run(
         input, grad_output, weight, stride, padding, dilation, output_mask, benchmark=benchmark,
@@ -254,7 +257,7 @@ def miopen_convolution_add_relu(
     padding: _Sizes, dilation: _Sizes, groups: int,
 ) -> _T:  # fmt: skip
     """`mioconv.conv2d_add_relu_forward` and its twins; ``alpha=None`` is 1."""
-    run = _of_weight("convNd_add_relu_forward", weight)
+    run: Callable[..., _T] = _of_weight("convNd_add_relu_forward", weight)
     factor = 1.0 if alpha is None else alpha
     return run(input, weight, z, factor, bias, stride, padding, dilation, groups)
 
@@ -264,5 +267,5 @@ def miopen_convolution_relu(
     groups: int,
 ) -> _T:  # fmt: skip
     """`mioconv.conv2d_relu_forward` and its twins."""
-    run = _of_weight("convNd_relu_forward", weight)
+    run: Callable[..., _T] = _of_weight("convNd_relu_forward", weight)
     return run(input, weight, bias, stride, padding, dilation, groups)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mioconv import _core
+from mioconv import _operators
 from mioconv._docstrings import document
 
 __all__: list[str] = []
@@ -34,7 +34,7 @@ def _per_rank(make: Callable[[int], Callable[..., Any]]) -> None:
 
 @_per_rank
 def _forward(spatial: int) -> Callable[..., Any]:
-    run, op = _core.operate, _core.FORWARD
+    run, op = _operators.operate, _operators.FORWARD
 
     def convNd_forward(
         input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, out=None,
@@ -50,7 +50,7 @@ def _forward(spatial: int) -> Callable[..., Any]:
 
 @_per_rank
 def _backward_input(spatial: int) -> Callable[..., Any]:
-    run, op = _core.operate, _core.BACKWARD_INPUT
+    run, op = _operators.operate, _operators.BACKWARD_INPUT
 
     def convNd_backward_input(
         input_shape, grad_output, weight, stride=1, padding=0, dilation=1, groups=1, *, out=None,
@@ -66,7 +66,7 @@ def _backward_input(spatial: int) -> Callable[..., Any]:
 
 @_per_rank
 def _backward_weight(spatial: int) -> Callable[..., Any]:
-    run, op = _core.operate, _core.BACKWARD_WEIGHT
+    run, op = _operators.operate, _operators.BACKWARD_WEIGHT
 
     def convNd_backward_weight(
         weight_shape, grad_output, input, stride=1, padding=0, dilation=1, groups=1, *, out=None,
@@ -82,7 +82,7 @@ def _backward_weight(spatial: int) -> Callable[..., Any]:
 
 @_per_rank
 def _backward_bias(spatial: int) -> Callable[..., Any]:
-    run = _core.bias_gradient
+    run = _operators.bias_gradient
 
     def convNd_backward_bias(grad_output, *, out=None, stream=None):
         return run(spatial, grad_output, out, stream)
@@ -95,29 +95,12 @@ def _gradients(
     groups, output_mask, out, solution, flags, stream,
 ):  # fmt: skip
     """The gradients that the mask asks for; the others cost nothing and are None."""
-    mask = _triple("output_mask", output_mask)
+    mask = [bool(wanted) for wanted in _triple("output_mask", output_mask)]
     outs = (None, None, None) if out is None else _triple("out", out)
     pins = (None, None, None) if solution is None else _triple("solution", solution)
-    _core.check_backward(
+    return _operators.gradients(
         transposed, spatial, input, grad_output, weight, stride, padding, output_padding, dilation,
-        groups)  # fmt: skip
-    if transposed:
-        op_input, op_weight = _core.TRANSPOSED_BACKWARD_INPUT, _core.TRANSPOSED_BACKWARD_WEIGHT
-        for_input = (grad_output, weight, None)
-        for_weight = (grad_output, _core.shape_of(weight), input)
-    else:
-        op_input, op_weight = _core.BACKWARD_INPUT, _core.BACKWARD_WEIGHT
-        for_input = (_core.shape_of(input), weight, grad_output)
-        for_weight = (input, _core.shape_of(weight), grad_output)
-    gradients: list[Any] = [None, None, None]
-    for i, (op, operands) in enumerate(((op_input, for_input), (op_weight, for_weight))):
-        if mask[i]:
-            gradients[i] = _core.operate(
-                op, spatial, *operands, None, None, 0, False, stride, padding, output_padding,
-                dilation, groups, outs[i], *flags[:3], pins[i], flags[3], stream)  # fmt: skip
-    if mask[2]:
-        gradients[2] = _core.bias_gradient(spatial, grad_output, outs[2], stream)
-    return tuple(gradients)
+        groups, mask, outs, *flags[:3], pins, flags[3], stream)  # fmt: skip
 
 
 def _triple(name: str, values: Any) -> Sequence[Any]:
@@ -148,7 +131,7 @@ def _backward(spatial: int) -> Callable[..., Any]:
 
 @_per_rank
 def _transpose_forward(spatial: int) -> Callable[..., Any]:
-    run, op = _core.operate, _core.TRANSPOSED_FORWARD
+    run, op = _operators.operate, _operators.TRANSPOSED_FORWARD
 
     def conv_transposeNd_forward(
         input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *,
@@ -164,7 +147,7 @@ def _transpose_forward(spatial: int) -> Callable[..., Any]:
 
 @_per_rank
 def _transpose_backward_input(spatial: int) -> Callable[..., Any]:
-    run, op = _core.operate, _core.TRANSPOSED_BACKWARD_INPUT
+    run, op = _operators.operate, _operators.TRANSPOSED_BACKWARD_INPUT
 
     def conv_transposeNd_backward_input(
         grad_output, weight, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *,
@@ -180,7 +163,7 @@ def _transpose_backward_input(spatial: int) -> Callable[..., Any]:
 
 @_per_rank
 def _transpose_backward_weight(spatial: int) -> Callable[..., Any]:
-    run, op = _core.operate, _core.TRANSPOSED_BACKWARD_WEIGHT
+    run, op = _operators.operate, _operators.TRANSPOSED_BACKWARD_WEIGHT
 
     def conv_transposeNd_backward_weight(
         weight_shape, grad_output, input, stride=1, padding=0, output_padding=0, groups=1,
@@ -213,14 +196,14 @@ def _transpose_backward(spatial: int) -> Callable[..., Any]:
 
 @_per_rank
 def _depthwise_forward(spatial: int) -> Callable[..., Any]:
-    run, op = _core.operate, _core.FORWARD
+    run, op = _operators.operate, _operators.FORWARD
 
     def depthwise_convNd_forward(
         input, weight, bias=None, stride=1, padding=0, dilation=1, *, out=None, benchmark=None,
         deterministic=None, allow_tf32=None, solution=None, workspace_limit=None, stream=None,
     ):  # fmt: skip
         return run(op, spatial, input, weight, None, bias, None, 0, False, stride, padding, 0,
-            dilation, _core.DEPTHWISE, out, benchmark, deterministic, allow_tf32, solution,
+            dilation, _operators.DEPTHWISE, out, benchmark, deterministic, allow_tf32, solution,
             workspace_limit, stream)  # fmt: skip
 
     return depthwise_convNd_forward
@@ -228,7 +211,7 @@ def _depthwise_forward(spatial: int) -> Callable[..., Any]:
 
 @_per_rank
 def _depthwise_backward_input(spatial: int) -> Callable[..., Any]:
-    run, op = _core.operate, _core.BACKWARD_INPUT
+    run, op = _operators.operate, _operators.BACKWARD_INPUT
 
     def depthwise_convNd_backward_input(
         input_shape, grad_output, weight, stride=1, padding=0, dilation=1, *, out=None,
@@ -236,7 +219,7 @@ def _depthwise_backward_input(spatial: int) -> Callable[..., Any]:
         stream=None,
     ):  # fmt: skip
         return run(op, spatial, input_shape, weight, grad_output, None, None, 0, False, stride,
-            padding, 0, dilation, _core.DEPTHWISE, out, benchmark, deterministic, allow_tf32,
+            padding, 0, dilation, _operators.DEPTHWISE, out, benchmark, deterministic, allow_tf32,
             solution, workspace_limit, stream)  # fmt: skip
 
     return depthwise_convNd_backward_input
@@ -244,7 +227,7 @@ def _depthwise_backward_input(spatial: int) -> Callable[..., Any]:
 
 @_per_rank
 def _depthwise_backward_weight(spatial: int) -> Callable[..., Any]:
-    run, op = _core.operate, _core.BACKWARD_WEIGHT
+    run, op = _operators.operate, _operators.BACKWARD_WEIGHT
 
     def depthwise_convNd_backward_weight(
         weight_shape, grad_output, input, stride=1, padding=0, dilation=1, *, out=None,
@@ -252,7 +235,7 @@ def _depthwise_backward_weight(spatial: int) -> Callable[..., Any]:
         stream=None,
     ):  # fmt: skip
         return run(op, spatial, input, weight_shape, grad_output, None, None, 0, False, stride,
-            padding, 0, dilation, _core.DEPTHWISE, out, benchmark, deterministic, allow_tf32,
+            padding, 0, dilation, _operators.DEPTHWISE, out, benchmark, deterministic, allow_tf32,
             solution, workspace_limit, stream)  # fmt: skip
 
     return depthwise_convNd_backward_weight
@@ -266,7 +249,7 @@ def _depthwise_backward(spatial: int) -> Callable[..., Any]:
         workspace_limit=None, stream=None,
     ):  # fmt: skip
         return _gradients(False, spatial, input, grad_output, weight, stride, padding, 0,
-            dilation, _core.DEPTHWISE, output_mask, out, solution, (benchmark, deterministic,
+            dilation, _operators.DEPTHWISE, output_mask, out, solution, (benchmark, deterministic,
             allow_tf32, workspace_limit), stream)  # fmt: skip
 
     return depthwise_convNd_backward
@@ -277,7 +260,7 @@ def _depthwise_backward(spatial: int) -> Callable[..., Any]:
 
 @_per_rank
 def _relu_forward(spatial: int) -> Callable[..., Any]:
-    run, op = _core.operate, _core.FORWARD
+    run, op = _operators.operate, _operators.FORWARD
 
     def convNd_relu_forward(
         input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, out=None,
@@ -293,7 +276,7 @@ def _relu_forward(spatial: int) -> Callable[..., Any]:
 
 @_per_rank
 def _add_relu_forward(spatial: int) -> Callable[..., Any]:
-    run, op = _core.operate, _core.FORWARD
+    run, op = _operators.operate, _operators.FORWARD
 
     def convNd_add_relu_forward(
         input, weight, z, alpha=1.0, bias=None, stride=1, padding=0, dilation=1, groups=1, *,

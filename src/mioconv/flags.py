@@ -1,18 +1,18 @@
-"""The flags that decide how a solution is chosen: process-wide, for a context, from the environment.
+"""The flags that decide how a solution is chosen: for the process, a context, from the environment.
 
-========================  =====================================  ===========  ==========================
-flag                      environment variable                   default      meaning
-========================  =====================================  ===========  ==========================
-``benchmark``             ``MIOCONV_BENCHMARK``                  off          measure solutions once a
-                                                                              problem, keep the fastest
-``deterministic``         ``MIOCONV_DETERMINISTIC``              off          only solutions whose result
-                                                                              is the same every time
-``allow_tf32``            ``MIOCONV_ALLOW_TF32``                 off          float32 may multiply with
-                                                                              10 bits of mantissa
-``workspace_limit``       ``MIOCONV_WORKSPACE_LIMIT``            none         bytes of scratch memory
-``num_threads``           ``MIOCONV_NUM_THREADS``                0            CPU threads; 0: the machine's
-``benchmark_budget_ms``   ``MIOCONV_BENCHMARK_BUDGET_MS``        1000         of measuring one problem
-========================  =====================================  ===========  ==========================
+=======================  ===============================  =======  =================================
+flag                     environment variable             default  meaning
+=======================  ===============================  =======  =================================
+``benchmark``            ``MIOCONV_BENCHMARK``            off      measure solutions once a problem,
+                                                                   keep the fastest
+``deterministic``        ``MIOCONV_DETERMINISTIC``        off      only solutions whose result is
+                                                                   the same every time
+``allow_tf32``           ``MIOCONV_ALLOW_TF32``           off      float32 may multiply with 10 bits
+                                                                   of mantissa
+``workspace_limit``      ``MIOCONV_WORKSPACE_LIMIT``      none     bytes of scratch memory
+``num_threads``          ``MIOCONV_NUM_THREADS``          0        CPU threads; 0: the machine's
+``benchmark_budget_ms``  ``MIOCONV_BENCHMARK_BUDGET_MS``  1000     of measuring one problem
+=======================  ===============================  =======  =================================
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def flags(**values: Any) -> Iterator[None]:
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Flags that MIOCONV_* variables set. A variable that makes no sense is an error, not ignored."""
+    """Flags that MIOCONV_* variables set; one that makes no sense is an error, not ignored."""
     values: dict[str, Any] = {}
     for name, default in _flags.get().items():
         variable = f"MIOCONV_{name.upper()}"

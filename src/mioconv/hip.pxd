@@ -5,18 +5,7 @@ from libc.stddef cimport size_t
 
 cdef extern from "mioconv/abi/hip.h" nogil:
     ctypedef void* hipStream_t
-    ctypedef void* hipEvent_t
 
     ctypedef enum hipError_t:
         hipSuccess
         hipErrorOutOfMemory
-
-    ctypedef enum hipMemcpyKind:
-        hipMemcpyDefault
-
-    cdef enum:
-        hipEventDefault
-
-    ctypedef enum hipStreamCaptureStatus:
-        hipStreamCaptureStatusNone
-        hipStreamCaptureStatusActive

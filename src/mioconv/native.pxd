@@ -7,7 +7,7 @@ from libcpp.memory cimport shared_ptr, unique_ptr
 from libcpp.string cimport string
 from libcpp.vector cimport vector
 
-from mioconv.hip cimport hipError_t, hipMemcpyKind, hipStream_t, hipStreamCaptureStatus
+from mioconv.hip cimport hipError_t, hipStream_t
 from mioconv.miopen cimport (
     mioconvFault_t, mioconvObjectCounts_t, miopenConvAlgorithm_t, miopenConvAlgoPerf_t,
     miopenConvolutionDescriptor_t, miopenConvSolution_t, miopenDataType_t, miopenHandle_t,
@@ -26,17 +26,13 @@ cdef extern from "mioconv/api.hpp" namespace "mioconv" nogil:
         Provider provider
         int hip_version
         uint64_t miopen_version
-        cbool ready
         cbool mixed_layouts()
-        const char* hipGetErrorName(hipError_t)
         const char* hipGetErrorString(hipError_t)
         hipError_t hipGetLastError()
         hipError_t hipRuntimeGetVersion(int*)
         hipError_t hipDriverGetVersion(int*)
         hipError_t hipGetDeviceCount(int*)
-        hipError_t hipMemcpyAsync(void*, const void*, size_t, hipMemcpyKind, hipStream_t)
         hipError_t hipMemsetAsync(void*, int, size_t, hipStream_t)
-        hipError_t (*hipStreamIsCapturing)(hipStream_t, hipStreamCaptureStatus*)
         const char* miopenGetErrorString(miopenStatus_t)
         miopenStatus_t miopenGetVersion(size_t*, size_t*, size_t*)
         # Optional ones are pointers here, to be asked before they are called.
@@ -85,8 +81,6 @@ cdef extern from "mioconv/directions.hpp" namespace "mioconv" nogil:
         Status solutions(
             miopenHandle_t, const Operands&, miopenConvolutionDescriptor_t, size_t room,
             size_t* count, miopenConvSolution_t* list)
-        Status solution_workspace(
-            miopenHandle_t, const Operands&, miopenConvolutionDescriptor_t, uint64_t id, size_t*)
         Status compile(
             miopenHandle_t, const Operands&, miopenConvolutionDescriptor_t, uint64_t id)
         Status run(
@@ -116,6 +110,7 @@ cdef extern from "mioconv/convolution_params.hpp" namespace "mioconv" nogil:
         int64_t[3][5] shape  # [operand][dimension]
         int64_t[3][5] strides
         int64_t[3] alignment
+        size_t bytes(Operand operand)
         uint64_t hash()
 
 
@@ -132,6 +127,7 @@ cdef extern from "mioconv/tensor_view.hpp" namespace "mioconv" nogil:
         int64_t count()
         int64_t itemsize()
         int64_t bytes()
+        cbool too_large()
         int64_t alignment()
 
     cbool lies_in(const TensorView& tensor, Layout layout)
@@ -235,6 +231,7 @@ cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
     cdef cppclass Choice:
         int64_t workspace_limit
         uint64_t pinned
+        vector[uint64_t] tried
 
     cdef cppclass Mutex "std::mutex":
         void lock()
@@ -248,11 +245,11 @@ cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
         Plan(Device& device, const ConvolutionParams& params)
         Status describe()
         miopenConvolutionDescriptor_t convolution()
-        void find_normally()
         Operand result()
         Status add_bias(miopenHandle_t handle, const void* bias, void* data)
         Status add_scaled(miopenHandle_t handle, float alpha, const void* z, void* data)
-        cbool choose(const Choice& choice, size_t* rank, Solution* out)
+        cbool choose(const Choice& choice, Solution* out)
+        cbool empty()
         void rank(vector[Solution] solutions)
         vector[Solution] solutions()
         void mark_failed(uint64_t id)
@@ -279,7 +276,6 @@ cdef extern from "mioconv/fusion.hpp" namespace "mioconv" nogil:
             hipStream_t stream, const void* x, const void* w, const void* bias, void* y)
 
     cdef enum class Way "mioconv::Fusion::Way"(int):
-        undecided
         fused
         separate
 
@@ -291,8 +287,18 @@ cdef extern from "mioconv/fusion.hpp" namespace "mioconv" nogil:
         Fusion(shared_ptr[Plan] convolution, cbool bias)
         Status lease(hipStream_t stream, unique_ptr[FusionPlan]* out)
         void give_back(unique_ptr[FusionPlan] plan)
+        cbool begin_timing()
         AtomicWay way
-        Mutex searching
+
+    cdef cppclass Epilogue:
+        Epilogue()
+        const void* bias
+        const void* z
+        float alpha
+        cbool relu, bias_pending, z_pending, relu_pending
+        Status refusal
+        cbool anything()
+        cbool pending()
 
 
 cdef extern from "mioconv/benchmark_cache.hpp" namespace "mioconv" nogil:
@@ -300,6 +306,7 @@ cdef extern from "mioconv/benchmark_cache.hpp" namespace "mioconv" nogil:
         int64_t hits, misses, evictions, entries
 
     cdef cppclass BenchmarkCache[T]:
+        BenchmarkCache(size_t capacity)
         shared_ptr[T] find(const ConvolutionParams& params)
         shared_ptr[T] get_or_create(
             const ConvolutionParams& params,
@@ -315,7 +322,7 @@ cdef extern from "mioconv/statistics.hpp" namespace "mioconv" nogil:
         int64_t add "fetch_add"(int64_t)
 
     cdef cppclass DirectionStatistics:
-        AtomicCount hits, misses, finds, fallbacks, find_us
+        AtomicCount finds, fallbacks, find_us
 
     cdef cppclass Statistics:
         DirectionStatistics& of(Direction direction)

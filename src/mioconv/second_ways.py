@@ -1,7 +1,8 @@
 """What the array library does itself where the native library refuses.
 
 MIOpen has no bias, bias gradient or ReLU for some dtypes and layouts (bfloat16, channels-last), and
-newer releases dropped some of them. The convolution itself never comes here.
+newer releases dropped some of them. The convolution itself never comes here. Half types are computed
+in float32 and rounded once.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 
 from mioconv.errors import UnsupportedError
 
-__all__ = ["bias_gradient", "finish"]
+__all__ = ["bias_gradient", "copy", "finish", "note_write"]
 
 # The kinds of tensor as the core numbers them.
 NUMPY: Final = 0
@@ -21,38 +22,58 @@ TORCH: Final = 1
 CUPY: Final = 2
 
 
-def _library(kind: int, what: str) -> Any:
+def _library(kind: int, what: str, why: str) -> Any:
     if kind == NUMPY:
         return np
     if kind in (TORCH, CUPY):
         return sys.modules["torch" if kind == TORCH else "cupy"]
     raise UnsupportedError(
-        f"{what}: the native library refuses it here, and a DLPack or buffer object brings no "
-        "operations of its own; pass NumPy, PyTorch or CuPy tensors"
+        f"{what}: the native library refuses it here ({why}), and a DLPack or buffer object brings "
+        "no operations of its own; pass NumPy, PyTorch or CuPy tensors"
     )
 
 
-def finish(out: Any, kind: int, z: Any, alpha: float, bias: Any, spatial: int, relu: bool) -> None:
+def _wide(tensor: Any, kind: int) -> Any:
+    return tensor.float() if kind == TORCH else tensor.astype(np.float32, copy=False)
+
+
+def finish(
+    out: Any, kind: int, z: Any, alpha: float, bias: Any, spatial: int, relu: bool, why: str
+) -> None:
     """``out = relu(out + alpha * z + bias)`` in place, each part only where it is asked for."""
-    library = _library(kind, "bias, sum or ReLU")
+    library = _library(kind, "bias, sum or ReLU", why)
+    result = _wide(out, kind)
     if z is not None:
-        out += alpha * z if kind == TORCH else (alpha * z).astype(out.dtype, copy=False)
+        result = result + np.float32(alpha).item() * _wide(z, kind)
     if bias is not None:
-        out += bias.reshape((-1,) + (1,) * spatial)
+        result = result + _wide(bias, kind).reshape((-1,) + (1,) * spatial)
     if relu:
         # NaN stays NaN, as it does in PyTorch.
-        if kind == TORCH:
-            library.relu_(out)
-        else:
-            library.maximum(out, out.dtype.type(0), out=out)
+        result = library.relu(result) if kind == TORCH else library.maximum(result, np.float32(0))
+    if kind == TORCH:
+        out.copy_(result)
+    else:
+        out[...] = result.astype(out.dtype, copy=False)
 
 
-def bias_gradient(out: Any, kind: int, gradient: Any, spatial: int) -> None:
+def bias_gradient(out: Any, kind: int, gradient: Any, spatial: int, why: str) -> None:
     """The sum over batch and space, in float32, into `out`."""
-    library = _library(kind, "the gradient of a bias")
+    library = _library(kind, "the gradient of a bias", why)
     batch = (0,) if gradient.ndim == spatial + 2 else ()
     axes = batch + tuple(range(gradient.ndim - spatial, gradient.ndim))
     if kind == TORCH:
         out.copy_(gradient.sum(dim=axes, dtype=library.float32))
     else:
         out[...] = gradient.sum(axis=axes, dtype=np.float32).astype(out.dtype)
+
+
+def copy(tensor: Any, kind: int) -> Any:
+    """The same values in memory of their own, in the same layout."""
+    return tensor.clone() if kind == TORCH else tensor.copy(order="K")
+
+
+def note_write(tensor: Any) -> None:
+    """Tell PyTorch that the tensor's memory changed, so that autograd notices stale saved values."""
+    torch = sys.modules["torch"]
+    if not tensor.is_inference():
+        torch.autograd.graph.increment_version(tensor)

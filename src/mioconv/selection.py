@@ -59,9 +59,12 @@ class CallInfo(NamedTuple):
     mode : str
         "immediate", "benchmark" or "pinned".
     way : str
-        "solution", or "nothing to compute" for an empty batch.
+        "fused": one native operation computed the convolution and what follows it. "separate":
+        a convolution by solution, and what follows it by steps of their own. "nothing to
+        compute": an empty batch.
     solution_id, solution_name : int, str or None
-        The solution that computed the result.
+        The solution that computed the convolution; None where a fused operation did, since those
+        have no ids.
     workspace_bytes : int
         Its scratch memory.
     tried : int
@@ -150,7 +153,7 @@ def cache_clear() -> None:
 
 
 def memory_stats() -> dict[str, dict[str, int]]:
-    """Scratch memory by device, in bytes: "current" leased, its "peak", "reserved" for next calls."""
+    """Scratch memory by device, in bytes: "current" leased, its "peak", "reserved" for later."""
     return _select.memory_stats()
 
 

@@ -114,6 +114,11 @@ CASES = [
     Case("1d-pointwise", 3, 5, (8,), 7, (1,)),
     Case("1d-whole", 2, 3, (9,), 5, (9,)),
     Case("1d-single", 1, 1, (1,), 1, (1,)),
+    # Taps of the kernel, or outputs, that meet nothing but padding: their terms are exact zeros.
+    Case("1d-taps-in-padding", 2, 16, (1,), 16, (2,), 3, 1),
+    Case("2d-taps-in-padding", 1, 16, (1, 1), 16, (1, 2), (1, 2), (0, 1)),
+    Case("3d-taps-in-padding", 1, 1, (1, 1, 1), 1, (2, 1, 1), 1, (1, 0, 0)),
+    Case("3d-outputs-in-padding", 1, 16, (3, 1, 1), 16, (4, 1, 1), (2, 1, 1), (3, 0, 0)),
     Case("2d", 2, 3, (8, 9), 4, (3, 3)),
     Case("2d-same", 2, 8, (7, 7), 8, (3, 3), 1, 1),
     Case("2d-odd-channels", 3, 17, (6, 5), 19, (3, 2), 1, 1),

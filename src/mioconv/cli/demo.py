@@ -1,6 +1,6 @@
 """Train a small network on handwritten digits, or filter two photographs.
 
-Needs scikit-learn, for its bundled digits and photographs, and pillow, for the picture that is written.
+Needs scikit-learn, for its bundled digits and photographs, and pillow, for the picture.
 """
 
 from __future__ import annotations

@@ -1,0 +1,2 @@
+def clear_fusions() -> None:
+    """Forget all fused plans and which way is faster."""

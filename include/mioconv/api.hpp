@@ -1,4 +1,5 @@
-// The table of MIOpen and HIP functions of one loaded provider, and what is known of what was loaded.
+// The table of MIOpen and HIP functions of one loaded provider, and what is known of what was
+ // loaded.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,7 @@ struct Api {
 #undef MIOCONV_FUNCTION
 
     Provider provider = Provider::cpu;
-    int hip_version = 0;             ///< major * 10'000'000 + minor * 100'000 + patch, as HIP says it
+    int hip_version = 0;  ///< major * 10'000'000 + minor * 100'000 + patch, as HIP says it
     std::uint64_t miopen_version = 0;  ///< major * 1'000'000 + minor * 1'000 + patch
 
     int hip_major() const { return hip_version / 10'000'000; }

@@ -19,13 +19,15 @@ struct CacheCounters {
     std::int64_t hits = 0, misses = 0, evictions = 0, entries = 0;
 };
 
-/// Shared values by problem. When many threads miss the same key together, one builds and the others
-/// wait; the lock is not held meanwhile. `T` lives as long as anyone uses it, also after `clear`.
+/// Shared values by problem. When many threads miss the same key together, one builds and the
+/// others wait; the lock is not held meanwhile. `T` lives as long as anyone uses it, also after
+/// `clear`.
 template <typename T>
 class BenchmarkCache {
 public:
     using Value = std::shared_ptr<T>;
-    /// Makes the value of a key. Null means failure: nothing is kept and whoever waited tries itself.
+    /// Makes the value of a key. Null means failure: nothing is kept and whoever waited tries
+/// itself.
     using Build = Value (*)(const ConvolutionParams& params, void* context);
 
     /// `capacity` 0: no bound. Otherwise the least recently used entries leave first.
@@ -89,7 +91,8 @@ public:
     std::vector<Value> values() const {
         const std::lock_guard<std::mutex> lock(mutex_);
         std::vector<Value> result;
-        for (const ConvolutionParams* key : order_) result.push_back(entries_.find(*key)->second.value);
+        for (const ConvolutionParams* key : order_)
+            result.push_back(entries_.find(*key)->second.value);
         return result;
     }
 

@@ -14,16 +14,16 @@ namespace mioconv {
 /// How the elements of a tensor lie in memory. Both are packed: no gaps, no overlap.
 enum class Layout : std::int64_t { packed = 0, channels_last = 1 };
 
-/// Every field is a 64-bit word, so that the value has no padding bytes and the hash can go over its
-/// words. Shapes are outermost first and always N, C, spatial (spatial >= 2: one dimension runs as
-/// two with height 1); unused places are zero.
+/// Every field is a 64-bit word, so that the value has no padding bytes and the hash can go over
+/// its words. Shapes are outermost first and always N, C, spatial (spatial >= 2: one dimension runs
+/// as two with height 1); unused places are zero.
 ///
 /// Not in here, because an entry serves all their values: workspace limit, exclusions, benchmark.
 struct ConvolutionParams {
     std::int64_t provider;
     std::int64_t device;
     std::int64_t architecture;  ///< hash of the device's architecture name and compute unit count
-    std::int64_t threads;       ///< CPU threads that may be used; 0 on GPUs
+    std::int64_t threads;  ///< CPU threads that may be used; 0 on GPUs
     std::int64_t direction;
     std::int64_t fusion;
     std::int64_t mode;
@@ -46,7 +46,8 @@ struct ConvolutionParams {
     /// Size of an operand; tensors of a key are dense.
     std::size_t bytes(Operand operand) const {
         std::size_t product = dtype == miopenFloat ? 4 : 2;
-        for (int i = 0; i < 2 + spatial; ++i) product *= static_cast<std::size_t>(shape[operand][i]);
+        for (int i = 0; i < 2 + spatial; ++i)
+            product *= static_cast<std::size_t>(shape[operand][i]);
         return product;
     }
 
@@ -75,8 +76,9 @@ private:
 };
 
 static_assert(std::is_trivially_copyable_v<ConvolutionParams>);
-static_assert(std::has_unique_object_representations_v<ConvolutionParams>,
-              "padding bytes would make equal problems differ");
+static_assert(
+    std::has_unique_object_representations_v<ConvolutionParams>,
+    "padding bytes would make equal problems differ");
 
 struct ConvolutionParamsHash {
     std::size_t operator()(const ConvolutionParams& params) const { return params.hash(); }

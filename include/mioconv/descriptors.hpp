@@ -1,5 +1,5 @@
-// RAII for MIOpen's descriptors. Creation can fail, so it is a call of its own that answers a Status;
-// an object that holds nothing destroys nothing.
+// RAII for MIOpen's descriptors. Creation can fail, so it is a call of its own that answers a
+// Status; an object that holds nothing destroys nothing.
 #pragma once
 
 #include <array>
@@ -46,14 +46,15 @@ protected:
 constexpr int max_spatial = 3;
 constexpr int max_dims = 2 + max_spatial;
 
-class TensorDescriptor
-    : public Descriptor<miopenTensorDescriptor_t, &Api::miopenCreateTensorDescriptor,
-                        &Api::miopenDestroyTensorDescriptor> {
+class TensorDescriptor : public Descriptor<
+                             miopenTensorDescriptor_t, &Api::miopenCreateTensorDescriptor,
+                             &Api::miopenDestroyTensorDescriptor> {
 public:
     /// Sizes and strides in elements, outermost first. Values beyond 32 bits need the 64-bit setter
     /// (MIOpen 3.2 and later); without it the answer is NotImplemented.
-    Status set(const Api& api, miopenDataType_t dtype, int dims, const std::int64_t* shape,
-               const std::int64_t* strides) {
+    Status set(
+        const Api& api, miopenDataType_t dtype, int dims, const std::int64_t* shape,
+        const std::int64_t* strides) {
         MIOCONV_TRY(create(api, "miopenCreateTensorDescriptor"));
         std::array<int, max_dims> shape32{}, strides32{};
         bool narrow = true;
@@ -63,15 +64,17 @@ public:
             strides32[i] = static_cast<int>(strides[i]);
         }
         if (narrow)
-            return MIOCONV_CALL(api, miopenSetTensorDescriptor, object_, dtype, dims,
-                                shape32.data(), strides32.data());
+            return MIOCONV_CALL(
+                api, miopenSetTensorDescriptor, object_, dtype, dims, shape32.data(),
+                strides32.data());
         std::array<std::size_t, max_dims> shape64{}, strides64{};
         for (int i = 0; i < dims; ++i) {
             shape64[i] = static_cast<std::size_t>(shape[i]);
             strides64[i] = static_cast<std::size_t>(strides[i]);
         }
-        return MIOCONV_CALL_OPTIONAL(api, miopenSetTensorDescriptorV2, object_, dtype, dims,
-                                     shape64.data(), strides64.data());
+        return MIOCONV_CALL_OPTIONAL(
+            api, miopenSetTensorDescriptorV2, object_, dtype, dims, shape64.data(),
+            strides64.data());
     }
 };
 
@@ -85,8 +88,9 @@ struct ConvolutionSettings {
 };
 
 class ConvolutionDescriptor
-    : public Descriptor<miopenConvolutionDescriptor_t, &Api::miopenCreateConvolutionDescriptor,
-                        &Api::miopenDestroyConvolutionDescriptor> {
+    : public Descriptor<
+          miopenConvolutionDescriptor_t, &Api::miopenCreateConvolutionDescriptor,
+          &Api::miopenDestroyConvolutionDescriptor> {
 public:
     /// All that the settings say, before any query: attributes change which solutions exist.
     Status set(const Api& api, const ConvolutionSettings& settings) {
@@ -97,16 +101,19 @@ public:
             stride[i] = static_cast<int>(settings.stride[i]);
             dilation[i] = static_cast<int>(settings.dilation[i]);
         }
-        MIOCONV_TRY(MIOCONV_CALL(api, miopenInitConvolutionNdDescriptor, object_, settings.spatial,
-                                 padding.data(), stride.data(), dilation.data(), settings.mode));
-        MIOCONV_TRY(MIOCONV_CALL(api, miopenSetConvolutionGroupCount, object_,
-                                 static_cast<int>(settings.groups)));
-        MIOCONV_TRY(MIOCONV_CALL(api, miopenSetConvolutionAttribute, object_,
-                                 MIOPEN_CONVOLUTION_ATTRIB_DETERMINISTIC, settings.deterministic));
+        MIOCONV_TRY(MIOCONV_CALL(
+            api, miopenInitConvolutionNdDescriptor, object_, settings.spatial, padding.data(),
+            stride.data(), dilation.data(), settings.mode));
+        MIOCONV_TRY(MIOCONV_CALL(
+            api, miopenSetConvolutionGroupCount, object_, static_cast<int>(settings.groups)));
+        MIOCONV_TRY(MIOCONV_CALL(
+            api, miopenSetConvolutionAttribute, object_, MIOPEN_CONVOLUTION_ATTRIB_DETERMINISTIC,
+            settings.deterministic));
         // Releases before the attribute have no reduced precision to forbid, and answer BadParm.
-        api.miopenSetConvolutionAttribute(object_, MIOPEN_CONVOLUTION_ATTRIB_MATH_TYPE,
-                                          settings.strict_math);
-        // Normal mode: Find measures. An exported function of an internal header, so it may be missing.
+        api.miopenSetConvolutionAttribute(
+            object_, MIOPEN_CONVOLUTION_ATTRIB_MATH_TYPE, settings.strict_math);
+        // Normal mode: Find measures. An exported function of an internal header, so it may be
+        // missing.
         if (api.miopenSetConvolutionFindMode)
             api.miopenSetConvolutionFindMode(object_, miopenConvolutionFindModeNormal);
         return {};

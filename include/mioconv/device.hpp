@@ -26,21 +26,27 @@ struct DeviceInfo {
 inline Status read_device_info(const Api& api, int device, DeviceInfo* info) {
     const auto fill = [info](const auto& properties) {
         info->name.assign(properties.name, strnlen(properties.name, sizeof properties.name));
-        info->architecture.assign(properties.gcnArchName,
-                                  strnlen(properties.gcnArchName, sizeof properties.gcnArchName));
+        info->architecture.assign(
+            properties.gcnArchName, strnlen(properties.gcnArchName, sizeof properties.gcnArchName));
         info->compute_units = properties.multiProcessorCount;
         info->total_memory = static_cast<std::int64_t>(properties.totalGlobalMem);
     };
     // The library may fill a struct of a later release that is larger than the one we know.
     if (api.hipGetDevicePropertiesR0600) {
-        union { hipDeviceProp_tR0600 properties; char room[8192]; } u;
+        union {
+            hipDeviceProp_tR0600 properties;
+            char room[8192];
+        } u;
         std::memset(&u, 0, sizeof u);
         MIOCONV_TRY(MIOCONV_CALL(api, hipGetDevicePropertiesR0600, &u.properties, device));
         fill(u.properties);
         return {};
     }
     if (api.hipGetDeviceProperties) {
-        union { hipDeviceProp_t properties; char room[8192]; } u;
+        union {
+            hipDeviceProp_t properties;
+            char room[8192];
+        } u;
         std::memset(&u, 0, sizeof u);
         MIOCONV_TRY(MIOCONV_CALL(api, hipGetDeviceProperties, &u.properties, device));
         fill(u.properties);
@@ -69,8 +75,8 @@ private:
     static std::int64_t hash(const DeviceInfo& info) {
         std::uint64_t value = 0xCBF29CE484222325u;
         for (const unsigned char c : info.architecture) value = (value ^ c) * 0x100000001B3u;
-        return static_cast<std::int64_t>((value ^ static_cast<std::uint64_t>(info.compute_units)) *
-                                         0x100000001B3u);
+        return static_cast<std::int64_t>(
+            (value ^ static_cast<std::uint64_t>(info.compute_units)) * 0x100000001B3u);
     }
 };
 
@@ -87,7 +93,8 @@ public:
             int pools = 0;
             if (api.hipDeviceGetAttribute(&pools, hipDeviceAttributeMemoryPoolsSupported, index) !=
                 hipSuccess) {
-                api.hipGetLastError();  // an unknown attribute is an answer, not an error to leave behind
+                api.hipGetLastError();  // an unknown attribute is an answer, not an error to leave
+                                        // behind
                 pools = 0;
             }
             slot = std::make_unique<Device>(api, index, std::move(info), pools != 0);

@@ -1,6 +1,6 @@
 // The three directions of a convolution as rows of one table. MIOpen has a family of functions for
-// each, whose twins have the same type but take x, w and y in different orders; this file is the only
-// one that knows which.
+// each, whose twins have the same type but take x, w and y in different orders; this file is the
+// only one that knows which.
 #pragma once
 
 #include <array>
@@ -34,18 +34,20 @@ public:
             case Direction::forward:
                 query_order_ = {W, X, Y};  // (w, x, conv, y)
                 find_order_ = {X, W, Y};
-#define MIOCONV_DIRECTION(name)                                                     \
-    names_ = {"miopenConvolution" #name "GetSolutionCount",                         \
-              "miopenConvolution" #name "GetSolution",                              \
-              "miopenConvolution" #name "CompileSolution",                          \
-              "miopenConvolution" #name "Immediate",                                \
-              "miopenConvolution" #name "GetWorkSpaceSize",                         \
-              "miopenFindConvolution" #name "Algorithm"};                           \
-    count_ = api.miopenConvolution##name##GetSolutionCount;                         \
-    get_ = api.miopenConvolution##name##GetSolution;                                \
-    compile_ = api.miopenConvolution##name##CompileSolution;                        \
-    run_ = api.miopenConvolution##name##Immediate;                                  \
-    workspace_ = api.miopenConvolution##name##GetWorkSpaceSize;                     \
+#define MIOCONV_DIRECTION(name)                                 \
+    names_ = {                                                  \
+        "miopenConvolution" #name "GetSolutionCount",           \
+        "miopenConvolution" #name "GetSolution",                \
+        "miopenConvolution" #name "CompileSolution",            \
+        "miopenConvolution" #name "Immediate",                  \
+        "miopenConvolution" #name "GetWorkSpaceSize",           \
+        "miopenFindConvolution" #name "Algorithm"               \
+    };                                                          \
+    count_ = api.miopenConvolution##name##GetSolutionCount;     \
+    get_ = api.miopenConvolution##name##GetSolution;            \
+    compile_ = api.miopenConvolution##name##CompileSolution;    \
+    run_ = api.miopenConvolution##name##Immediate;              \
+    workspace_ = api.miopenConvolution##name##GetWorkSpaceSize; \
     find_ = api.miopenFindConvolution##name##Algorithm;
                 MIOCONV_DIRECTION(Forward)
                 break;
@@ -61,44 +63,58 @@ public:
         }
     }
 
-    Status solution_count(miopenHandle_t handle, const Operands& o,
-                          miopenConvolutionDescriptor_t conv, std::size_t* count) const {
+    Status solution_count(
+        miopenHandle_t handle, const Operands& o, miopenConvolutionDescriptor_t conv,
+        std::size_t* count) const {
         return {names_[0], count_(handle, first(o), second(o), conv, third(o), count)};
     }
-    Status solutions(miopenHandle_t handle, const Operands& o, miopenConvolutionDescriptor_t conv,
-                     std::size_t room, std::size_t* count, miopenConvSolution_t* list) const {
+    Status solutions(
+        miopenHandle_t handle, const Operands& o, miopenConvolutionDescriptor_t conv,
+        std::size_t room, std::size_t* count, miopenConvSolution_t* list) const {
         return {names_[1], get_(handle, first(o), second(o), conv, third(o), room, count, list)};
     }
-    Status compile(miopenHandle_t handle, const Operands& o, miopenConvolutionDescriptor_t conv,
-                   std::uint64_t id) const {
+    Status compile(
+        miopenHandle_t handle, const Operands& o, miopenConvolutionDescriptor_t conv,
+        std::uint64_t id) const {
         return {names_[2], compile_(handle, first(o), second(o), conv, third(o), id)};
     }
-    Status run(miopenHandle_t handle, const Operands& o, miopenConvolutionDescriptor_t conv,
-               void* workspace, std::size_t bytes, std::uint64_t id) const {
-        return {names_[3],
-                run_(handle, first(o), o.data[query_order_[0]], second(o), o.data[query_order_[1]],
-                     conv, third(o), o.data[query_order_[2]], workspace, bytes, id)};
+    Status run(
+        miopenHandle_t handle, const Operands& o, miopenConvolutionDescriptor_t conv,
+        void* workspace, std::size_t bytes, std::uint64_t id) const {
+        return {
+            names_[3],
+            run_(
+                handle, first(o), o.data[query_order_[0]], second(o), o.data[query_order_[1]], conv,
+                third(o), o.data[query_order_[2]], workspace, bytes, id)};
     }
-    Status workspace(miopenHandle_t handle, const Operands& o, miopenConvolutionDescriptor_t conv,
-                     std::size_t* bytes) const {
+    Status workspace(
+        miopenHandle_t handle, const Operands& o, miopenConvolutionDescriptor_t conv,
+        std::size_t* bytes) const {
         return {names_[4], workspace_(handle, first(o), second(o), conv, third(o), bytes)};
     }
-    Status find(miopenHandle_t handle, const Operands& o, miopenConvolutionDescriptor_t conv,
-                int room, int* count, miopenConvAlgoPerf_t* list, void* workspace,
-                std::size_t bytes) const {
+    Status find(
+        miopenHandle_t handle, const Operands& o, miopenConvolutionDescriptor_t conv, int room,
+        int* count, miopenConvAlgoPerf_t* list, void* workspace, std::size_t bytes) const {
         const auto& order = find_order_;
-        return {names_[5], find_(handle, o.descriptor[order[0]], o.data[order[0]],
-                                 o.descriptor[order[1]], o.data[order[1]], conv,
-                                 o.descriptor[order[2]], o.data[order[2]], room, count, list,
-                                 workspace, bytes, false)};
+        return {
+            names_[5], find_(
+                           handle, o.descriptor[order[0]], o.data[order[0]], o.descriptor[order[1]],
+                           o.data[order[1]], conv, o.descriptor[order[2]], o.data[order[2]], room,
+                           count, list, workspace, bytes, false)};
     }
 
     Direction direction() const { return direction_; }
 
 private:
-    miopenTensorDescriptor_t first(const Operands& o) const { return o.descriptor[query_order_[0]]; }
-    miopenTensorDescriptor_t second(const Operands& o) const { return o.descriptor[query_order_[1]]; }
-    miopenTensorDescriptor_t third(const Operands& o) const { return o.descriptor[query_order_[2]]; }
+    miopenTensorDescriptor_t first(const Operands& o) const {
+        return o.descriptor[query_order_[0]];
+    }
+    miopenTensorDescriptor_t second(const Operands& o) const {
+        return o.descriptor[query_order_[1]];
+    }
+    miopenTensorDescriptor_t third(const Operands& o) const {
+        return o.descriptor[query_order_[2]];
+    }
 
     Direction direction_;
     std::array<Operand, operand_count> query_order_{}, find_order_{};

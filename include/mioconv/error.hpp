@@ -23,15 +23,16 @@ inline Status status_of(const char* call, hipError_t code) { return {call, code,
 
 }  // namespace mioconv
 
-/// Calls a function of the table and keeps its name with what it answered. A NULL entry (an optional
-/// function that the loaded library lacks) answers NotImplemented, as newer releases do themselves.
+/// Calls a function of the table and keeps its name with what it answered. A NULL entry (an
+/// optional function that the loaded library lacks) answers NotImplemented, as newer releases do
+/// themselves.
 #define MIOCONV_CALL(api, name, ...) ::mioconv::status_of(#name, (api).name(__VA_ARGS__))
-#define MIOCONV_CALL_OPTIONAL(api, name, ...)                                    \
-    ((api).name ? ::mioconv::status_of(#name, (api).name(__VA_ARGS__))           \
+#define MIOCONV_CALL_OPTIONAL(api, name, ...)                          \
+    ((api).name ? ::mioconv::status_of(#name, (api).name(__VA_ARGS__)) \
                 : ::mioconv::status_of(#name, miopenStatusNotImplemented))
 /// Leaves the calling function with the first status that is not success.
-#define MIOCONV_TRY(expression)                                                  \
-    do {                                                                         \
-        const ::mioconv::Status mioconv_status = (expression);                   \
-        if (!mioconv_status.ok()) return mioconv_status;                         \
+#define MIOCONV_TRY(expression)                                \
+    do {                                                       \
+        const ::mioconv::Status mioconv_status = (expression); \
+        if (!mioconv_status.ok()) return mioconv_status;       \
     } while (false)

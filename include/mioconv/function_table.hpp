@@ -24,7 +24,7 @@ enum { NEED_OPTIONAL = 0, NEED_REQUIRED = 1 };
 static_assert(std::is_standard_layout_v<Api>, "offsetof needs it");
 
 inline const FunctionRow function_rows[] = {
-#define MIOCONV_FUNCTION(library, need, since, name)                                         \
+#define MIOCONV_FUNCTION(library, need, since, name) \
     {detail::LIBRARY_##library, detail::NEED_##need != 0, since, #name, offsetof(Api, name)},
 #include "abi/functions.def"
 #undef MIOCONV_FUNCTION

@@ -12,15 +12,16 @@
 namespace mioconv {
 
 class ActivationDescriptor
-    : public Descriptor<miopenActivationDescriptor_t, &Api::miopenCreateActivationDescriptor,
-                        &Api::miopenDestroyActivationDescriptor> {
+    : public Descriptor<
+          miopenActivationDescriptor_t, &Api::miopenCreateActivationDescriptor,
+          &Api::miopenDestroyActivationDescriptor> {
 public:
     Status set_relu(const Api& api) {
         if (!api.miopenCreateActivationDescriptor || !api.miopenSetActivationDescriptor)
             return status_of("miopenCreateActivationDescriptor", miopenStatusNotImplemented);
         MIOCONV_TRY(create(api, "miopenCreateActivationDescriptor"));
-        return MIOCONV_CALL(api, miopenSetActivationDescriptor, object_, miopenActivationRELU, 0.0,
-                            0.0, 0.0);
+        return MIOCONV_CALL(
+            api, miopenSetActivationDescriptor, object_, miopenActivationRELU, 0.0, 0.0, 0.0);
     }
 };
 
@@ -30,15 +31,15 @@ inline Status apply_relu(const Plan& plan, miopenHandle_t handle, void* data) {
     constexpr float one = 1, zero = 0;
     ActivationDescriptor relu;
     MIOCONV_TRY(relu.set_relu(api));
-    return MIOCONV_CALL_OPTIONAL(api, miopenActivationForward, handle, relu.get(), &one,
-                                 plan.result_descriptor(), data, &zero, plan.result_descriptor(),
-                                 data);
+    return MIOCONV_CALL_OPTIONAL(
+        api, miopenActivationForward, handle, relu.get(), &one, plan.result_descriptor(), data,
+        &zero, plan.result_descriptor(), data);
 }
 
 /// y = relu(conv(x, w) + alpha * z + bias) in one call; z may be y.
-inline Status run_bias_activation(const Plan& plan, miopenHandle_t handle, const void* x,
-                                  const void* w, float alpha, const void* z, const void* bias,
-                                  void* y) {
+inline Status run_bias_activation(
+    const Plan& plan, miopenHandle_t handle, const void* x, const void* w, float alpha,
+    const void* z, const void* bias, void* y) {
     const Api& api = plan.device.api;
     constexpr float one = 1;
     ActivationDescriptor relu;
@@ -53,8 +54,9 @@ inline Status run_bias_activation(const Plan& plan, miopenHandle_t handle, const
 
 /// Arguments of one execution. They are made for each call: kept ones have given wrong results
 /// (onnxruntime#15671).
-class OperatorArgs : public Descriptor<miopenOperatorArgs_t, &Api::miopenCreateOperatorArgs,
-                                       &Api::miopenDestroyOperatorArgs> {
+class OperatorArgs
+    : public Descriptor<
+          miopenOperatorArgs_t, &Api::miopenCreateOperatorArgs, &Api::miopenDestroyOperatorArgs> {
 public:
     Status make(const Api& api) { return create(api, "miopenCreateOperatorArgs"); }
 };
@@ -68,8 +70,8 @@ public:
     }
 };
 
-/// One compiled plan. The kernels that compilation makes belong to a handle, so the plan owns its own;
-/// it serves one call at a time.
+/// One compiled plan. The kernels that compilation makes belong to a handle, so the plan owns its
+/// own; it serves one call at a time.
 class FusionPlan {
 public:
     FusionPlan(std::shared_ptr<Plan> convolution, bool bias)
@@ -84,21 +86,22 @@ public:
                api.miopenSetOpArgsActivForward && api.miopenExecuteFusionPlan;
     }
 
-    /// Fails with UnsupportedOp where the library cannot fuse this problem: in some releases when an
-    /// operator is added, in others at compilation.
+    /// Fails with UnsupportedOp where the library cannot fuse this problem: in some releases when
+    /// an operator is added, in others at compilation.
     Status build(hipStream_t stream) {
         const Api& api = handle_.api;
         const Plan& conv = *convolution_;
         MIOCONV_TRY(MIOCONV_CALL(api, miopenCreateWithStream, &handle_.handle, stream));
         handle_.stream = stream;
         MIOCONV_TRY(plan_.make(api, conv.operands.descriptor[X]));
-        MIOCONV_TRY(MIOCONV_CALL(api, miopenCreateOpConvForward, plan_.get(), &conv_op_,
-                                 conv.convolution(), conv.operands.descriptor[W]));
+        MIOCONV_TRY(MIOCONV_CALL(
+            api, miopenCreateOpConvForward, plan_.get(), &conv_op_, conv.convolution(),
+            conv.operands.descriptor[W]));
         if (bias_)
-            MIOCONV_TRY(MIOCONV_CALL(api, miopenCreateOpBiasForward, plan_.get(), &bias_op_,
-                                     conv.bias_descriptor()));
-        MIOCONV_TRY(MIOCONV_CALL(api, miopenCreateOpActivationForward, plan_.get(), &relu_op_,
-                                 miopenActivationRELU));
+            MIOCONV_TRY(MIOCONV_CALL(
+                api, miopenCreateOpBiasForward, plan_.get(), &bias_op_, conv.bias_descriptor()));
+        MIOCONV_TRY(MIOCONV_CALL(
+            api, miopenCreateOpActivationForward, plan_.get(), &relu_op_, miopenActivationRELU));
         return MIOCONV_CALL(api, miopenCompileFusionPlan, handle_.handle, plan_.get());
     }
 
@@ -111,15 +114,17 @@ public:
         }
         OperatorArgs args;
         MIOCONV_TRY(args.make(api));
-        MIOCONV_TRY(MIOCONV_CALL(api, miopenSetOpArgsConvForward, args.get(), conv_op_, &one, &zero, w));
+        MIOCONV_TRY(
+            MIOCONV_CALL(api, miopenSetOpArgsConvForward, args.get(), conv_op_, &one, &zero, w));
         if (bias_)
-            MIOCONV_TRY(
-                MIOCONV_CALL(api, miopenSetOpArgsBiasForward, args.get(), bias_op_, &one, &zero, bias));
-        MIOCONV_TRY(MIOCONV_CALL(api, miopenSetOpArgsActivForward, args.get(), relu_op_, &one, &zero,
-                                 0.0, 0.0, 0.0));
-        return MIOCONV_CALL(api, miopenExecuteFusionPlan, handle_.handle, plan_.get(),
-                            convolution_->operands.descriptor[X], x,
-                            convolution_->operands.descriptor[Y], y, args.get());
+            MIOCONV_TRY(MIOCONV_CALL(
+                api, miopenSetOpArgsBiasForward, args.get(), bias_op_, &one, &zero, bias));
+        MIOCONV_TRY(MIOCONV_CALL(
+            api, miopenSetOpArgsActivForward, args.get(), relu_op_, &one, &zero, 0.0, 0.0, 0.0));
+        return MIOCONV_CALL(
+            api, miopenExecuteFusionPlan, handle_.handle, plan_.get(),
+            convolution_->operands.descriptor[X], x, convolution_->operands.descriptor[Y], y,
+            args.get());
     }
 
 private:
@@ -134,7 +139,7 @@ private:
 /// left to the caller: `pending` says which steps, `refusal` what it answered first.
 struct Epilogue {
     const void* bias = nullptr;  ///< dense; null: none
-    const void* z = nullptr;     ///< lies as the result does; null: none
+    const void* z = nullptr;  ///< lies as the result does; null: none
     float alpha = 0;
     bool relu = false;
     bool bias_pending = false, z_pending = false, relu_pending = false;

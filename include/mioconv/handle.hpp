@@ -11,8 +11,8 @@
 
 namespace mioconv {
 
-/// A handle and the stream that it was last given. miopenSetStream is expensive and not thread-safe,
-/// so it is called only by the leaseholder and only when the stream changes.
+/// A handle and the stream that it was last given. miopenSetStream is expensive and not
+/// thread-safe, so it is called only by the leaseholder and only when the stream changes.
 struct PooledHandle {
     explicit PooledHandle(const Api& api) : api(api) {}
     PooledHandle(const PooledHandle&) = delete;
@@ -24,7 +24,8 @@ struct PooledHandle {
     const Api& api;
     miopenHandle_t handle = nullptr;
     hipStream_t stream = nullptr;
-    std::thread::id thread;  ///< who had it last: compiled kernels belong to a handle, so ask for it again
+    std::thread::id
+        thread;  ///< who had it last: compiled kernels belong to a handle, so ask for it again
     bool leased = false;
 };
 

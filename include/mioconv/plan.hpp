@@ -43,7 +43,8 @@ struct Choice {
     std::vector<std::uint64_t> tried;   ///< not these: they failed in this call
 
     bool admits(const Solution& solution) const {
-        if (workspace_limit >= 0 && solution.workspace > static_cast<std::uint64_t>(workspace_limit))
+        if (workspace_limit >= 0 &&
+            solution.workspace > static_cast<std::uint64_t>(workspace_limit))
             return false;
         if (std::find(tried.begin(), tried.end(), solution.id) != tried.end()) return false;
         if (pinned) return solution.id == pinned;
@@ -64,8 +65,8 @@ public:
         const auto dtype = static_cast<miopenDataType_t>(params.dtype);
         const int dims = 2 + static_cast<int>(params.spatial);
         for (int i = 0; i < operand_count; ++i) {
-            MIOCONV_TRY(tensors_[i].set(api, dtype, dims, params.shape[i].data(),
-                                        params.strides[i].data()));
+            MIOCONV_TRY(tensors_[i].set(
+                api, dtype, dims, params.shape[i].data(), params.strides[i].data()));
             operands.descriptor[i] = tensors_[i].get();
         }
         const std::int64_t channels = params.shape[result()][1];
@@ -93,16 +94,17 @@ public:
     /// result += bias over its channels.
     Status add_bias(miopenHandle_t handle, const void* bias, void* data) const {
         constexpr float one = 1, zero = 0;
-        return MIOCONV_CALL_OPTIONAL(device.api, miopenConvolutionForwardBias, handle, &one,
-                                     bias_.get(), bias, &zero, result_descriptor(), data);
+        return MIOCONV_CALL_OPTIONAL(
+            device.api, miopenConvolutionForwardBias, handle, &one, bias_.get(), bias, &zero,
+            result_descriptor(), data);
     }
 
     /// result += alpha * z, where z lies as the result does.
     Status add_scaled(miopenHandle_t handle, float alpha, const void* z, void* data) const {
         constexpr float one = 1, zero = 0;
-        return MIOCONV_CALL_OPTIONAL(device.api, miopenOpTensor, handle, miopenTensorOpAdd, &one,
-                                     result_descriptor(), data, &alpha, result_descriptor(), z, &zero,
-                                     result_descriptor(), data);
+        return MIOCONV_CALL_OPTIONAL(
+            device.api, miopenOpTensor, handle, miopenTensorOpAdd, &one, result_descriptor(), data,
+            &alpha, result_descriptor(), z, &zero, result_descriptor(), data);
     }
 
     /// The first admissible solution; false when there is none.

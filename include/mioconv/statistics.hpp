@@ -21,8 +21,7 @@ struct Statistics {
         return by_direction[static_cast<std::size_t>(direction)];
     }
     void clear() {
-        for (auto& row : by_direction)
-            row.finds = row.fallbacks = row.find_us = 0;
+        for (auto& row : by_direction) row.finds = row.fallbacks = row.find_us = 0;
     }
 };
 
@@ -30,11 +29,11 @@ struct CallRecord {
     int provider = -1;  ///< -1: nothing ran yet in this thread
     int direction = 0;
     int mode = 0;       ///< 0 immediate, 1 benchmark, 2 pinned
-    int way = 0;        ///< 0 one convolution by solution id, and separate steps after it where the
-                        ///< operator has any; 1 nothing to compute; 2 one fused operation
+    int way = 0;  ///< 0 one convolution by solution id, and separate steps after it where the
+                  ///< operator has any; 1 nothing to compute; 2 one fused operation
     std::uint64_t solution_id = 0;
     std::int64_t workspace = 0;
-    int tried = 0;      ///< solutions that failed before this one
+    int tried = 0;  ///< solutions that failed before this one
 };
 
 inline CallRecord& last_call() {

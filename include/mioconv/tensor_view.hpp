@@ -100,7 +100,8 @@ inline std::array<int, max_dims> by_stride(const TensorView& tensor) {
     std::array<int, max_dims> order{};
     for (int i = 0; i < tensor.ndim; ++i) {
         int place = i;
-        for (; place > 0 && std::abs(tensor.strides[order[place - 1]]) < std::abs(tensor.strides[i]);
+        for (;
+             place > 0 && std::abs(tensor.strides[order[place - 1]]) < std::abs(tensor.strides[i]);
              --place)
             order[place] = order[place - 1];
         order[place] = i;
@@ -177,8 +178,9 @@ inline bool same_memory(const TensorView& a, const TensorView& b) {
 namespace detail {
 
 template <typename T>
-void copy_strided(const T* from, const std::int64_t* from_strides, T* to,
-                  const std::int64_t* to_strides, const std::int64_t* shape, int ndim) {
+void copy_strided(
+    const T* from, const std::int64_t* from_strides, T* to, const std::int64_t* to_strides,
+    const std::int64_t* shape, int ndim) {
     if (ndim == 1) {
         const std::int64_t a = from_strides[0], b = to_strides[0], n = shape[0];
         if (a == 1 && b == 1) {
@@ -189,14 +191,16 @@ void copy_strided(const T* from, const std::int64_t* from_strides, T* to,
         return;
     }
     for (std::int64_t i = 0; i < shape[0]; ++i)
-        copy_strided(from + i * from_strides[0], from_strides + 1, to + i * to_strides[0],
-                     to_strides + 1, shape + 1, ndim - 1);
+        copy_strided(
+            from + i * from_strides[0], from_strides + 1, to + i * to_strides[0], to_strides + 1,
+            shape + 1, ndim - 1);
 }
 
 }  // namespace detail
 
 /// Copies element by element between host tensors of one shape and dtype, any strides (negative and
-/// zero ones in `from` too). The loops run in the order of `to`'s strides, so that writes are local.
+/// zero ones in `from` too). The loops run in the order of `to`'s strides, so that writes are
+/// local.
 inline void copy_on_host(const TensorView& from, const TensorView& to) {
     const auto order = by_stride(to);
     const int ndim = static_cast<int>(to.ndim);
@@ -208,27 +212,30 @@ inline void copy_on_host(const TensorView& from, const TensorView& to) {
     }
     if (to.count() == 0) return;
     if (to.itemsize() == 4)
-        detail::copy_strided(static_cast<const std::uint32_t*>(from.data), from_strides.data(),
-                             static_cast<std::uint32_t*>(to.data), to_strides.data(), shape.data(),
-                             ndim);
+        detail::copy_strided(
+            static_cast<const std::uint32_t*>(from.data), from_strides.data(),
+            static_cast<std::uint32_t*>(to.data), to_strides.data(), shape.data(), ndim);
     else
-        detail::copy_strided(static_cast<const std::uint16_t*>(from.data), from_strides.data(),
-                             static_cast<std::uint16_t*>(to.data), to_strides.data(), shape.data(),
-                             ndim);
+        detail::copy_strided(
+            static_cast<const std::uint16_t*>(from.data), from_strides.data(),
+            static_cast<std::uint16_t*>(to.data), to_strides.data(), shape.data(), ndim);
 }
 
 /// bias = sum of a dense gradient over every dimension but the channels.
-inline Status bias_gradient(const Api& api, miopenHandle_t handle, const TensorView& gradient,
-                            const TensorView& bias) {
+inline Status bias_gradient(
+    const Api& api, miopenHandle_t handle, const TensorView& gradient, const TensorView& bias) {
     constexpr float one = 1, zero = 0;
     const int dims = static_cast<int>(gradient.ndim);
     const std::int64_t channels = gradient.shape[1];
-    const std::array<std::int64_t, max_dims> shape{1, channels, 1, 1, 1}, strides{channels, 1, 1, 1, 1};
+    const std::array<std::int64_t, max_dims> shape{1, channels, 1, 1, 1},
+        strides{channels, 1, 1, 1, 1};
     TensorDescriptor from, to;
-    MIOCONV_TRY(from.set(api, gradient.dtype, dims, gradient.shape.data(), gradient.strides.data()));
+    MIOCONV_TRY(
+        from.set(api, gradient.dtype, dims, gradient.shape.data(), gradient.strides.data()));
     MIOCONV_TRY(to.set(api, bias.dtype, dims, shape.data(), strides.data()));
-    return MIOCONV_CALL_OPTIONAL(api, miopenConvolutionBackwardBias, handle, &one, from.get(),
-                                 gradient.data, &zero, to.get(), bias.data);
+    return MIOCONV_CALL_OPTIONAL(
+        api, miopenConvolutionBackwardBias, handle, &one, from.get(), gradient.data, &zero,
+        to.get(), bias.data);
 }
 
 }  // namespace mioconv

@@ -29,7 +29,8 @@ public:
         bool leased = false;
     };
 
-    WorkspacePool(const Api& api, bool stream_ordered) : api_(api), stream_ordered_(stream_ordered) {}
+    WorkspacePool(const Api& api, bool stream_ordered)
+        : api_(api), stream_ordered_(stream_ordered) {}
     WorkspacePool(const WorkspacePool&) = delete;
     WorkspacePool& operator=(const WorkspacePool&) = delete;
 
@@ -58,14 +59,14 @@ public:
             if (kept.data == block.data) kept.leased = false;
     }
 
-    /// Gives every block that no call holds back to the device. hipFree waits for the device, so work
-    /// still queued on a block ends first.
+    /// Gives every block that no call holds back to the device. hipFree waits for the device, so
+    /// work still queued on a block ends first.
     void release_unused() {
         std::vector<void*> unused;
         {
             const std::lock_guard<std::mutex> lock(mutex_);
-            const auto kept = std::partition(blocks_.begin(), blocks_.end(),
-                                             [](const Block& block) { return block.leased; });
+            const auto kept = std::partition(
+                blocks_.begin(), blocks_.end(), [](const Block& block) { return block.leased; });
             for (auto block = kept; block != blocks_.end(); ++block) {
                 unused.push_back(block->data);
                 stats_.reserved -= static_cast<std::int64_t>(block->size);
@@ -102,7 +103,8 @@ private:
             Block* largest = nullptr;
             for (Block& block : blocks_) {
                 if (block.leased || block.stream != stream) continue;
-                if (block.size >= bytes && (!fitting || block.size < fitting->size)) fitting = &block;
+                if (block.size >= bytes && (!fitting || block.size < fitting->size))
+                    fitting = &block;
                 if (!largest || block.size > largest->size) largest = &block;
             }
             if (fitting) {

@@ -69,9 +69,10 @@ bool is_reference(const std::string& implementation) {
 // bfloat16 channels are read in pairs: the 1x1 kernels compute wrong sums over an odd number of
 // channels that are not blocked.
 bool misreads_odd_channels(
-    const ConvProblem& problem, const std::string& implementation, const memory::desc& activations) {
-    const bool odd = problem.src[1] / problem.groups % 2 != 0 ||
-                     problem.dst[1] / problem.groups % 2 != 0;
+    const ConvProblem& problem, const std::string& implementation,
+    const memory::desc& activations) {
+    const bool odd =
+        problem.src[1] / problem.groups % 2 != 0 || problem.dst[1] / problem.groups % 2 != 0;
     return odd && implementation.rfind("jit_bf16_1x1", 0) == 0 &&
            activations.get_inner_nblks() == 0;
 }
@@ -93,7 +94,8 @@ bool meets_only_padding(const ConvProblem& problem) {
             return false;
         };
         for (std::int64_t tap = 0; tap < taps; ++tap) {
-            if (!any(outputs, [&](std::int64_t output) { return inside(output, tap); })) return true;
+            if (!any(outputs, [&](std::int64_t output) { return inside(output, tap); }))
+                return true;
         }
         for (std::int64_t output = 0; output < outputs; ++output) {
             if (!any(taps, [&](std::int64_t tap) { return inside(output, tap); })) return true;
@@ -103,14 +105,20 @@ bool meets_only_padding(const ConvProblem& problem) {
 }
 
 bool is_wrong(
-    const ConvProblem& problem, const std::string& implementation, const memory::desc& activations) {
+    const ConvProblem& problem, const std::string& implementation,
+    const memory::desc& activations) {
     if (misreads_odd_channels(problem, implementation, activations)) return true;
-    if (problem.direction != Direction::backward_weights) return false;
-    // In three dimensions the bfloat16 kernels get every padded depth wrong.
-    if (implementation.rfind("jit_bf16", 0) == 0 && problem.rank == 5 && problem.padding[0] > 0) {
-        return true;
+    if (problem.direction != Direction::backward_weights || implementation.rfind("jit", 0) != 0) {
+        return false;
     }
-    return implementation.rfind("jit", 0) == 0 && meets_only_padding(problem);
+    if (problem.rank == 5) {
+        // The bfloat16 kernels get every padded depth wrong, the others one that is padded by more
+        // than the stride.
+        const bool half = implementation.rfind("jit_bf16", 0) == 0;
+        const int padding = problem.padding[0], stride = problem.stride[0];
+        if (half ? padding > 0 : stride > 1 && padding > stride) return true;
+    }
+    return meets_only_padding(problem);
 }
 
 struct Strategy {
@@ -260,9 +268,8 @@ private:
             const std::string kind = kind_of(implementation);
             if (std::find(kinds.begin(), kinds.end(), kind) != kinds.end()) continue;
             kinds.push_back(kind);
-            const int activations = problem_.direction == Direction::backward_data
-                                        ? DNNL_ARG_DIFF_DST
-                                        : DNNL_ARG_SRC;
+            const int activations =
+                problem_.direction == Direction::backward_data ? DNNL_ARG_DIFF_DST : DNNL_ARG_SRC;
             if (is_wrong(
                     problem_, implementation,
                     desc.query_md(dnnl::query::exec_arg_md, activations))) {

@@ -24,8 +24,9 @@ namespace mioconv::cpu {
 
 const dnnl::engine& engine() {
     static const auto* const instance = [] {
-        // oneDNN 3.2's own cache takes reorders for one another whose descriptors differ only in the
-        // strides of dimensions of size 1, and then moves the wrong elements. Ours serve instead.
+        // oneDNN 3.2's own cache takes reorders for one another whose descriptors differ only in
+        // the strides of dimensions of size 1, and then moves the wrong elements. Ours serve
+        // instead.
         check(dnnl_set_primitive_cache_capacity(0));
         return new dnnl::engine(dnnl::engine::kind::cpu, 0);
     }();

@@ -5,14 +5,14 @@ rest of the package calls through. Nothing here is called at import.
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport uint64_t
 
 from mioconv.hip cimport hipError_t
 from mioconv.miopen cimport (
     mioconvFault_t, mioconvObjectCount_t, mioconvObjectCounts_t, miopenStatus_t)
 from mioconv.native cimport (
     Api, AtomicBool, DeviceInfo, FunctionRow, Provider, Status, function_row_count, function_rows,
-    provider_count, read_device_info, status_of)
+    read_device_info, status_of)
 
 from mioconv.errors import MioconvError, OutOfMemoryError, StatusError
 
@@ -50,7 +50,7 @@ cdef AtomicBool[3] ready
 cdef tuple names = ("cpu", "rocm", "cuda")
 
 
-# --- the table -------------------------------------------------------------------------------------
+# --- the table ------------------------------------------------------------------------------------
 
 cdef const Api* api_of(int provider) except NULL nogil:
     """The table of a provider, which is loaded at its first use. Raises ProviderNotFoundError."""
@@ -168,7 +168,7 @@ def install(provider: int, hip: int, miopen: int, own: int, paths: tuple) -> lis
     return missing
 
 
-# --- statuses --------------------------------------------------------------------------------------
+# --- statuses -------------------------------------------------------------------------------------
 
 cdef int raise_status(const Api* api, Status status, object problem) except -1:
     """Raise what a native call answered; `problem` is a `mioconv.Problem`, or None."""
@@ -187,7 +187,7 @@ cdef int raise_status(const Api* api, Status status, object problem) except -1:
     raise StatusError(call, status.code, text, line)
 
 
-# --- questions -------------------------------------------------------------------------------------
+# --- questions ------------------------------------------------------------------------------------
 
 def versions(provider) -> dict:
     """Versions that the loaded libraries report: HIP runtime and driver (HIP's number), MIOpen."""
@@ -240,7 +240,7 @@ def describe(provider) -> str | None:
     return (<bytes>text).decode(errors="replace")
 
 
-# --- hooks for tests -------------------------------------------------------------------------------
+# --- hooks for tests ------------------------------------------------------------------------------
 
 cdef dict count_dict(const mioconvObjectCount_t& count):
     return {"created": count.created, "destroyed": count.destroyed}

@@ -3,7 +3,7 @@
 The operators that Python calls are in `_operators`; both end in `_execute.convolve`.
 """
 
-from libc.stdint cimport int64_t, uint16_t
+from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from mioconv._execute cimport add_height, convolve, device_name, fill_params
@@ -22,7 +22,7 @@ from mioconv.native cimport (
 cdef Names forward_names = Names("x", "w", "y")
 
 
-# --- without Python objects ------------------------------------------------------------------------
+# --- without Python objects -----------------------------------------------------------------------
 
 cdef int fill_geometry(Geometry* geometry, int spatial, const int64_t* stride,
                        const int64_t* padding, const int64_t* dilation,
@@ -70,7 +70,8 @@ cdef int conv_forward(int spatial, int dtype, const void* x, const int64_t* x_sh
     cdef int64_t[max_dims] y_shape
     if dtype != <int>miopenFloat and dtype != <int>miopenHalf and dtype != <int>miopenBFloat16:
         with gil:
-            raise TypeError(f"dtype: expected miopenFloat, miopenHalf or miopenBFloat16, but got {dtype}")
+            raise TypeError(
+                f"dtype: expected miopenFloat, miopenHalf or miopenBFloat16, but got {dtype}")
     conv_output_shape(spatial, x_shape, w_shape, stride, padding, dilation, groups, y_shape)
     fill_view(&x_view, x, <miopenDataType_t>dtype, spatial + 2, x_shape)
     fill_view(&w_view, w, <miopenDataType_t>dtype, spatial + 2, w_shape)
@@ -118,7 +119,7 @@ cdef int take_memoryview(TensorView* view, const void* data, const Py_ssize_t* s
     return 0
 
 
-# `&x[0, 0, 0]` of an empty view would read its shape: `&x` of Cython's struct has the pointer itself.
+# The pointer of a view that may be empty: `&x[0, 0, 0]` would be out of its bounds.
 cdef extern from *:
     """
     template <typename Slice> static inline void* slice_data(const Slice& slice) {
@@ -171,7 +172,7 @@ cpdef int conv3d_forward_view(
         groups)
 
 
-# --- questions -------------------------------------------------------------------------------------
+# --- questions ------------------------------------------------------------------------------------
 
 def describe_tensor(tensor) -> tuple:
     """Shape, dtype name, layout ("packed" or "channels_last") and device name of any tensor.
@@ -197,7 +198,7 @@ def shape_of(tensor) -> tuple:
 
 
 def find_solutions(problem, benchmark, deterministic, allow_tf32, workspace_limit) -> list:
-    """The ranked solutions of a `mioconv.Problem`, as dicts; `mioconv.find_solutions` documents it."""
+    """The ranked solutions of a `mioconv.Problem`, as fields of `mioconv.Solution`."""
     cdef Geometry geometry
     cdef Options options
     cdef TensorView[3] tensors

@@ -5,7 +5,6 @@ library that cannot fuse a problem says so once and is not asked again for it.
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t
 from libcpp.memory cimport make_shared, shared_ptr, unique_ptr
 from libcpp.utility cimport move
 
@@ -28,7 +27,7 @@ cdef enum:
     ADD_RELU = 3
 
 
-# --- separate steps --------------------------------------------------------------------------------
+# --- separate steps -------------------------------------------------------------------------------
 
 cdef bint refused(Epilogue* epilogue, Status status) noexcept nogil:
     """Whether the library does not do this step; the first such answer is kept."""
@@ -37,8 +36,9 @@ cdef bint refused(Epilogue* epilogue, Status status) noexcept nogil:
     return not status.ok()
 
 
-cdef int steps(Plan* plan, void* result, Epilogue* epilogue, const Options* options) except -1 nogil:
-    """Each step by a call of its own, in place. One that is refused leaves those after it pending."""
+cdef int steps(Plan* plan, void* result, Epilogue* epilogue,
+               const Options* options) except -1 nogil:
+    """Each step by a call of its own, in place. A refused one leaves those after it pending."""
     cdef const Api* api = &plan.device.api
     cdef HandleLease lease
     cdef Status status = lease.lease(plan.device.handles, options.stream)
@@ -63,7 +63,7 @@ cdef int steps(Plan* plan, void* result, Epilogue* epilogue, const Options* opti
     return 0
 
 
-# --- fused -----------------------------------------------------------------------------------------
+# --- fused ----------------------------------------------------------------------------------------
 
 cdef struct FusionContext:
     shared_ptr[Plan]* convolution
@@ -121,14 +121,14 @@ cdef bint fused_is_faster(Plan* plan, Fusion* fusion, void* x, void* w, const Ep
     cdef Epilogue copy
     cdef Status status
     cdef float ms = 0, fused = 1e30, separate = 1e30
-    cdef int round
+    cdef int _round
     status = scratch.lease(device.workspaces, params.bytes(Y), options.stream)
     if status.ok():
         status = timing.make(device.api)
     if not status.ok():
         device.api.hipGetLastError()
         return True
-    for round in range(5):
+    for _round in range(5):
         status = timing.begin(options.stream)
         if status.ok():
             status = fuse(plan, fusion, x, w, scratch.data(), epilogue, options)
@@ -207,7 +207,7 @@ cdef bint run_fused(Device* device, ConvolutionParams* params, void* x, void* w,
     return True
 
 
-# --- both ------------------------------------------------------------------------------------------
+# --- both -----------------------------------------------------------------------------------------
 
 cdef int run_all(Device* device, ConvolutionParams* params, void* x, void* w, void* y,
                  Epilogue* epilogue, const Options* options) except -1 nogil:

@@ -15,8 +15,8 @@ from mioconv.dlpack cimport (
     kDLCPU, kDLCUDA, kDLCUDAHost, kDLCUDAManaged, kDLROCM, kDLROCMHost)
 from mioconv.miopen cimport miopenConvolution, miopenDepthwise
 from mioconv.native cimport (
-    CallRecord, ConvolutionParams, CurrentDevice, Device, Direction, Epilogue, HandleLease, Layout, Provider,
-    Status, TensorView, W, Workspace, X, Y, bias_gradient, copy_on_host, describe_operand,
+    CallRecord, ConvolutionParams, CurrentDevice, Device, Direction, Epilogue, HandleLease, Layout,
+    Provider, Status, TensorView, W, Workspace, X, Y, bias_gradient, copy_on_host, describe_operand,
     lies_in, only_channels_last, result_of, same_memory, set_dense_strides,
     status_of)
 
@@ -44,7 +44,7 @@ cdef int provider_of(const TensorView* tensor) except -1 nogil:
             f"expected tensors on a CPU, a ROCm or a CUDA device, but got {device_name(tensor)}")
 
 
-# --- layouts ---------------------------------------------------------------------------------------
+# --- layouts --------------------------------------------------------------------------------------
 
 cdef int stage(Device* device, TensorView* tensor, Workspace* held,
                const Options* options) except -1 nogil:
@@ -122,7 +122,7 @@ cdef bint any_of(const int64_t* ends, int spatial) noexcept nogil:
     return False
 
 
-# --- the call --------------------------------------------------------------------------------------
+# --- the call -------------------------------------------------------------------------------------
 
 cdef int fill_params(ConvolutionParams* params, Device* device, Direction direction,
                      const TensorView* tensors, const Geometry* geometry,
@@ -274,7 +274,7 @@ cdef int align_z(Device* device, TensorView* z, const TensorView* result, Tensor
     return 0
 
 
-# --- the gradient of a bias ------------------------------------------------------------------------
+# --- the gradient of a bias -----------------------------------------------------------------------
 
 cdef int sum_to_bias(const TensorView* gradient, const TensorView* bias, const Options* options,
                      Status* refusal) except -1 nogil:

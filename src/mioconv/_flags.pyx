@@ -1,7 +1,7 @@
 """The flags: process-wide values, overrides of the running context, and keywords of one call.
 
-A keyword given to a function wins, then the innermost ``with mioconv.flags(...)`` that sets the flag
-(contexts follow threads and tasks as contextvars do), then the process-wide value.
+A keyword given to a function wins, then the innermost ``with mioconv.flags(...)`` that sets the
+flag (contexts follow threads and tasks as contextvars do), then the process-wide value.
 """
 
 from cpython.contextvars cimport PyContextVar_Get, PyContextVar_New, PyContextVar_Set

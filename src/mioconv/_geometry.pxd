@@ -5,8 +5,8 @@ from libc.stdint cimport int64_t
 from mioconv.native cimport TensorView
 
 # Of y = conv(x, w); one entry a spatial dimension. `x_end` and `y_end` are zeros that lie behind x
-# and y beyond `padding`: what "same" needs with an even kernel, and what an output_padding of a whole
-# stride or more stands for.
+# and y beyond `padding`: what "same" needs with an even kernel, and what an output_padding of a
+# whole stride or more stands for.
 ctypedef struct Geometry:
     int spatial
     int64_t groups

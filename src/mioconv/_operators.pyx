@@ -1,8 +1,8 @@
 """The operators as Python calls them: borrow the tensors, check the call, run it.
 
-`mioconv.conv` gives these functions their names and defaults. Every operator is one direction of the
-ordinary convolution y = conv(x, w); a transposed convolution is the gradient of an ordinary one, so
-that its input is y and its output x.
+`mioconv.conv` gives these functions their names and defaults. Every operator is one direction of
+the ordinary convolution y = conv(x, w); a transposed convolution is the gradient of an ordinary
+one, so that its input is y and its output x.
 """
 
 from cpython.pycapsule cimport PyCapsule_CheckExact
@@ -25,7 +25,7 @@ from mioconv.native cimport (
 from mioconv import second_ways
 from mioconv.errors import UnsupportedError
 
-# --- what the operands have in common --------------------------------------------------------------
+# --- what the operands have in common -------------------------------------------------------------
 
 cdef int check_same(const TensorView* first, Kind kind, str first_name, const TensorView* tensor,
                     Kind other, str name) except -1:
@@ -63,7 +63,7 @@ cdef int take_stream(Options* options, object stream, const TensorView* tensor) 
     return 0
 
 
-# --- the operators ---------------------------------------------------------------------------------
+# --- the operators --------------------------------------------------------------------------------
 
 # What an operator calls x, w and y, and which of them it computes. The result's name is that of the
 # shape that the user gives for it, where there is one.
@@ -103,7 +103,7 @@ cdef str operand_name(const Operator* op, int operand):
 
 cdef int check_ranks(const Operator* op, TensorView* tensors, int spatial, int result,
                      object result_shape, bint* batched) except -1:
-    """Ranks of x and y, whose batch dimension may be missing in both; a shape given for the result."""
+    """Ranks of x and y, which may both lack the batch dimension; a shape given for the result."""
     cdef bint other
     if result_shape is not None:
         parse_shape(&tensors[result], operand_name(op, result), result_shape)
@@ -161,8 +161,7 @@ cdef int settle_geometry(const Operator* op, Geometry* geometry, int spatial, Te
     return settle_sizes(op, geometry, tensors, result)
 
 
-
-# --- results ---------------------------------------------------------------------------------------
+# --- results --------------------------------------------------------------------------------------
 
 cdef int borrow_out(object out, Kind kind, const TensorView* first, str first_name,
                     const TensorView* expected, bint batched, TensorView* view,
@@ -215,15 +214,15 @@ cdef str refusal_text(const Status* status):
     return f"{(<bytes>status.call).decode()} answered {status.code}"
 
 
-# --- one result ------------------------------------------------------------------------------------
+# --- one result -----------------------------------------------------------------------------------
 
 def operate(int which, int spatial, x, w, y, bias, z, alpha, bint relu, stride, padding,
             output_padding, dilation, groups, out, benchmark, deterministic, allow_tf32, solution,
             workspace_limit, stream):
     """One operator on tensors of one kind; `mioconv.conv` documents each.
 
-    `x`, `w` and `y` are the operands of y = conv(x, w). In the place of the result stands its shape,
-    or None where that follows from the others. ``groups=DEPTHWISE``: one for each channel of x.
+    `x`, `w` and `y` are the operands of y = conv(x, w). In the place of the result stands its
+    shape, or None where that follows from the others. ``groups=DEPTHWISE``: one for each channel.
     """
     cdef Operator* op = &operators[which]
     cdef TensorView[3] tensors
@@ -293,12 +292,12 @@ def operate(int which, int spatial, x, w, y, bias, z, alpha, bint relu, stride, 
             give_back(&loans[i])
 
 
-# --- the three gradients ---------------------------------------------------------------------------
+# --- the three gradients --------------------------------------------------------------------------
 
 def gradients(bint transposed, int spatial, input, grad_output, weight, stride, padding,
               output_padding, dilation, groups, mask, outs, benchmark, deterministic, allow_tf32,
               solutions, workspace_limit, stream) -> tuple:
-    """The gradients of input, weight and bias that `mask` asks for, None in the place of the others.
+    """The gradients of input, weight and bias that `mask` asks for; the others are None.
 
     Each operand is borrowed once, and everything is checked before the first gradient is computed.
     """
@@ -374,7 +373,7 @@ def gradients(bint transposed, int spatial, input, grad_output, weight, stride, 
             give_back(&loans[i])
 
 
-# --- the gradient of a bias ------------------------------------------------------------------------
+# --- the gradient of a bias -----------------------------------------------------------------------
 
 cdef int sum_gradient(object out, Kind kind, object gradient, const TensorView* view,
                       const TensorView* bias, int spatial, const Options* options) except -1:

@@ -1,8 +1,8 @@
 """Choosing a solution for a problem, remembering the choice, and running it.
 
-Everything here runs without the GIL; it is taken only to raise an exception or to write a log line,
-and never while a C++ lock is held. One code serves the three directions: `DirectionCalls` knows what
-differs between them.
+Everything here runs without the GIL; it is taken only to raise an exception or to write a log
+line, and never while a C++ lock is held. One code serves the three directions: `DirectionCalls`
+knows what differs between them.
 """
 
 import logging
@@ -16,18 +16,18 @@ from libcpp.vector cimport vector
 from mioconv._api cimport api_of, raise_status
 from mioconv.hip cimport hipStream_t
 from mioconv.miopen cimport (
-    miopenConvAlgoPerf_t, miopenConvSolution_t, miopenHalf, miopenFloat, miopenStatusNotImplemented)
+    miopenConvAlgoPerf_t, miopenConvSolution_t, miopenStatusNotImplemented)
 from mioconv.native cimport (
-    Api, BenchmarkCache, CacheCounters, CallRecord, Choice, ConvolutionParams, CurrentDevice, Device,
-    Devices, Direction, DirectionStatistics, HandleLease, MemoryStats, Mutex, Operand, Operands, Plan,
-    Provider, Solution, Source, Statistics, Status, Timing, W, Workspace, X, Y,
-    last_call as record_of_this_thread, order_measured_first, result_of, status_of)
+    Api, BenchmarkCache, CacheCounters, CallRecord, Choice, ConvolutionParams, CurrentDevice,
+    Device, Devices, Direction, DirectionStatistics, HandleLease, MemoryStats, Mutex, Operands,
+    Plan, Provider, Solution, Source, Statistics, Status, Timing, W, Workspace, X, Y,
+    last_call as record_of_this_thread, order_measured_first, result_of)
 
 from mioconv.errors import NoSolutionError
 from mioconv.problem import Problem
 
-# Never destroyed: at exit the native libraries are torn down before this module, and other threads may
-# still compute. Entries beyond the capacity leave by age.
+# Never destroyed: at exit the native libraries are torn down before this module, and other threads
+# may still compute. Entries beyond the capacity leave by age.
 cdef BenchmarkCache[Plan]* plans = new BenchmarkCache[Plan](10000)
 cdef Devices* devices = new Devices()
 cdef Statistics statistics
@@ -54,7 +54,7 @@ ALGORITHMS = {0: "GEMM", 1: "Direct", 2: "FFT", 3: "Winograd", 4: "GEMM", 5: "Im
 DIRECTIONS = ("forward", "backward_input", "backward_weight")
 
 
-# --- devices ---------------------------------------------------------------------------------------
+# --- devices --------------------------------------------------------------------------------------
 
 cdef Device* device_of(int provider, int index) except NULL nogil:
     """The state kept for a device; loads its provider at the first use."""
@@ -77,7 +77,7 @@ cdef int use_threads(const Api* api, int threads, int64_t* used) except -1 nogil
     return 0
 
 
-# --- plans -----------------------------------------------------------------------------------------
+# --- plans ----------------------------------------------------------------------------------------
 
 cdef struct BuildContext:
     Device* device
@@ -176,15 +176,15 @@ cdef object problem_of(const ConvolutionParams* params):
         groups=params.groups, layout="channels_last" if last else "packed")
 
 
-# --- benchmark mode --------------------------------------------------------------------------------
+# --- benchmark mode -------------------------------------------------------------------------------
 
 cdef Status time_solution(Plan* plan, HandleLease* lease, const Operands* operands,
                           Workspace* workspace, const Solution* solution, hipStream_t stream,
                           Timing* timing, int repeats, float* ms) noexcept nogil:
     """Milliseconds of one run, the mean of `repeats` back to back."""
     cdef Status status = timing.begin(stream)
-    cdef int i
-    for i in range(repeats):
+    cdef int _i
+    for _i in range(repeats):
         if status.ok():
             status = plan.calls.run(
                 lease.get(), operands[0], plan.convolution(), workspace.data(), solution.workspace,
@@ -197,7 +197,7 @@ cdef Status time_solution(Plan* plan, HandleLease* lease, const Operands* operan
 
 cdef void find_once(Plan* plan, HandleLease* lease, const Operands* operands,
                     const Options* options) noexcept nogil:
-    """Let the library fill its own database. Its failure is no error: the listing serves without."""
+    """Let the library fill its own database. Its failure is no error: the list serves without."""
     cdef size_t bytes = 0
     cdef int count = 0
     cdef miopenConvAlgoPerf_t[8] best
@@ -334,7 +334,7 @@ cdef void search(Plan* plan, Operands operands, const Options* options) noexcept
     plan.searching.unlock()
 
 
-# --- running ---------------------------------------------------------------------------------------
+# --- running --------------------------------------------------------------------------------------
 
 cdef CallRecord* call_record() noexcept nogil:
     """What `last_call` reads. Each extension module has thread-local variables of its own, so that
@@ -431,7 +431,7 @@ cdef int raise_no_solution(Plan* plan, const Options* options, int tried,
     wanted = [s for s in listed if options.solution in (0, s["id"])]
     least = min([s["workspace_bytes"] for s in wanted])
     if 0 <= options.workspace_limit < least:
-        which = "solution " + wanted[0]["name"] if options.solution else "a solution of this problem"
+        which = "solution " + wanted[0]["name"] if options.solution else "any solution"
         raise NoSolutionError(
             f"no solution fits workspace_limit={options.workspace_limit} bytes; the least that "
             f"{which} needs is {least}: {line}")
@@ -440,7 +440,7 @@ cdef int raise_no_solution(Plan* plan, const Options* options, int tried,
         f"them be tried again: {line}")
 
 
-# --- looking in ------------------------------------------------------------------------------------
+# --- looking in -----------------------------------------------------------------------------------
 
 cdef str solution_name(const Api* api, uint64_t id):
     cdef char[256] text
@@ -534,7 +534,7 @@ def cache_clear() -> None:
 
 
 def memory_stats() -> dict:
-    """Scratch memory by device ("cpu:0"): bytes leased now, their peak, bytes kept for next calls."""
+    """Scratch memory by device ("cpu:0"), in bytes: leased now, their peak, kept for next calls."""
     cdef vector[Device*] used = devices.all()
     cdef MemoryStats stats
     cdef size_t i
@@ -548,7 +548,7 @@ def memory_stats() -> dict:
 
 
 def empty_cache() -> None:
-    """Give scratch memory that no call uses back to its device, and retry what ran out of memory."""
+    """Give scratch memory that no call uses back, and retry what ran out of memory."""
     cdef vector[shared_ptr[Plan]] entries
     cdef vector[Device*] used
     cdef size_t i

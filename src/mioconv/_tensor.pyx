@@ -1,14 +1,14 @@
 """Borrowing tensors from Python objects without copying, and making results of the same kind.
 
-NumPy arrays are read through NumPy's C API, PyTorch tensors through DLPack's C exchange API where the
-tensor type has it, everything else through `__dlpack__` or the buffer protocol.
+NumPy arrays are read through NumPy's C API, PyTorch tensors through DLPack's C exchange API where
+the tensor type has it, everything else through `__dlpack__` or the buffer protocol.
 """
 
 cimport cython
 cimport numpy as cnp
 from cpython.buffer cimport (
-    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBuffer_Release, PyObject_CheckBuffer,
-    PyObject_GetBuffer)
+    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBuffer_Release,
+    PyObject_CheckBuffer, PyObject_GetBuffer)
 from cpython.pycapsule cimport (
     PyCapsule_CheckExact, PyCapsule_GetPointer, PyCapsule_IsValid, PyCapsule_New,
     PyCapsule_SetName)
@@ -40,7 +40,7 @@ cdef extern from "numpy/arrayobject.h":
     bint PyArray_ISALIGNED(cnp.ndarray)
 
 
-# --- dtypes ----------------------------------------------------------------------------------------
+# --- dtypes ---------------------------------------------------------------------------------------
 
 cdef str advice(Kind kind, str dtype):
     if dtype in ("float64", "complex64", "complex128") or "int" in dtype or dtype == "bool":
@@ -61,7 +61,7 @@ cdef str dtype_name(miopenDataType_t dtype):
     return "float16" if dtype == miopenHalf else "bfloat16"
 
 
-# ml_dtypes' bfloat16 is a user-defined NumPy dtype, known by its scalar type once one has been seen.
+# ml_dtypes' bfloat16 is a user-defined NumPy dtype, known by its scalar type.
 cdef object bfloat16_scalar = None
 
 
@@ -90,7 +90,7 @@ cdef int take_dlpack_dtype(DLDataType dtype, str name, Kind kind, TensorView* vi
     return 0
 
 
-# --- NumPy -----------------------------------------------------------------------------------------
+# --- NumPy ----------------------------------------------------------------------------------------
 
 cdef int borrow_numpy(cnp.ndarray array, str name, bint writable, TensorView* view,
                       Loan* loan) except -1:
@@ -139,7 +139,7 @@ cdef bint misaligned_strides(cnp.ndarray array, cnp.npy_intp itemsize) noexcept:
     return False
 
 
-# --- PyTorch ---------------------------------------------------------------------------------------
+# --- PyTorch --------------------------------------------------------------------------------------
 
 # Looked up once PyTorch has been imported by somebody; this package never imports it.
 cdef object torch = None
@@ -199,7 +199,7 @@ cdef int borrow_torch(object tensor, str name, bint writable, TensorView* view,
     return take_dltensor(&lent, name, TORCH, view)
 
 
-# --- DLPack ----------------------------------------------------------------------------------------
+# --- DLPack ---------------------------------------------------------------------------------------
 
 cdef int take_dltensor(const DLTensor* lent, str name, Kind kind, TensorView* view) except -1:
     cdef int i
@@ -247,7 +247,7 @@ cdef int borrow_versioned(object capsule, str name, bint writable, TensorView* v
     cdef DLManagedTensorVersioned* managed = <DLManagedTensorVersioned*>PyCapsule_GetPointer(
         capsule, "dltensor_versioned")
     PyCapsule_SetName(capsule, "used_dltensor_versioned")
-    # From here on the tensor is ours to delete, and in a version that is too new only that is known.
+    # From here on the tensor is ours to delete; in a version that is too new only that is known.
     loan.versioned = managed
     if managed.version.major > MIOCONV_DLPACK_MAJOR:
         raise BufferError(
@@ -261,7 +261,7 @@ cdef int borrow_versioned(object capsule, str name, bint writable, TensorView* v
     return 0
 
 
-# --- buffer protocol -------------------------------------------------------------------------------
+# --- buffer protocol ------------------------------------------------------------------------------
 
 cdef int borrow_buffer(object tensor, str name, bint writable, TensorView* view,
                        Loan* loan) except -1:
@@ -294,7 +294,7 @@ cdef int borrow_buffer(object tensor, str name, bint writable, TensorView* view,
     return 0
 
 
-# --- all kinds -------------------------------------------------------------------------------------
+# --- all kinds ------------------------------------------------------------------------------------
 
 cdef str kind_name(Kind kind):
     return ("NumPy array", "PyTorch tensor", "CuPy array", "DLPack or buffer object")[<int>kind]
@@ -418,7 +418,7 @@ cdef tuple shape_tuple(TensorView* view):
     return tuple([view.shape[i] for i in range(view.ndim)])
 
 
-# --- our own tensor --------------------------------------------------------------------------------
+# --- our own tensor -------------------------------------------------------------------------------
 
 @cython.final
 cdef class Tensor:
@@ -455,7 +455,7 @@ cdef class Tensor:
         return 0
 
     cdef Tensor without_batch(self):
-        """This tensor itself, its leading dimension of size 1 dropped. Only before it is handed out."""
+        """This tensor itself, its leading dimension dropped; only before it is handed out."""
         cdef int i
         self.ndim -= 1
         for i in range(self.ndim):

@@ -1,6 +1,6 @@
 """The public convolution functions: names, defaults and documentation.
 
-Each is written once and made for 1, 2 and 3 spatial dimensions; `conv.pyi` spells the signatures out.
+Each is written once and made for 1, 2 and 3 spatial dimensions; `conv.pyi` spells them out.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _per_rank(make: Callable[[int], Callable[..., Any]]) -> None:
 # The bodies call the core by position: a keyword costs a dictionary look-up on every call.
 # Their types are in conv.pyi.
 
-# --- convolution -----------------------------------------------------------------------------------
+# --- convolution ----------------------------------------------------------------------------------
 
 
 @_per_rank
@@ -126,7 +126,7 @@ def _backward(spatial: int) -> Callable[..., Any]:
     return convNd_backward
 
 
-# --- transposed convolution ------------------------------------------------------------------------
+# --- transposed convolution -----------------------------------------------------------------------
 
 
 @_per_rank
@@ -191,7 +191,7 @@ def _transpose_backward(spatial: int) -> Callable[..., Any]:
     return conv_transposeNd_backward
 
 
-# --- depthwise convolution: one group for each channel of the input --------------------------------
+# --- depthwise convolution: one group for each channel of the input -------------------------------
 
 
 @_per_rank
@@ -255,7 +255,7 @@ def _depthwise_backward(spatial: int) -> Callable[..., Any]:
     return depthwise_convNd_backward
 
 
-# --- convolution and what follows it ---------------------------------------------------------------
+# --- convolution and what follows it --------------------------------------------------------------
 
 
 @_per_rank

@@ -1,8 +1,8 @@
 """What the array library does itself where the native library refuses.
 
-MIOpen has no bias, bias gradient or ReLU for some dtypes and layouts (bfloat16, channels-last), and
-newer releases dropped some of them. The convolution itself never comes here. Half types are computed
-in float32 and rounded once.
+MIOpen has no bias, bias gradient or ReLU for some dtypes and layouts (bfloat16, channels-last),
+and newer releases dropped some of them. The convolution itself never comes here. Half types are
+computed in float32 and rounded once.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def copy(tensor: Any, kind: int) -> Any:
 
 
 def note_write(tensor: Any) -> None:
-    """Tell PyTorch that the tensor's memory changed, so that autograd notices stale saved values."""
+    """Tell PyTorch that the memory changed, so that autograd notices stale saved values."""
     torch = sys.modules["torch"]
     if not tensor.is_inference():
         torch.autograd.graph.increment_version(tensor)

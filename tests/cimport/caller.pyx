@@ -1,16 +1,15 @@
 # A user's module: calls mioconv's core without the GIL, from typed memoryviews and from pointers.
 
 from libc.stdint cimport int64_t
-from libc.stddef cimport size_t
 
 from mioconv._core cimport conv2d_forward_view, conv_forward, conv_output_shape
 
 
 def from_views(const float[:, :, :, :] x, const float[:, :, :, :] w, float[:, :, :, :] y,
                int64_t padding, int calls=1):
-    cdef int i
+    cdef int _i
     with nogil:
-        for i in range(calls):
+        for _i in range(calls):
             conv2d_forward_view[float](x, w, y, (1, 1), (padding, padding), (1, 1), 1, False)
 
 

@@ -128,7 +128,8 @@ typedef enum miopenFusionDirection_t {
     miopenHorizontalFusion = 1
 } miopenFusionDirection_t;
 
-/* What Find reports, fastest first. AMD declares a union of the four algorithm enums at offset 0. */
+/* What Find reports, fastest first. AMD declares a union of the four algorithm enums at offset 0.
+ */
 typedef struct miopenConvAlgoPerf_t {
     union {
         miopenConvFwdAlgorithm_t fwd_algo;
@@ -136,7 +137,7 @@ typedef struct miopenConvAlgoPerf_t {
         miopenConvBwdDataAlgorithm_t bwd_data_algo;
         miopenConvAlgorithm_t algo;
     };
-    float time;    /* ms */
+    float time; /* ms */
     size_t memory; /* workspace, bytes */
 } miopenConvAlgoPerf_t;
 

@@ -1,8 +1,8 @@
 /* What mioconv's own providers export beyond MIOpen and HIP.
  *
  * The vendor's libraries have none of these, so every one is optional in functions.def. They carry
- * what the vendor ABI has no call for: a solution's name, the CPU's thread count, and the hooks that
- * let tests count objects and inject faults behind the seam.
+ * what the vendor ABI has no call for: a solution's name, the CPU's thread count, and the hooks
+ * that let tests count objects and inject faults behind the seam.
  */
 #ifndef MIOCONV_ABI_PROVIDER_H
 #define MIOCONV_ABI_PROVIDER_H
@@ -30,16 +30,16 @@ typedef struct mioconvObjectCounts_t {
     mioconvObjectCount_t events;
     mioconvObjectCount_t allocations;
     uint64_t bytes_allocated; /* by hipMalloc and hipMallocAsync, now */
-    uint64_t native_calls;    /* every exported MIOpen or HIP function but version and error texts */
+    uint64_t native_calls; /* every exported MIOpen or HIP function but version and error texts */
 } mioconvObjectCounts_t;
 
 /* Make one exported function fail. A later fault for the same function replaces the earlier one. */
 typedef struct mioconvFault_t {
-    const char* function;  /* exported name, e.g. "hipMalloc"; NULL: whatever is called */
-    int64_t nth;           /* fail the nth matching call from now (1 = the next), then no more; 0 = all */
-    size_t above_bytes;    /* allocation functions: only requests larger than this */
-    uint64_t solution_id;  /* calls that take a solution id: only this one; 0 = any */
-    int status;            /* what the call returns (miopenStatus_t or hipError_t) */
+    const char* function; /* exported name, e.g. "hipMalloc"; NULL: whatever is called */
+    int64_t nth; /* fail the nth matching call from now (1 = the next), then no more; 0 = all */
+    size_t above_bytes; /* allocation functions: only requests larger than this */
+    uint64_t solution_id; /* calls that take a solution id: only this one; 0 = any */
+    int status; /* what the call returns (miopenStatus_t or hipError_t) */
 } mioconvFault_t;
 
 /* A solution id as text, e.g. "brgconv:avx512_core|nhwc"; BadParm for an id never listed. */

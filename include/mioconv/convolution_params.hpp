@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <type_traits>
 
 #include "descriptors.hpp"
@@ -53,17 +54,16 @@ struct ConvolutionParams {
 
     static constexpr std::size_t words() { return sizeof(ConvolutionParams) / 8; }
 
-    /// 64-bit hash over the words: two lanes of multiply-and-fold, so that the multiplications of a
-    /// pair of words overlap. bench/hash_quality.py measures its collisions.
+    /// 64-bit hash over the words: each multiplication folds two of them in, in two lanes that do not
+    /// wait for each other.
     std::uint64_t hash() const {
-        std::uint64_t w[words()];
+        std::uint64_t w[(words() + 3) / 4 * 4] = {};
         std::memcpy(w, this, sizeof *this);
         std::uint64_t a = 0x9E3779B97F4A7C15u, b = 0xC2B2AE3D27D4EB4Fu;
-        for (std::size_t i = 0; i + 1 < words(); i += 2) {
-            a = fold(a ^ w[i], 0xA0761D6478BD642Fu);
-            b = fold(b ^ w[i + 1], 0xE7037ED1A0B428DBu);
+        for (std::size_t i = 0; i < std::size(w); i += 4) {
+            a = fold(w[i] ^ 0xA0761D6478BD642Fu, w[i + 1] ^ a);
+            b = fold(w[i + 2] ^ 0xE7037ED1A0B428DBu, w[i + 3] ^ b);
         }
-        if (words() % 2) a = fold(a ^ w[words() - 1], 0x8EBC6AF09C88C6E3u);
         return fold(a ^ 0x589965CC75374CC3u, b ^ words());
     }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -85,8 +86,14 @@ private:
 class Devices {
 public:
     Status get(const Api& api, int index, Device** out) {
+        const auto provider = static_cast<std::size_t>(api.provider);
+        const bool near = index >= 0 && index < static_cast<int>(known_[provider].size());
+        if (near) {
+            *out = known_[provider][index].load(std::memory_order_acquire);
+            if (*out) return {};
+        }
         const std::lock_guard<std::mutex> lock(mutex_);
-        auto& slot = devices_[static_cast<std::size_t>(api.provider)][index];
+        auto& slot = devices_[provider][index];
         if (!slot) {
             DeviceInfo info;
             MIOCONV_TRY(read_device_info(api, index, &info));
@@ -100,6 +107,7 @@ public:
             slot = std::make_unique<Device>(api, index, std::move(info), pools != 0);
         }
         *out = slot.get();
+        if (near) known_[provider][index].store(*out, std::memory_order_release);
         return {};
     }
 
@@ -114,6 +122,8 @@ public:
 private:
     std::mutex mutex_;
     std::array<std::unordered_map<int, std::unique_ptr<Device>>, provider_count> devices_;
+    /// The first few of each provider, for looking up without the lock.
+    std::array<std::array<std::atomic<Device*>, 16>, provider_count> known_{};
 };
 
 /// Makes a device current for the length of a call and restores the one before.

@@ -1,6 +1,7 @@
 from typing import Any, Final
 
 cython_version: Final[str]  # of the compiler of these modules
+PROVIDERS: Final[tuple[str, str, str]]
 CPU: Final[int]
 ROCM: Final[int]
 CUDA: Final[int]

@@ -47,7 +47,7 @@ CUDA = <int>Provider.cuda
 cdef Api[3] tables
 # Set last, and read by other threads without a lock.
 cdef AtomicBool[3] ready
-cdef tuple names = ("cpu", "rocm", "cuda")
+PROVIDERS = ("cpu", "rocm", "cuda")
 
 
 # --- the table ------------------------------------------------------------------------------------
@@ -62,7 +62,7 @@ cdef const Api* api_of(int provider) except NULL nogil:
 
 
 cdef const Api* ready_api(provider) except NULL:
-    cdef int number = names.index(provider) if isinstance(provider, str) else provider
+    cdef int number = PROVIDERS.index(provider) if isinstance(provider, str) else provider
     return api_of(number)
 
 

@@ -19,6 +19,8 @@ from mioconv.native cimport (
     ConvolutionParams, Device, Direction, Epilogue, Layout, TensorView, Y, max_dims, may_overlap,
     only_channels_last, overlaps_itself, result_of, set_dense_strides)
 
+from mioconv._api import PROVIDERS
+
 cdef Names forward_names = Names("x", "w", "y")
 
 
@@ -206,7 +208,7 @@ def find_solutions(problem, benchmark, deterministic, allow_tf32, workspace_limi
     cdef Device* device
     cdef int i, j, number, spatial = problem.rank
     kind, _, index = problem.device.partition(":")
-    number = ("cpu", "rocm", "cuda").index(kind)
+    number = PROVIDERS.index(kind)
     resolve_flags(&options, benchmark, deterministic, allow_tf32, workspace_limit, None)
     parse_geometry(&geometry, spatial, problem.stride, problem.padding, problem.dilation,
                    problem.groups)

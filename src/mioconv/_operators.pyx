@@ -90,23 +90,27 @@ gradient_operators[0] = Operator(
 gradient_operators[1] = Operator(
     Direction.backward_weights, True, Names("grad_output", "weight", "input"))
 
-DEPTHWISE = object()
+cdef object depthwise = object()
+DEPTHWISE = depthwise
 FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT = 0, 1, 2
 TRANSPOSED_FORWARD, TRANSPOSED_BACKWARD_INPUT, TRANSPOSED_BACKWARD_WEIGHT = 3, 4, 5
 
 
-cdef str operand_name(const Operator* op, int operand):
-    cdef const char* name = (
-        op.names.x if operand == <int>X else op.names.w if operand == <int>W else op.names.y)
-    return name.decode()
+cdef tuple name_table(const Operator* op):
+    return op.names.x.decode(), op.names.w.decode(), op.names.y.decode()
 
 
-cdef int check_ranks(const Operator* op, TensorView* tensors, int spatial, int result,
+# The same names as Python strings, made once: every call borrows by name.
+cdef tuple operator_names = tuple([name_table(&operators[i]) for i in range(6)])
+cdef tuple gradient_names = tuple([name_table(&gradient_operators[i]) for i in range(2)])
+
+
+cdef int check_ranks(const Operator* op, tuple names, TensorView* tensors, int spatial, int result,
                      object result_shape, bint* batched) except -1:
     """Ranks of x and y, which may both lack the batch dimension; a shape given for the result."""
     cdef bint other
     if result_shape is not None:
-        parse_shape(&tensors[result], operand_name(op, result), result_shape)
+        parse_shape(&tensors[result], names[result], result_shape)
     if result == <int>X:
         check_rank(&tensors[<int>Y], op.names.y, spatial, batched)
     else:
@@ -120,12 +124,12 @@ cdef int check_ranks(const Operator* op, TensorView* tensors, int spatial, int r
             check_rank(&tensors[<int>X], op.names.x, spatial, &other)
         if other != batched[0]:
             raise ValueError(
-                f"{operand_name(op, <int>X)} and {operand_name(op, <int>Y)}: expected both with a "
-                f"batch dimension or both without")
+                f"{names[<int>X]} and {names[<int>Y]}: expected both with a batch dimension or "
+                f"both without")
     return 0
 
 
-cdef int settle_sizes(const Operator* op, Geometry* geometry, TensorView* tensors,
+cdef int settle_sizes(const Operator* op, tuple names, Geometry* geometry, TensorView* tensors,
                       int result) except -1:
     """Compute the sizes that follow from the others; compare them where they were given too."""
     cdef int64_t[max_dims] found
@@ -147,18 +151,18 @@ cdef int settle_sizes(const Operator* op, Geometry* geometry, TensorView* tensor
         for i in range(dims):
             tensors[result].shape[i] = found[i]
         return 0
-    return check_shape(&tensors[computed], operand_name(op, computed), found, dims, True)
+    return check_shape(&tensors[computed], names[computed], found, dims, True)
 
 
-cdef int settle_geometry(const Operator* op, Geometry* geometry, int spatial, TensorView* tensors,
-                         int result, object stride, object padding, object output_padding,
-                         object dilation, object groups) except -1:
+cdef int settle_geometry(const Operator* op, tuple names, Geometry* geometry, int spatial,
+                         TensorView* tensors, int result, object stride, object padding,
+                         object output_padding, object dilation, object groups) except -1:
     """Parse what the user gave, and settle the sizes of all three tensors."""
     parse_geometry(geometry, spatial, stride, padding, dilation,
-                   tensors[<int>X].shape[1] if groups is DEPTHWISE else groups)
+                   tensors[<int>X].shape[1] if groups is depthwise else groups)
     if op.transposed:
         parse_output_padding(geometry, output_padding)
-    return settle_sizes(op, geometry, tensors, result)
+    return settle_sizes(op, names, geometry, tensors, result)
 
 
 # --- results --------------------------------------------------------------------------------------
@@ -216,9 +220,10 @@ cdef str refusal_text(const Status* status):
 
 # --- one result -----------------------------------------------------------------------------------
 
-def operate(int which, int spatial, x, w, y, bias, z, alpha, bint relu, stride, padding,
-            output_padding, dilation, groups, out, benchmark, deterministic, allow_tf32, solution,
-            workspace_limit, stream):
+cdef object operate(
+        int which, int spatial, x, w, y, bias, z, alpha, bint relu, stride, padding,
+        output_padding, dilation, groups, out, benchmark, deterministic, allow_tf32, solution,
+        workspace_limit, stream):
     """One operator on tensors of one kind; `mioconv.conv` documents each.
 
     `x`, `w` and `y` are the operands of y = conv(x, w). In the place of the result stands its
@@ -237,11 +242,11 @@ def operate(int which, int spatial, x, w, y, bias, z, alpha, bint relu, stride, 
     cdef bint batched = True, given = out is not None, last
     cdef bint has_bias = bias is not None, has_z = z is not None
     cdef Kind kind
-    operands = (x, w, y)
+    cdef int i
+    cdef tuple operands = (x, w, y), names = operator_names[which]
+    cdef str first_name = names[first], second_name = names[second]
     memset(loans, 0, sizeof(loans))
     try:
-        first_name = operand_name(op, first)
-        second_name = operand_name(op, second)
         borrow(operands[first], first_name, False, &tensors[first], &loans[first])
         borrow(operands[second], second_name, False, &tensors[second], &loans[second])
         kind = loans[first].kind
@@ -249,8 +254,8 @@ def operate(int which, int spatial, x, w, y, bias, z, alpha, bint relu, stride, 
                    second_name)
         resolve_flags(&options, benchmark, deterministic, allow_tf32, workspace_limit, solution)
         take_stream(&options, stream, &tensors[first])
-        check_ranks(op, tensors, spatial, result, operands[result], &batched)
-        settle_geometry(op, &geometry, spatial, tensors, result, stride, padding, output_padding,
+        check_ranks(op, names, tensors, spatial, result, operands[result], &batched)
+        settle_geometry(op, names, &geometry, spatial, tensors, result, stride, padding, output_padding,
                         dilation, groups)
         expected = tensors[result]
         if has_bias:
@@ -294,9 +299,10 @@ def operate(int which, int spatial, x, w, y, bias, z, alpha, bint relu, stride, 
 
 # --- the three gradients --------------------------------------------------------------------------
 
-def gradients(bint transposed, int spatial, input, grad_output, weight, stride, padding,
-              output_padding, dilation, groups, mask, outs, benchmark, deterministic, allow_tf32,
-              solutions, workspace_limit, stream) -> tuple:
+cdef tuple gradients(
+        bint transposed, int spatial, input, grad_output, weight, stride, padding, output_padding,
+        dilation, groups, mask, outs, benchmark, deterministic, allow_tf32, solutions,
+        workspace_limit, stream):
     """The gradients of input, weight and bias that `mask` asks for; the others are None.
 
     Each operand is borrowed once, and everything is checked before the first gradient is computed.
@@ -313,21 +319,21 @@ def gradients(bint transposed, int spatial, input, grad_output, weight, stride, 
     cdef int for_input = <int>Y if transposed else <int>X
     cdef int gradient = <int>X if transposed else <int>Y
     cdef Direction towards = Direction.forward if transposed else Direction.backward_data
+    cdef tuple names = gradient_names[transposed]
     objects = (grad_output, weight, input) if transposed else (input, weight, grad_output)
     found = [None, None, None]
     memset(loans, 0, sizeof(loans))
     try:
         for i in range(3):
-            borrow(objects[i], operand_name(op, i), False, &tensors[i], &loans[i])
-            check_same(&tensors[0], loans[0].kind, operand_name(op, 0), &tensors[i], loans[i].kind,
-                       operand_name(op, i))
+            borrow(objects[i], names[i], False, &tensors[i], &loans[i])
+            check_same(&tensors[0], loans[0].kind, names[0], &tensors[i], loans[i].kind, names[i])
         kind = loans[0].kind
         for i in range(3):
             resolve_flags(&options[i], benchmark, deterministic, allow_tf32, workspace_limit,
                           solutions[i])
         take_stream(&options[0], stream, &tensors[0])
-        check_ranks(op, tensors, spatial, <int>W, None, &batched)
-        settle_geometry(op, &geometry, spatial, tensors, <int>W, stride, padding, output_padding,
+        check_ranks(op, names, tensors, spatial, <int>W, None, &batched)
+        settle_geometry(op, names, &geometry, spatial, tensors, <int>W, stride, padding, output_padding,
                         dilation, groups)
         results[0] = tensors[for_input]
         results[1] = tensors[<int>W]
@@ -335,10 +341,10 @@ def gradients(bint transposed, int spatial, input, grad_output, weight, stride, 
         results[2].shape[0] = tensors[gradient].shape[1]
         for i in range(3):
             if outs[i] is not None and mask[i]:
-                borrow_out(outs[i], kind, &tensors[0], operand_name(op, 0), &results[i],
+                borrow_out(outs[i], kind, &tensors[0], names[0], &results[i],
                            batched or i > 0, &results[i], &loans[3 + i])
                 for j in range(3):
-                    check_overlap(&results[i], &tensors[j], operand_name(op, j))
+                    check_overlap(&results[i], &tensors[j], names[j])
                 for j in range(i):
                     if mask[j] and outs[j] is not None:
                         check_overlap(&results[i], &results[j], "another of the three")
@@ -387,11 +393,12 @@ cdef int sum_gradient(object out, Kind kind, object gradient, const TensorView* 
     return 0
 
 
-def bias_gradient(int spatial, gradient, out, stream):
+cdef object bias_gradient(int spatial, gradient, out, stream):
     """The sum of a gradient over every dimension but the channels."""
     cdef TensorView view, bias
     cdef Loan loan, bias_loan
     cdef Options options
+    cdef int i
     cdef bint batched, given = out is not None
     memset(&loan, 0, sizeof(Loan))
     memset(&bias_loan, 0, sizeof(Loan))

@@ -23,6 +23,7 @@ from mioconv.native cimport (
     Plan, Provider, Solution, Source, Statistics, Status, Timing, W, Workspace, X, Y,
     last_call as record_of_this_thread, order_measured_first, result_of)
 
+from mioconv._api import PROVIDERS
 from mioconv.errors import NoSolutionError
 from mioconv.problem import Problem
 
@@ -173,7 +174,8 @@ cdef object problem_of(const ConvolutionParams* params):
         stride=tuple([params.stride[i] for i in range(params.spatial)]),
         padding=tuple([params.padding[i] for i in range(params.spatial)]),
         dilation=tuple([params.dilation[i] for i in range(params.spatial)]),
-        groups=params.groups, layout="channels_last" if last else "packed")
+        groups=params.groups, layout="channels_last" if last else "packed",
+        device=PROVIDERS[params.provider] + (f":{params.device}" if params.provider else ""))
 
 
 # --- benchmark mode -------------------------------------------------------------------------------
@@ -495,7 +497,7 @@ def last_call() -> dict | None:
         return None
     solution = record.solution_id
     return {
-        "provider": ("cpu", "rocm", "cuda")[record.provider],
+        "provider": PROVIDERS[record.provider],
         "direction": DIRECTIONS[record.direction],
         "mode": ("immediate", "benchmark", "pinned")[record.mode],
         "way": ("separate", "nothing to compute", "fused")[record.way],
@@ -541,7 +543,7 @@ def memory_stats() -> dict:
     found = {}
     for i in range(used.size()):
         stats = used[i].workspaces.stats()
-        name = ("cpu", "rocm", "cuda")[<int>used[i].api.provider]
+        name = PROVIDERS[<int>used[i].api.provider]
         found[f"{name}:{used[i].index}"] = {
             "current": stats.current, "peak": stats.peak, "reserved": stats.reserved}
     return found

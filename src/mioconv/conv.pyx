@@ -1,20 +1,21 @@
 """The public convolution functions: names, defaults and documentation.
 
-Each is written once and made for 1, 2 and 3 spatial dimensions; `conv.pyi` spells them out.
+Each is written once and made for 1, 2 and 3 spatial dimensions; `conv.pyi` spells them out. This is
+Python but for the `cimport` and is compiled all the same: the interpreter looks every keyword-only
+argument that a call leaves out up in a dictionary, which took a quarter of a small call's time.
 """
 
-from __future__ import annotations
+from mioconv._operators cimport bias_gradient, gradients, operate
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
-from mioconv import _operators
 from mioconv._docstrings import document
+from mioconv._operators import (
+    BACKWARD_INPUT, BACKWARD_WEIGHT, DEPTHWISE, FORWARD, TRANSPOSED_BACKWARD_INPUT,
+    TRANSPOSED_BACKWARD_WEIGHT, TRANSPOSED_FORWARD)
 
-__all__: list[str] = []
+__all__ = []
 
 
-def _per_rank(make: Callable[[int], Callable[..., Any]]) -> None:
+def _per_rank(make):
     """Publish the function that `make` writes for 1, 2 and 3 spatial dimensions."""
     for spatial in (1, 2, 3):
         function = make(spatial)
@@ -26,66 +27,61 @@ def _per_rank(make: Callable[[int], Callable[..., Any]]) -> None:
         __all__.append(name)
 
 
-# The bodies call the core by position: a keyword costs a dictionary look-up on every call.
-# Their types are in conv.pyi.
-
 # --- convolution ----------------------------------------------------------------------------------
 
 
 @_per_rank
-def _forward(spatial: int) -> Callable[..., Any]:
-    run, op = _operators.operate, _operators.FORWARD
+def _forward(int spatial):
+    cdef int op = FORWARD
 
     def convNd_forward(
         input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, out=None,
         benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
         stream=None,
-    ):  # fmt: skip
-        return run(op, spatial, input, weight, None, bias, None, 0, False, stride, padding, 0,
+    ):
+        return operate(op, spatial, input, weight, None, bias, None, 0, False, stride, padding, 0,
             dilation, groups, out, benchmark, deterministic, allow_tf32, solution,
-            workspace_limit, stream)  # fmt: skip
+            workspace_limit, stream)
 
     return convNd_forward
 
 
 @_per_rank
-def _backward_input(spatial: int) -> Callable[..., Any]:
-    run, op = _operators.operate, _operators.BACKWARD_INPUT
+def _backward_input(int spatial):
+    cdef int op = BACKWARD_INPUT
 
     def convNd_backward_input(
         input_shape, grad_output, weight, stride=1, padding=0, dilation=1, groups=1, *, out=None,
         benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
         stream=None,
-    ):  # fmt: skip
-        return run(op, spatial, input_shape, weight, grad_output, None, None, 0, False, stride,
+    ):
+        return operate(op, spatial, input_shape, weight, grad_output, None, None, 0, False, stride,
             padding, 0, dilation, groups, out, benchmark, deterministic, allow_tf32, solution,
-            workspace_limit, stream)  # fmt: skip
+            workspace_limit, stream)
 
     return convNd_backward_input
 
 
 @_per_rank
-def _backward_weight(spatial: int) -> Callable[..., Any]:
-    run, op = _operators.operate, _operators.BACKWARD_WEIGHT
+def _backward_weight(int spatial):
+    cdef int op = BACKWARD_WEIGHT
 
     def convNd_backward_weight(
         weight_shape, grad_output, input, stride=1, padding=0, dilation=1, groups=1, *, out=None,
         benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
         stream=None,
-    ):  # fmt: skip
-        return run(op, spatial, input, weight_shape, grad_output, None, None, 0, False, stride,
+    ):
+        return operate(op, spatial, input, weight_shape, grad_output, None, None, 0, False, stride,
             padding, 0, dilation, groups, out, benchmark, deterministic, allow_tf32, solution,
-            workspace_limit, stream)  # fmt: skip
+            workspace_limit, stream)
 
     return convNd_backward_weight
 
 
 @_per_rank
-def _backward_bias(spatial: int) -> Callable[..., Any]:
-    run = _operators.bias_gradient
-
+def _backward_bias(int spatial):
     def convNd_backward_bias(grad_output, *, out=None, stream=None):
-        return run(spatial, grad_output, out, stream)
+        return bias_gradient(spatial, grad_output, out, stream)
 
     return convNd_backward_bias
 
@@ -93,17 +89,17 @@ def _backward_bias(spatial: int) -> Callable[..., Any]:
 def _gradients(
     transposed, spatial, input, grad_output, weight, stride, padding, output_padding, dilation,
     groups, output_mask, out, solution, flags, stream,
-):  # fmt: skip
+):
     """The gradients that the mask asks for; the others cost nothing and are None."""
     mask = [bool(wanted) for wanted in _triple("output_mask", output_mask)]
     outs = (None, None, None) if out is None else _triple("out", out)
     pins = (None, None, None) if solution is None else _triple("solution", solution)
-    return _operators.gradients(
+    return gradients(
         transposed, spatial, input, grad_output, weight, stride, padding, output_padding, dilation,
-        groups, mask, outs, *flags[:3], pins, flags[3], stream)  # fmt: skip
+        groups, mask, outs, flags[0], flags[1], flags[2], pins, flags[3], stream)
 
 
-def _triple(name: str, values: Any) -> Sequence[Any]:
+def _triple(name, values):
     if not hasattr(values, "__len__") or isinstance(values, str) or len(values) != 3:
         raise ValueError(
             f"{name}: expected three values, for the gradients of input, weight and bias, but got "
@@ -113,15 +109,15 @@ def _triple(name: str, values: Any) -> Sequence[Any]:
 
 
 @_per_rank
-def _backward(spatial: int) -> Callable[..., Any]:
+def _backward(int spatial):
     def convNd_backward(
         input, grad_output, weight, stride=1, padding=0, dilation=1, groups=1, output_mask=(True,
         True, True), *, out=None, benchmark=None, deterministic=None, allow_tf32=None,
         solution=None, workspace_limit=None, stream=None,
-    ):  # fmt: skip
+    ):
         return _gradients(False, spatial, input, grad_output, weight, stride, padding, 0,
             dilation, groups, output_mask, out, solution, (benchmark, deterministic, allow_tf32,
-            workspace_limit), stream)  # fmt: skip
+            workspace_limit), stream)
 
     return convNd_backward
 
@@ -130,63 +126,63 @@ def _backward(spatial: int) -> Callable[..., Any]:
 
 
 @_per_rank
-def _transpose_forward(spatial: int) -> Callable[..., Any]:
-    run, op = _operators.operate, _operators.TRANSPOSED_FORWARD
+def _transpose_forward(int spatial):
+    cdef int op = TRANSPOSED_FORWARD
 
     def conv_transposeNd_forward(
         input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *,
         out=None, benchmark=None, deterministic=None, allow_tf32=None, solution=None,
         workspace_limit=None, stream=None,
-    ):  # fmt: skip
-        return run(op, spatial, None, weight, input, bias, None, 0, False, stride, padding,
+    ):
+        return operate(op, spatial, None, weight, input, bias, None, 0, False, stride, padding,
             output_padding, dilation, groups, out, benchmark, deterministic, allow_tf32,
-            solution, workspace_limit, stream)  # fmt: skip
+            solution, workspace_limit, stream)
 
     return conv_transposeNd_forward
 
 
 @_per_rank
-def _transpose_backward_input(spatial: int) -> Callable[..., Any]:
-    run, op = _operators.operate, _operators.TRANSPOSED_BACKWARD_INPUT
+def _transpose_backward_input(int spatial):
+    cdef int op = TRANSPOSED_BACKWARD_INPUT
 
     def conv_transposeNd_backward_input(
         grad_output, weight, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *,
         out=None, benchmark=None, deterministic=None, allow_tf32=None, solution=None,
         workspace_limit=None, stream=None,
-    ):  # fmt: skip
-        return run(op, spatial, grad_output, weight, None, None, None, 0, False, stride,
+    ):
+        return operate(op, spatial, grad_output, weight, None, None, None, 0, False, stride,
             padding, output_padding, dilation, groups, out, benchmark, deterministic,
-            allow_tf32, solution, workspace_limit, stream)  # fmt: skip
+            allow_tf32, solution, workspace_limit, stream)
 
     return conv_transposeNd_backward_input
 
 
 @_per_rank
-def _transpose_backward_weight(spatial: int) -> Callable[..., Any]:
-    run, op = _operators.operate, _operators.TRANSPOSED_BACKWARD_WEIGHT
+def _transpose_backward_weight(int spatial):
+    cdef int op = TRANSPOSED_BACKWARD_WEIGHT
 
     def conv_transposeNd_backward_weight(
         weight_shape, grad_output, input, stride=1, padding=0, output_padding=0, groups=1,
         dilation=1, *, out=None, benchmark=None, deterministic=None, allow_tf32=None, solution=None,
         workspace_limit=None, stream=None,
-    ):  # fmt: skip
-        return run(op, spatial, grad_output, weight_shape, input, None, None, 0, False, stride,
+    ):
+        return operate(op, spatial, grad_output, weight_shape, input, None, None, 0, False, stride,
             padding, output_padding, dilation, groups, out, benchmark, deterministic,
-            allow_tf32, solution, workspace_limit, stream)  # fmt: skip
+            allow_tf32, solution, workspace_limit, stream)
 
     return conv_transposeNd_backward_weight
 
 
 @_per_rank
-def _transpose_backward(spatial: int) -> Callable[..., Any]:
+def _transpose_backward(int spatial):
     def conv_transposeNd_backward(
         input, grad_output, weight, stride=1, padding=0, output_padding=0, groups=1, dilation=1,
         output_mask=(True, True, True), *, out=None, benchmark=None, deterministic=None,
         allow_tf32=None, solution=None, workspace_limit=None, stream=None,
-    ):  # fmt: skip
+    ):
         return _gradients(True, spatial, input, grad_output, weight, stride, padding,
             output_padding, dilation, groups, output_mask, out, solution, (benchmark,
-            deterministic, allow_tf32, workspace_limit), stream)  # fmt: skip
+            deterministic, allow_tf32, workspace_limit), stream)
 
     return conv_transposeNd_backward
 
@@ -195,62 +191,62 @@ def _transpose_backward(spatial: int) -> Callable[..., Any]:
 
 
 @_per_rank
-def _depthwise_forward(spatial: int) -> Callable[..., Any]:
-    run, op = _operators.operate, _operators.FORWARD
+def _depthwise_forward(int spatial):
+    cdef int op = FORWARD
 
     def depthwise_convNd_forward(
         input, weight, bias=None, stride=1, padding=0, dilation=1, *, out=None, benchmark=None,
         deterministic=None, allow_tf32=None, solution=None, workspace_limit=None, stream=None,
-    ):  # fmt: skip
-        return run(op, spatial, input, weight, None, bias, None, 0, False, stride, padding, 0,
-            dilation, _operators.DEPTHWISE, out, benchmark, deterministic, allow_tf32, solution,
-            workspace_limit, stream)  # fmt: skip
+    ):
+        return operate(op, spatial, input, weight, None, bias, None, 0, False, stride, padding, 0,
+            dilation, DEPTHWISE, out, benchmark, deterministic, allow_tf32, solution,
+            workspace_limit, stream)
 
     return depthwise_convNd_forward
 
 
 @_per_rank
-def _depthwise_backward_input(spatial: int) -> Callable[..., Any]:
-    run, op = _operators.operate, _operators.BACKWARD_INPUT
+def _depthwise_backward_input(int spatial):
+    cdef int op = BACKWARD_INPUT
 
     def depthwise_convNd_backward_input(
         input_shape, grad_output, weight, stride=1, padding=0, dilation=1, *, out=None,
         benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
         stream=None,
-    ):  # fmt: skip
-        return run(op, spatial, input_shape, weight, grad_output, None, None, 0, False, stride,
-            padding, 0, dilation, _operators.DEPTHWISE, out, benchmark, deterministic, allow_tf32,
-            solution, workspace_limit, stream)  # fmt: skip
+    ):
+        return operate(op, spatial, input_shape, weight, grad_output, None, None, 0, False, stride,
+            padding, 0, dilation, DEPTHWISE, out, benchmark, deterministic, allow_tf32,
+            solution, workspace_limit, stream)
 
     return depthwise_convNd_backward_input
 
 
 @_per_rank
-def _depthwise_backward_weight(spatial: int) -> Callable[..., Any]:
-    run, op = _operators.operate, _operators.BACKWARD_WEIGHT
+def _depthwise_backward_weight(int spatial):
+    cdef int op = BACKWARD_WEIGHT
 
     def depthwise_convNd_backward_weight(
         weight_shape, grad_output, input, stride=1, padding=0, dilation=1, *, out=None,
         benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
         stream=None,
-    ):  # fmt: skip
-        return run(op, spatial, input, weight_shape, grad_output, None, None, 0, False, stride,
-            padding, 0, dilation, _operators.DEPTHWISE, out, benchmark, deterministic, allow_tf32,
-            solution, workspace_limit, stream)  # fmt: skip
+    ):
+        return operate(op, spatial, input, weight_shape, grad_output, None, None, 0, False, stride,
+            padding, 0, dilation, DEPTHWISE, out, benchmark, deterministic, allow_tf32,
+            solution, workspace_limit, stream)
 
     return depthwise_convNd_backward_weight
 
 
 @_per_rank
-def _depthwise_backward(spatial: int) -> Callable[..., Any]:
+def _depthwise_backward(int spatial):
     def depthwise_convNd_backward(
         input, grad_output, weight, stride=1, padding=0, dilation=1, output_mask=(True, True, True),
         *, out=None, benchmark=None, deterministic=None, allow_tf32=None, solution=None,
         workspace_limit=None, stream=None,
-    ):  # fmt: skip
+    ):
         return _gradients(False, spatial, input, grad_output, weight, stride, padding, 0,
-            dilation, _operators.DEPTHWISE, output_mask, out, solution, (benchmark, deterministic,
-            allow_tf32, workspace_limit), stream)  # fmt: skip
+            dilation, DEPTHWISE, output_mask, out, solution, (benchmark, deterministic,
+            allow_tf32, workspace_limit), stream)
 
     return depthwise_convNd_backward
 
@@ -259,34 +255,34 @@ def _depthwise_backward(spatial: int) -> Callable[..., Any]:
 
 
 @_per_rank
-def _relu_forward(spatial: int) -> Callable[..., Any]:
-    run, op = _operators.operate, _operators.FORWARD
+def _relu_forward(int spatial):
+    cdef int op = FORWARD
 
     def convNd_relu_forward(
         input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, out=None,
         benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
         stream=None,
-    ):  # fmt: skip
-        return run(op, spatial, input, weight, None, bias, None, 0, True, stride, padding, 0,
+    ):
+        return operate(op, spatial, input, weight, None, bias, None, 0, True, stride, padding, 0,
             dilation, groups, out, benchmark, deterministic, allow_tf32, solution,
-            workspace_limit, stream)  # fmt: skip
+            workspace_limit, stream)
 
     return convNd_relu_forward
 
 
 @_per_rank
-def _add_relu_forward(spatial: int) -> Callable[..., Any]:
-    run, op = _operators.operate, _operators.FORWARD
+def _add_relu_forward(int spatial):
+    cdef int op = FORWARD
 
     def convNd_add_relu_forward(
         input, weight, z, alpha=1.0, bias=None, stride=1, padding=0, dilation=1, groups=1, *,
         out=None, benchmark=None, deterministic=None, allow_tf32=None, solution=None,
         workspace_limit=None, stream=None,
-    ):  # fmt: skip
+    ):
         if z is None:
             raise TypeError("z: expected a tensor of the output's shape, but got None")
-        return run(op, spatial, input, weight, None, bias, z, alpha, True, stride, padding, 0,
+        return operate(op, spatial, input, weight, None, bias, z, alpha, True, stride, padding, 0,
             dilation, groups, out, benchmark, deterministic, allow_tf32, solution,
-            workspace_limit, stream)  # fmt: skip
+            workspace_limit, stream)
 
     return convNd_add_relu_forward

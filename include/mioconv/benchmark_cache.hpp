@@ -34,9 +34,10 @@ public:
     explicit BenchmarkCache(std::size_t capacity = 0) : capacity_(capacity) {}
 
     Value get_or_create(const ConvolutionParams& params, Build build, void* context) {
+        const HashedParams key(params);
         std::unique_lock<std::mutex> lock(mutex_);
         for (;;) {
-            const auto found = entries_.find(params);
+            const auto found = entries_.find(key);
             if (found == entries_.end()) break;
             if (found->second.value) {
                 ++counters_.hits;
@@ -46,7 +47,7 @@ public:
             published_.wait(lock);
         }
         ++counters_.misses;
-        entries_.try_emplace(params);
+        entries_.try_emplace(key);
         const std::uint64_t generation = generation_;
         lock.unlock();
         Value value;
@@ -60,7 +61,7 @@ public:
         // After a `clear` in between, the place may belong to another builder or to nobody: the
         // value still serves this caller, the cache stays as cleared.
         if (generation == generation_) {
-            const auto place = entries_.find(params);
+            const auto place = entries_.find(key);
             if (value)
                 publish(place, value);
             else
@@ -91,18 +92,17 @@ public:
     std::vector<Value> values() const {
         const std::lock_guard<std::mutex> lock(mutex_);
         std::vector<Value> result;
-        for (const ConvolutionParams* key : order_)
-            result.push_back(entries_.find(*key)->second.value);
+        for (const HashedParams* key : order_) result.push_back(entries_.find(*key)->second.value);
         return result;
     }
 
 private:
-    using Order = std::list<const ConvolutionParams*>;
+    using Order = std::list<const HashedParams*>;
     struct Entry {
         Value value;  ///< null while it is being built
         Order::iterator use;
     };
-    using Entries = std::unordered_map<ConvolutionParams, Entry, ConvolutionParamsHash>;
+    using Entries = std::unordered_map<HashedParams, Entry, HashedParams::Hash>;
 
     void publish(typename Entries::iterator place, Value value) {
         order_.push_front(&place->first);

@@ -54,8 +54,8 @@ struct ConvolutionParams {
 
     static constexpr std::size_t words() { return sizeof(ConvolutionParams) / 8; }
 
-    /// 64-bit hash over the words: each multiplication folds two of them in, in two lanes that do not
-    /// wait for each other.
+    /// 64-bit hash over the words: each multiplication folds two of them in, in two lanes that do
+    /// not wait for each other.
     std::uint64_t hash() const {
         std::uint64_t w[(words() + 3) / 4 * 4] = {};
         std::memcpy(w, this, sizeof *this);
@@ -80,8 +80,20 @@ static_assert(
     std::has_unique_object_representations_v<ConvolutionParams>,
     "padding bytes would make equal problems differ");
 
-struct ConvolutionParamsHash {
-    std::size_t operator()(const ConvolutionParams& params) const { return params.hash(); }
+/// A key that knows its hash: hash maps ask for it again and again, also for neighbours of what is
+/// looked up.
+struct HashedParams {
+    explicit HashedParams(const ConvolutionParams& params) : params(params), hash(params.hash()) {}
+
+    ConvolutionParams params;
+    std::uint64_t hash;
+
+    friend bool operator==(const HashedParams& a, const HashedParams& b) {
+        return a.hash == b.hash && a.params == b.params;
+    }
+    struct Hash {
+        std::size_t operator()(const HashedParams& key) const { return key.hash; }
+    };
 };
 
 }  // namespace mioconv

@@ -255,8 +255,8 @@ cdef object operate(
         resolve_flags(&options, benchmark, deterministic, allow_tf32, workspace_limit, solution)
         take_stream(&options, stream, &tensors[first])
         check_ranks(op, names, tensors, spatial, result, operands[result], &batched)
-        settle_geometry(op, names, &geometry, spatial, tensors, result, stride, padding, output_padding,
-                        dilation, groups)
+        settle_geometry(op, names, &geometry, spatial, tensors, result, stride, padding,
+                        output_padding, dilation, groups)
         expected = tensors[result]
         if has_bias:
             borrow(bias, "bias", False, &bias_view, &loans[3])
@@ -300,9 +300,9 @@ cdef object operate(
 # --- the three gradients --------------------------------------------------------------------------
 
 cdef tuple gradients(
-        bint transposed, int spatial, input, grad_output, weight, stride, padding, output_padding,
-        dilation, groups, mask, outs, benchmark, deterministic, allow_tf32, solutions,
-        workspace_limit, stream):
+        bint transposed, int spatial, input, grad_output, weight, stride, padding,
+        output_padding, dilation, groups, mask, outs, benchmark, deterministic, allow_tf32,
+        solutions, workspace_limit, stream):
     """The gradients of input, weight and bias that `mask` asks for; the others are None.
 
     Each operand is borrowed once, and everything is checked before the first gradient is computed.
@@ -333,8 +333,8 @@ cdef tuple gradients(
                           solutions[i])
         take_stream(&options[0], stream, &tensors[0])
         check_ranks(op, names, tensors, spatial, <int>W, None, &batched)
-        settle_geometry(op, names, &geometry, spatial, tensors, <int>W, stride, padding, output_padding,
-                        dilation, groups)
+        settle_geometry(op, names, &geometry, spatial, tensors, <int>W, stride, padding,
+                        output_padding, dilation, groups)
         results[0] = tensors[for_input]
         results[1] = tensors[<int>W]
         results[2].ndim = 1

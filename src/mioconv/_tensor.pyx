@@ -96,7 +96,7 @@ cdef int borrow_numpy(cnp.ndarray array, str name, bint writable, TensorView* vi
                       Loan* loan) except -1:
     cdef int type_number = cnp.PyArray_TYPE(array)
     cdef int i
-    cdef cnp.npy_intp itemsize
+    cdef int shift  # of bytes to elements; all sizes are powers of two
     loan.kind = NUMPY
     if type_number == cnp.NPY_FLOAT32:
         view.dtype = miopenFloat
@@ -112,10 +112,10 @@ cdef int borrow_numpy(cnp.ndarray array, str name, bint writable, TensorView* vi
             f"with x.astype(x.dtype.newbyteorder('='))")
     if not cnp.PyArray_CheckExact(array) and isinstance(array, sys.modules["numpy"].ma.MaskedArray):
         raise TypeError(f"{name}: expected a plain array, but got a masked one; use x.filled(0)")
-    itemsize = cnp.PyArray_ITEMSIZE(array)
+    shift = 2 if view.dtype == miopenFloat else 1
     view.read_only = not cnp.PyArray_ISWRITEABLE(array)
     view.ndim = cnp.PyArray_NDIM(array)
-    if not PyArray_ISALIGNED(array) or misaligned_strides(array, itemsize):
+    if not PyArray_ISALIGNED(array) or misaligned_strides(array, shift):
         # Elements that straddle addresses cannot be read in place by any library.
         if writable:
             raise BufferError(f"{name}: the array's elements are not aligned to their size")
@@ -125,18 +125,18 @@ cdef int borrow_numpy(cnp.ndarray array, str name, bint writable, TensorView* vi
     view.data = cnp.PyArray_DATA(array)
     for i in range(min(view.ndim, max_dims)):
         view.shape[i] = cnp.PyArray_DIM(array, i)
-        view.strides[i] = cnp.PyArray_STRIDE(array, i) // itemsize
+        view.strides[i] = cnp.PyArray_STRIDE(array, i) >> shift
     view.device_type = kDLCPU
     view.device_id = 0
     return 0
 
 
-cdef bint misaligned_strides(cnp.ndarray array, cnp.npy_intp itemsize) noexcept:
+cdef bint misaligned_strides(cnp.ndarray array, int shift) noexcept:
     cdef int i
+    cdef cnp.npy_intp bits = 0
     for i in range(cnp.PyArray_NDIM(array)):
-        if cnp.PyArray_STRIDE(array, i) % itemsize:
-            return True
-    return False
+        bits |= cnp.PyArray_STRIDE(array, i)
+    return (bits & ((1 << shift) - 1)) != 0
 
 
 # --- PyTorch --------------------------------------------------------------------------------------

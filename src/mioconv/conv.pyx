@@ -39,9 +39,9 @@ def _forward(int spatial):
         benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
         stream=None,
     ):
-        return operate(op, spatial, input, weight, None, bias, None, 0, False, stride, padding, 0,
-            dilation, groups, out, benchmark, deterministic, allow_tf32, solution,
-            workspace_limit, stream)
+        return operate(
+            op, spatial, input, weight, None, bias, None, 0, False, stride, padding, 0, dilation,
+            groups, out, benchmark, deterministic, allow_tf32, solution, workspace_limit, stream)
 
     return convNd_forward
 
@@ -55,9 +55,10 @@ def _backward_input(int spatial):
         benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
         stream=None,
     ):
-        return operate(op, spatial, input_shape, weight, grad_output, None, None, 0, False, stride,
-            padding, 0, dilation, groups, out, benchmark, deterministic, allow_tf32, solution,
-            workspace_limit, stream)
+        return operate(
+            op, spatial, input_shape, weight, grad_output, None, None, 0, False, stride, padding, 0,
+            dilation, groups, out, benchmark, deterministic, allow_tf32, solution, workspace_limit,
+            stream)
 
     return convNd_backward_input
 
@@ -71,9 +72,10 @@ def _backward_weight(int spatial):
         benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
         stream=None,
     ):
-        return operate(op, spatial, input, weight_shape, grad_output, None, None, 0, False, stride,
-            padding, 0, dilation, groups, out, benchmark, deterministic, allow_tf32, solution,
-            workspace_limit, stream)
+        return operate(
+            op, spatial, input, weight_shape, grad_output, None, None, 0, False, stride, padding, 0,
+            dilation, groups, out, benchmark, deterministic, allow_tf32, solution, workspace_limit,
+            stream)
 
     return convNd_backward_weight
 
@@ -111,13 +113,14 @@ def _triple(name, values):
 @_per_rank
 def _backward(int spatial):
     def convNd_backward(
-        input, grad_output, weight, stride=1, padding=0, dilation=1, groups=1, output_mask=(True,
-        True, True), *, out=None, benchmark=None, deterministic=None, allow_tf32=None,
-        solution=None, workspace_limit=None, stream=None,
+        input, grad_output, weight, stride=1, padding=0, dilation=1, groups=1,
+        output_mask=(True, True, True), *, out=None, benchmark=None, deterministic=None,
+        allow_tf32=None, solution=None, workspace_limit=None, stream=None,
     ):
-        return _gradients(False, spatial, input, grad_output, weight, stride, padding, 0,
-            dilation, groups, output_mask, out, solution, (benchmark, deterministic, allow_tf32,
-            workspace_limit), stream)
+        return _gradients(
+            False, spatial, input, grad_output, weight, stride, padding, 0, dilation, groups,
+            output_mask, out, solution, (benchmark, deterministic, allow_tf32, workspace_limit),
+            stream)
 
     return convNd_backward
 
@@ -134,9 +137,10 @@ def _transpose_forward(int spatial):
         out=None, benchmark=None, deterministic=None, allow_tf32=None, solution=None,
         workspace_limit=None, stream=None,
     ):
-        return operate(op, spatial, None, weight, input, bias, None, 0, False, stride, padding,
-            output_padding, dilation, groups, out, benchmark, deterministic, allow_tf32,
-            solution, workspace_limit, stream)
+        return operate(
+            op, spatial, None, weight, input, bias, None, 0, False, stride, padding, output_padding,
+            dilation, groups, out, benchmark, deterministic, allow_tf32, solution, workspace_limit,
+            stream)
 
     return conv_transposeNd_forward
 
@@ -150,9 +154,10 @@ def _transpose_backward_input(int spatial):
         out=None, benchmark=None, deterministic=None, allow_tf32=None, solution=None,
         workspace_limit=None, stream=None,
     ):
-        return operate(op, spatial, grad_output, weight, None, None, None, 0, False, stride,
-            padding, output_padding, dilation, groups, out, benchmark, deterministic,
-            allow_tf32, solution, workspace_limit, stream)
+        return operate(
+            op, spatial, grad_output, weight, None, None, None, 0, False, stride, padding,
+            output_padding, dilation, groups, out, benchmark, deterministic, allow_tf32, solution,
+            workspace_limit, stream)
 
     return conv_transposeNd_backward_input
 
@@ -166,9 +171,10 @@ def _transpose_backward_weight(int spatial):
         dilation=1, *, out=None, benchmark=None, deterministic=None, allow_tf32=None, solution=None,
         workspace_limit=None, stream=None,
     ):
-        return operate(op, spatial, grad_output, weight_shape, input, None, None, 0, False, stride,
-            padding, output_padding, dilation, groups, out, benchmark, deterministic,
-            allow_tf32, solution, workspace_limit, stream)
+        return operate(
+            op, spatial, grad_output, weight_shape, input, None, None, 0, False, stride, padding,
+            output_padding, dilation, groups, out, benchmark, deterministic, allow_tf32, solution,
+            workspace_limit, stream)
 
     return conv_transposeNd_backward_weight
 
@@ -180,9 +186,10 @@ def _transpose_backward(int spatial):
         output_mask=(True, True, True), *, out=None, benchmark=None, deterministic=None,
         allow_tf32=None, solution=None, workspace_limit=None, stream=None,
     ):
-        return _gradients(True, spatial, input, grad_output, weight, stride, padding,
-            output_padding, dilation, groups, output_mask, out, solution, (benchmark,
-            deterministic, allow_tf32, workspace_limit), stream)
+        return _gradients(
+            True, spatial, input, grad_output, weight, stride, padding, output_padding, dilation,
+            groups, output_mask, out, solution,
+            (benchmark, deterministic, allow_tf32, workspace_limit), stream)
 
     return conv_transposeNd_backward
 
@@ -198,9 +205,9 @@ def _depthwise_forward(int spatial):
         input, weight, bias=None, stride=1, padding=0, dilation=1, *, out=None, benchmark=None,
         deterministic=None, allow_tf32=None, solution=None, workspace_limit=None, stream=None,
     ):
-        return operate(op, spatial, input, weight, None, bias, None, 0, False, stride, padding, 0,
-            dilation, DEPTHWISE, out, benchmark, deterministic, allow_tf32, solution,
-            workspace_limit, stream)
+        return operate(
+            op, spatial, input, weight, None, bias, None, 0, False, stride, padding, 0, dilation,
+            DEPTHWISE, out, benchmark, deterministic, allow_tf32, solution, workspace_limit, stream)
 
     return depthwise_convNd_forward
 
@@ -214,9 +221,10 @@ def _depthwise_backward_input(int spatial):
         benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
         stream=None,
     ):
-        return operate(op, spatial, input_shape, weight, grad_output, None, None, 0, False, stride,
-            padding, 0, dilation, DEPTHWISE, out, benchmark, deterministic, allow_tf32,
-            solution, workspace_limit, stream)
+        return operate(
+            op, spatial, input_shape, weight, grad_output, None, None, 0, False, stride, padding, 0,
+            dilation, DEPTHWISE, out, benchmark, deterministic, allow_tf32, solution,
+            workspace_limit, stream)
 
     return depthwise_convNd_backward_input
 
@@ -230,9 +238,10 @@ def _depthwise_backward_weight(int spatial):
         benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
         stream=None,
     ):
-        return operate(op, spatial, input, weight_shape, grad_output, None, None, 0, False, stride,
-            padding, 0, dilation, DEPTHWISE, out, benchmark, deterministic, allow_tf32,
-            solution, workspace_limit, stream)
+        return operate(
+            op, spatial, input, weight_shape, grad_output, None, None, 0, False, stride, padding, 0,
+            dilation, DEPTHWISE, out, benchmark, deterministic, allow_tf32, solution,
+            workspace_limit, stream)
 
     return depthwise_convNd_backward_weight
 
@@ -244,9 +253,10 @@ def _depthwise_backward(int spatial):
         *, out=None, benchmark=None, deterministic=None, allow_tf32=None, solution=None,
         workspace_limit=None, stream=None,
     ):
-        return _gradients(False, spatial, input, grad_output, weight, stride, padding, 0,
-            dilation, DEPTHWISE, output_mask, out, solution, (benchmark, deterministic,
-            allow_tf32, workspace_limit), stream)
+        return _gradients(
+            False, spatial, input, grad_output, weight, stride, padding, 0, dilation, DEPTHWISE,
+            output_mask, out, solution, (benchmark, deterministic, allow_tf32, workspace_limit),
+            stream)
 
     return depthwise_convNd_backward
 
@@ -263,9 +273,9 @@ def _relu_forward(int spatial):
         benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
         stream=None,
     ):
-        return operate(op, spatial, input, weight, None, bias, None, 0, True, stride, padding, 0,
-            dilation, groups, out, benchmark, deterministic, allow_tf32, solution,
-            workspace_limit, stream)
+        return operate(
+            op, spatial, input, weight, None, bias, None, 0, True, stride, padding, 0, dilation,
+            groups, out, benchmark, deterministic, allow_tf32, solution, workspace_limit, stream)
 
     return convNd_relu_forward
 
@@ -281,8 +291,8 @@ def _add_relu_forward(int spatial):
     ):
         if z is None:
             raise TypeError("z: expected a tensor of the output's shape, but got None")
-        return operate(op, spatial, input, weight, None, bias, z, alpha, True, stride, padding, 0,
-            dilation, groups, out, benchmark, deterministic, allow_tf32, solution,
-            workspace_limit, stream)
+        return operate(
+            op, spatial, input, weight, None, bias, z, alpha, True, stride, padding, 0, dilation,
+            groups, out, benchmark, deterministic, allow_tf32, solution, workspace_limit, stream)
 
     return convNd_add_relu_forward

@@ -34,17 +34,21 @@ public:
             case Direction::forward:
                 query_order_ = {W, X, Y};  // (w, x, conv, y)
                 find_order_ = {X, W, Y};
-#define MIOCONV_DIRECTION(name)                                                                   \
-    names_ = {                                                                                    \
-        "miopenConvolution" #name "GetSolutionCount", "miopenConvolution" #name "GetSolution",    \
-        "miopenConvolution" #name "CompileSolution",  "miopenConvolution" #name "Immediate",      \
-        "miopenConvolution" #name "GetWorkSpaceSize", "miopenFindConvolution" #name "Algorithm"}; \
-    count_ = api.miopenConvolution##name##GetSolutionCount;                                       \
-    get_ = api.miopenConvolution##name##GetSolution;                                              \
-    compile_ = api.miopenConvolution##name##CompileSolution;                                      \
-    run_ = api.miopenConvolution##name##Immediate;                                                \
-    workspace_ = api.miopenConvolution##name##GetWorkSpaceSize;                                   \
+// clang-format off
+#define MIOCONV_DIRECTION(name)                                  \
+    names_ = {"miopenConvolution" #name "GetSolutionCount",      \
+              "miopenConvolution" #name "GetSolution",           \
+              "miopenConvolution" #name "CompileSolution",       \
+              "miopenConvolution" #name "Immediate",             \
+              "miopenConvolution" #name "GetWorkSpaceSize",      \
+              "miopenFindConvolution" #name "Algorithm"};        \
+    count_ = api.miopenConvolution##name##GetSolutionCount;      \
+    get_ = api.miopenConvolution##name##GetSolution;             \
+    compile_ = api.miopenConvolution##name##CompileSolution;     \
+    run_ = api.miopenConvolution##name##Immediate;               \
+    workspace_ = api.miopenConvolution##name##GetWorkSpaceSize;  \
     find_ = api.miopenFindConvolution##name##Algorithm;
+// clang-format on
                 MIOCONV_DIRECTION(Forward)
                 break;
             case Direction::backward_data:

@@ -47,7 +47,8 @@ double gemm_efficiency(const ConvProblem& problem, double channels, double outpu
         const bool strided = *std::max_element(problem.stride.begin(), problem.stride.end()) > 1;
         const bool forward = problem.direction == Direction::forward;
         best = size < 128 ? 0.6 : size > 2048 && forward && !strided ? 0.87 : 0.75;
-        if (strided && forward) best = std::min(best, 0.66);  // the skipped pixels are gathered first
+        if (strided && forward)
+            best = std::min(best, 0.66);  // the skipped pixels are gathered first
     }
     if (problem.dtype == miopenBFloat16) best *= 0.7;  // its other kernels gain more from the type
     return best * std::max(fill, 0.02);

@@ -174,9 +174,10 @@ cdef int borrow_out(object out, Kind kind, const TensorView* first, str first_na
     if PyCapsule_CheckExact(out):
         raise TypeError("out: expected a tensor, but got a bare DLPack capsule, which nobody could "
                         "read the result from")
+    cdef TensorView wanted = expected[0]  # which may be `view` itself
     borrow(out, "out", True, view, loan)
     check_same(first, kind, first_name, view, loan.kind, "out")
-    check_shape(view, "out", expected.shape, <int>expected.ndim, batched)
+    check_shape(view, "out", wanted.shape, <int>wanted.ndim, batched)
     if overlaps_itself(view[0]):
         raise ValueError("out: its elements overlap each other in memory, so no result can be "
                          "written to it")

@@ -215,12 +215,11 @@ cdef int run_all(Device* device, ConvolutionParams* params, void* x, void* w, vo
     cdef shared_ptr[Plan] used
     cdef CurrentDevice current
     cdef void *data[3]
-    cdef Status status
+    cdef Status status = current.set(device.api, device.index)
+    if not status.ok():
+        with gil:
+            raise_status(&device.api, status, problem_of(params))
     if epilogue.relu and options.solution == 0:
-        status = current.set(device.api, device.index)
-        if not status.ok():
-            with gil:
-                raise_status(&device.api, status, problem_of(params))
         if run_fused(device, params, x, w, y, epilogue, options):
             return 0
     run(device, params, x, w, y, options, &used)

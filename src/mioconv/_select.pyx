@@ -21,7 +21,7 @@ from mioconv.native cimport (
     Api, BenchmarkCache, CacheCounters, CallRecord, Choice, ConvolutionParams, CurrentDevice,
     Device, Devices, Direction, DirectionStatistics, HandleLease, MemoryStats, Mutex, Operands,
     Plan, Provider, Solution, Source, Statistics, Status, Timing, W, Workspace, X, Y,
-    last_call as record_of_this_thread, order_measured_first, result_of)
+    last_call as record_of_this_thread, order_measured_first)
 
 from mioconv._api import PROVIDERS
 from mioconv.errors import NoSolutionError
@@ -127,7 +127,7 @@ cdef Status rank_by_heuristic(Plan* plan, HandleLease* lease) noexcept nogil:
         found.resize(count)
         status = plan.calls.solutions(
             lease.get(), plan.operands, plan.convolution(), found.size(), &count, found.data())
-        found.resize(count if count < found.size() else found.size())
+        found.resize(min(count, found.size()))
     if vendor:
         vendor_queries.unlock()
     if not status.ok():
@@ -303,7 +303,7 @@ cdef Status measure_on_scratch(Plan* plan, Operands* operands, size_t result_byt
     status = scratch.lease(plan.device.workspaces, result_bytes, options.stream)
     if not status.ok():
         return status
-    operands.data[<int>result_of(<Direction>plan.params.direction)] = scratch.data()
+    operands.data[<int>plan.result()] = scratch.data()
     find_once(plan, &lease, operands, options)
     status = rank_by_heuristic(plan, &lease)
     if not status.ok():
@@ -348,13 +348,13 @@ cdef int run(Device* device, ConvolutionParams* params, void* x, void* w, void* 
              const Options* options, shared_ptr[Plan]* used) except -1 nogil:
     """One convolution by the best admissible solution; the result operand is written.
 
-    `used` receives the plan, for what follows the convolution.
+    `used` receives the plan, for what follows the convolution. The device must be current.
+
     A solution that fails, or whose workspace cannot be had, is remembered as such and the next one
     is tried; the last failure is raised only when none is left.
     """
     cdef const Api* api = &device.api
     cdef Plan* plan
-    cdef CurrentDevice current
     cdef HandleLease lease
     cdef Workspace workspace
     cdef Operands operands
@@ -362,11 +362,7 @@ cdef int run(Device* device, ConvolutionParams* params, void* x, void* w, void* 
     cdef Solution solution
     cdef CallRecord* record
     cdef int tried = 0
-    cdef Status failure
-    cdef Status status = current.set(api[0], device.index)
-    if not status.ok():
-        with gil:
-            raise_status(api, status, problem_of(params))
+    cdef Status failure, status
     plan = plan_of(device, params, options.stream, used)
     operands = plan.operands
     operands.data[<int>X] = x

@@ -6,7 +6,6 @@ from libc.stdint cimport int64_t, uint64_t
 
 cdef extern from "mioconv/abi/miopen.h" nogil:
     ctypedef void* miopenHandle_t
-    ctypedef void* miopenTensorDescriptor_t
     ctypedef void* miopenConvolutionDescriptor_t
 
     ctypedef enum miopenStatus_t:

@@ -11,7 +11,7 @@ from mioconv.hip cimport hipError_t, hipStream_t
 from mioconv.miopen cimport (
     mioconvFault_t, mioconvObjectCounts_t, miopenConvAlgorithm_t, miopenConvAlgoPerf_t,
     miopenConvolutionDescriptor_t, miopenConvSolution_t, miopenDataType_t, miopenHandle_t,
-    miopenStatus_t, miopenTensorDescriptor_t)
+    miopenStatus_t)
 
 
 cdef extern from "mioconv/api.hpp" namespace "mioconv" nogil:
@@ -19,8 +19,6 @@ cdef extern from "mioconv/api.hpp" namespace "mioconv" nogil:
         cpu
         rocm
         cuda
-
-    cdef const int provider_count
 
     cdef cppclass Api:
         Provider provider
@@ -68,11 +66,9 @@ cdef extern from "mioconv/directions.hpp" namespace "mioconv" nogil:
         W
         Y
 
-    cdef const int operand_count
     Operand result_of(Direction direction)
 
     cdef cppclass Operands:
-        miopenTensorDescriptor_t* descriptor "descriptor.data()"
         void** data "data.data()"
 
     cdef cppclass DirectionCalls:
@@ -94,7 +90,6 @@ cdef extern from "mioconv/directions.hpp" namespace "mioconv" nogil:
 
 cdef extern from "mioconv/convolution_params.hpp" namespace "mioconv" nogil:
     cdef enum:
-        max_spatial "mioconv::max_spatial"
         max_dims "mioconv::max_dims"
 
     cdef enum class Layout(int64_t):
@@ -111,7 +106,6 @@ cdef extern from "mioconv/convolution_params.hpp" namespace "mioconv" nogil:
         int64_t[3][5] strides
         int64_t[3] alignment
         size_t bytes(Operand operand)
-        uint64_t hash()
 
 
 cdef extern from "mioconv/tensor_view.hpp" namespace "mioconv" nogil:
@@ -186,7 +180,6 @@ cdef extern from "mioconv/handle.hpp" namespace "mioconv" nogil:
 
     cdef cppclass HandleLease:
         Status lease(HandlePool& pool, hipStream_t stream)
-        void give_back()
         miopenHandle_t get()
 
 
@@ -307,7 +300,6 @@ cdef extern from "mioconv/benchmark_cache.hpp" namespace "mioconv" nogil:
 
     cdef cppclass BenchmarkCache[T]:
         BenchmarkCache(size_t capacity)
-        shared_ptr[T] find(const ConvolutionParams& params)
         shared_ptr[T] get_or_create(
             const ConvolutionParams& params,
             shared_ptr[T] (*build)(const ConvolutionParams&, void*) noexcept nogil, void* context)

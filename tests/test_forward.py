@@ -93,7 +93,7 @@ class TestArguments:
         expected = ["input", "weight", "bias", "stride", "padding", "dilation", "groups"]
         keywords = [
             "out", "benchmark", "deterministic", "allow_tf32", "solution", "workspace_limit",
-            "stream",
+            "exclude", "stream",
         ]  # fmt: skip
         for rank in (1, 2, 3):
             parameters = inspect.signature(FORWARD.function(rank)).parameters

@@ -58,7 +58,7 @@ def test_headers_include_abi_and_each_other() -> None:
             if target is not None:
                 assert target.is_relative_to(INCLUDE), f"{path.name} includes {name}"
             else:
-                system = r"[a-z_]+|(dlfcn|link|pthread|unistd|sys/\w+|std\w+)\.h"
+                system = r"[a-z_]+|(dlfcn|fnmatch|link|pthread|unistd|sys/\w+|std\w+)\.h"
                 assert re.fullmatch(system, name), f"{path.name} includes {name}"
         assert not re.search(r"Python\.h|PyObject", text), f"{path.name} knows Python"
 

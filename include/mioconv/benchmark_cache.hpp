@@ -1,6 +1,7 @@
 // From a problem to what was decided about it.
 #pragma once
 
+#include <array>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
@@ -18,6 +19,7 @@ namespace mioconv {
 struct CacheCounters {
     std::int64_t hits = 0, misses = 0, evictions = 0, entries = 0;
 };
+using CountersByDirection = std::array<CacheCounters, direction_count>;
 
 /// Shared values by problem. When many threads miss the same key together, one builds and the
 /// others wait; the lock is not held meanwhile. `T` lives as long as anyone uses it, also after
@@ -27,11 +29,18 @@ class BenchmarkCache {
 public:
     using Value = std::shared_ptr<T>;
     /// Makes the value of a key. Null means failure: nothing is kept and whoever waited tries
-/// itself.
+    /// itself.
     using Build = Value (*)(const ConvolutionParams& params, void* context);
 
     /// `capacity` 0: no bound. Otherwise the least recently used entries leave first.
     explicit BenchmarkCache(std::size_t capacity = 0) : capacity_(capacity) {}
+
+    /// Null where there is no finished entry; nobody waits and nothing is counted.
+    Value find(const ConvolutionParams& params) const {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        const auto found = entries_.find(HashedParams(params));
+        return found == entries_.end() ? nullptr : found->second.value;
+    }
 
     Value get_or_create(const ConvolutionParams& params, Build build, void* context) {
         const HashedParams key(params);
@@ -40,13 +49,13 @@ public:
             const auto found = entries_.find(key);
             if (found == entries_.end()) break;
             if (found->second.value) {
-                ++counters_.hits;
+                ++counters_of(params).hits;
                 order_.splice(order_.begin(), order_, found->second.use);
                 return found->second.value;
             }
             published_.wait(lock);
         }
-        ++counters_.misses;
+        ++counters_of(params).misses;
         entries_.try_emplace(key);
         const std::uint64_t generation = generation_;
         lock.unlock();
@@ -81,11 +90,18 @@ public:
         published_.notify_all();
     }
 
-    CacheCounters counters() const {
+    CountersByDirection counters() const {
         const std::lock_guard<std::mutex> lock(mutex_);
-        CacheCounters result = counters_;
-        result.entries = static_cast<std::int64_t>(order_.size());
+        CountersByDirection result = counters_;
+        for (const HashedParams* key : order_) ++result[key->params.direction].entries;
         return result;
+    }
+
+    /// 0: no bound.
+    void set_capacity(std::size_t capacity) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        capacity_ = capacity;
+        trim();
     }
 
     /// All finished entries, most recently used first.
@@ -97,6 +113,10 @@ public:
     }
 
 private:
+    CacheCounters& counters_of(const ConvolutionParams& params) {
+        return counters_[static_cast<std::size_t>(params.direction)];
+    }
+
     using Order = std::list<const HashedParams*>;
     struct Entry {
         Value value;  ///< null while it is being built
@@ -114,9 +134,9 @@ private:
     void trim() {
         while (capacity_ && order_.size() > capacity_) {
             const auto oldest = entries_.find(*order_.back());
+            ++counters_of(oldest->first.params).evictions;
             order_.pop_back();
             entries_.erase(oldest);
-            ++counters_.evictions;
         }
     }
 
@@ -126,7 +146,7 @@ private:
     Order order_;  ///< finished entries, most recently used first
     std::size_t capacity_;
     std::uint64_t generation_ = 0;
-    CacheCounters counters_;
+    CountersByDirection counters_{};
 };
 
 }  // namespace mioconv

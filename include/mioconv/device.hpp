@@ -57,13 +57,15 @@ inline Status read_device_info(const Api& api, int device, DeviceInfo* info) {
 
 class Device {
 public:
-    Device(const Api& api, int index, DeviceInfo info, bool memory_pools)
+    Device(
+        const Api& api, int index, DeviceInfo info, bool memory_pools, const Allocator* allocator)
         : api(api),
           index(index),
           info(std::move(info)),
           architecture_hash(hash(this->info)),
           handles(api),
-          workspaces(api, memory_pools && api.hipMallocAsync && api.hipFreeAsync) {}
+          workspaces(
+              api, index, memory_pools && api.hipMallocAsync && api.hipFreeAsync, allocator) {}
 
     const Api& api;
     const int index;
@@ -104,7 +106,7 @@ public:
                                         // behind
                 pools = 0;
             }
-            slot = std::make_unique<Device>(api, index, std::move(info), pools != 0);
+            slot = std::make_unique<Device>(api, index, std::move(info), pools != 0, allocator_);
         }
         *out = slot.get();
         if (near) known_[provider][index].store(*out, std::memory_order_release);
@@ -119,8 +121,17 @@ public:
         return found;
     }
 
+    /// Where scratch memory of all devices comes from; null: from the device itself.
+    void set_allocator(const Allocator* allocator) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        allocator_ = allocator;
+        for (auto& provider : devices_)
+            for (auto& entry : provider) entry.second->workspaces.set_allocator(allocator);
+    }
+
 private:
     std::mutex mutex_;
+    const Allocator* allocator_ = nullptr;
     std::array<std::unordered_map<int, std::unique_ptr<Device>>, provider_count> devices_;
     /// The first few of each provider, for looking up without the lock.
     std::array<std::array<std::atomic<Device*>, 16>, provider_count> known_{};

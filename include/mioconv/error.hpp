@@ -16,10 +16,26 @@ struct Status {
     bool out_of_memory() const {
         return hip ? code == hipErrorOutOfMemory : code == miopenStatusAllocFailed;
     }
+    /// Not possible while a stream is captured into a graph; HIP has a row of codes for it.
+    bool capture() const { return hip && code >= hipErrorStreamCaptureUnsupported && code <= 908; }
 };
 
 inline Status status_of(const char* call, miopenStatus_t code) { return {call, code, false}; }
 inline Status status_of(const char* call, hipError_t code) { return {call, code, true}; }
+
+/// Whether what is queued on `stream` is captured into a graph instead of being run.
+inline bool capturing(const Api& api, hipStream_t stream) {
+    if (api.provider == Provider::cpu || !api.hipStreamIsCapturing) return false;
+    hipStreamCaptureStatus status = hipStreamCaptureStatusNone;
+    if (api.hipStreamIsCapturing(stream, &status) == hipSuccess)
+        return status != hipStreamCaptureStatusNone;
+    api.hipGetLastError();
+    return true;  // the default stream cannot be asked while another one is captured
+}
+/// What a call that would have to be made outside of a capture answers instead of being made.
+inline Status refused_in_capture(const char* call) {
+    return {call, hipErrorStreamCaptureUnsupported, true};
+}
 
 }  // namespace mioconv
 

@@ -108,10 +108,7 @@ public:
     Status execute(hipStream_t stream, const void* x, const void* w, const void* bias, void* y) {
         const Api& api = handle_.api;
         constexpr float one = 1, zero = 0;
-        if (handle_.stream != stream) {
-            MIOCONV_TRY(MIOCONV_CALL(api, miopenSetStream, handle_.handle, stream));
-            handle_.stream = stream;
-        }
+        MIOCONV_TRY(handle_.use(stream));
         OperatorArgs args;
         MIOCONV_TRY(args.make(api));
         MIOCONV_TRY(
@@ -167,6 +164,8 @@ public:
                 return {};
             }
         }
+        if (capturing(convolution_->device.api, stream))
+            return refused_in_capture("miopenCompileFusionPlan");
         auto made = std::make_unique<FusionPlan>(convolution_, bias_);
         MIOCONV_TRY(made->build(stream));
         *out = std::move(made);

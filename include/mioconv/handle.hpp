@@ -21,6 +21,13 @@ struct PooledHandle {
         if (handle) api.miopenDestroy(handle);
     }
 
+    Status use(hipStream_t wanted) {
+        if (stream == wanted) return {};
+        MIOCONV_TRY(MIOCONV_CALL(api, miopenSetStream, handle, wanted));
+        stream = wanted;
+        return {};
+    }
+
     const Api& api;
     miopenHandle_t handle = nullptr;
     hipStream_t stream = nullptr;
@@ -38,15 +45,15 @@ public:
     Status lease(hipStream_t stream, PooledHandle** out) {
         *out = take();
         if (!*out) MIOCONV_TRY(create(stream, out));
-        if ((*out)->stream != stream) {
-            const Status status = MIOCONV_CALL(api_, miopenSetStream, (*out)->handle, stream);
-            if (!status.ok()) {
-                give_back(*out);
-                return status;
-            }
-            (*out)->stream = stream;
-        }
-        return {};
+        const Status status = (*out)->use(stream);
+        if (!status.ok()) give_back(*out);
+        return status;
+    }
+
+    /// How many handles there are, leased or not.
+    std::size_t size() const {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        return handles_.size();
     }
 
     void give_back(PooledHandle* handle) {
@@ -72,6 +79,7 @@ private:
     }
 
     Status create(hipStream_t stream, PooledHandle** out) {
+        if (capturing(api_, stream)) return refused_in_capture("miopenCreateWithStream");
         auto pooled = std::make_unique<PooledHandle>(api_);
         MIOCONV_TRY(MIOCONV_CALL(api_, miopenCreateWithStream, &pooled->handle, stream));
         pooled->stream = stream;
@@ -84,7 +92,7 @@ private:
     }
 
     const Api& api_;
-    std::mutex mutex_;
+    mutable std::mutex mutex_;
     std::vector<std::unique_ptr<PooledHandle>> handles_;
 };
 
@@ -94,6 +102,8 @@ public:
     HandleLease() = default;
     HandleLease(const HandleLease&) = delete;
     HandleLease& operator=(const HandleLease&) = delete;
+    HandleLease(HandleLease&& other) noexcept
+        : pool_(std::exchange(other.pool_, nullptr)), pooled_(other.pooled_) {}
     ~HandleLease() { give_back(); }
 
     Status lease(HandlePool& pool, hipStream_t stream) {
@@ -106,6 +116,8 @@ public:
         if (pool_) pool_->give_back(pooled_);
         pool_ = nullptr;
     }
+    /// Goes on with the same handle on another stream.
+    Status use(hipStream_t stream) { return pooled_->use(stream); }
     miopenHandle_t get() const { return pooled_->handle; }
 
 private:

@@ -3,50 +3,32 @@
 
 #include <algorithm>
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <thread>
 #include <vector>
 
 #include "convolution_params.hpp"
 #include "device.hpp"
+#include "exclusions.hpp"
+#include "solution.hpp"
 
 namespace mioconv {
 
-/// How a solution's place in the ranking came about.
-enum class Source : int {
-    heuristic = 0,  ///< the library's own estimate
-    measured = 1,   ///< timed here
-};
-
-struct Solution {
-    std::uint64_t id = 0;
-    float time_ms = 0;
-    std::size_t workspace = 0;
-    miopenConvAlgorithm_t algorithm = miopenConvolutionAlgoGEMM;
-    Source source = Source::heuristic;
-    bool failed = false;         ///< answered with an error at run time
-    bool out_of_memory = false;  ///< its workspace could not be had; forgotten by empty_cache()
-};
-
-/// Measured solutions by their time, then the others in the order they had.
-inline void order_measured_first(std::vector<Solution>& solutions) {
-    std::stable_sort(solutions.begin(), solutions.end(), [](const Solution& a, const Solution& b) {
-        if (a.source != b.source) return a.source == Source::measured;
-        return a.source == Source::measured && a.time_ms < b.time_ms;
-    });
-}
-
 /// What a call may use.
 struct Choice {
-    std::int64_t workspace_limit = -1;  ///< bytes; negative: none
-    std::uint64_t pinned = 0;           ///< exactly this solution; 0: any
-    std::vector<std::uint64_t> tried;   ///< not these: they failed in this call
+    std::int64_t workspace_limit = -1;      ///< bytes; negative: none
+    std::uint64_t pinned = 0;               ///< exactly this solution; 0: any
+    const Exclusions* exclusions = nullptr; ///< null: none
+    std::vector<std::uint64_t> tried;       ///< not these: they failed in this call
 
-    bool admits(const Solution& solution) const {
+    bool admits(const Api& api, const Solution& solution) const {
         if (workspace_limit >= 0 &&
             solution.workspace > static_cast<std::uint64_t>(workspace_limit))
             return false;
         if (std::find(tried.begin(), tried.end(), solution.id) != tried.end()) return false;
+        if (exclusions && exclusions->excludes(api, solution)) return false;
         if (pinned) return solution.id == pinned;
         return !solution.failed && !solution.out_of_memory;
     }
@@ -111,23 +93,56 @@ public:
     bool choose(const Choice& choice, Solution* out) const {
         const std::lock_guard<std::mutex> lock(mutex_);
         for (const Solution& solution : ranked_) {
-            if (!choice.admits(solution)) continue;
+            if (!choice.admits(device.api, solution)) continue;
             *out = solution;
             return true;
         }
         return false;
     }
 
-    /// Replaces the ranking; what is known of a solution's failures stays.
-    void rank(std::vector<Solution> solutions) {
+    /// Takes a list that the library answered, best first. What is known of a solution stays, and
+    /// what was measured stays ahead of what was not.
+    void rank(std::vector<Solution> listed) {
         const std::lock_guard<std::mutex> lock(mutex_);
-        for (Solution& solution : solutions)
+        for (Solution& solution : listed)
             for (const Solution& known : ranked_)
-                if (known.id == solution.id) {
-                    solution.failed = solution.failed || known.failed;
-                    solution.out_of_memory = solution.out_of_memory || known.out_of_memory;
-                }
-        ranked_ = std::move(solutions);
+                if (known.id == solution.id) solution.keep(known);
+        adopt(std::move(listed));
+    }
+
+    /// Takes what a search or an earlier process knows of the solutions; `complete`: also of those
+    /// that the library did not list.
+    void recall(const std::vector<Solution>& remembered, bool complete) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        std::vector<Solution> solutions = ranked_;
+        for (const Solution& known : remembered) {
+            const auto place = std::find_if(
+                solutions.begin(), solutions.end(),
+                [&known](const Solution& s) { return s.id == known.id; });
+            if (place != solutions.end())
+                place->keep(known);
+            else if (complete)
+                solutions.push_back(known);
+        }
+        adopt(std::move(solutions));
+    }
+
+    /// Ranks one solution before all others from now on; false where it is not listed.
+    bool pin(std::uint64_t id) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        std::vector<Solution> solutions = ranked_;
+        bool found = false;
+        for (Solution& solution : solutions) {
+            // An earlier pin gives way.
+            if (solution.source == Source::pinned)
+                solution.source = solution.measured ? Source::measured : Source::heuristic;
+            solution.searched = true;
+            if (solution.id != id) continue;
+            solution.source = Source::pinned;
+            found = true;
+        }
+        if (found) adopt(std::move(solutions));
+        return found;
     }
     bool empty() const {
         const std::lock_guard<std::mutex> lock(mutex_);
@@ -136,11 +151,6 @@ public:
     std::vector<Solution> solutions() const {
         const std::lock_guard<std::mutex> lock(mutex_);
         return ranked_;
-    }
-    template <typename F>
-    void update(F&& change) {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        for (Solution& solution : ranked_) change(solution);
     }
     void mark_failed(std::uint64_t id) {
         update([id](Solution& s) { s.failed = s.failed || s.id == id; });
@@ -152,19 +162,61 @@ public:
         update([](Solution& s) { s.out_of_memory = false; });
     }
 
+    /// Makes the calling thread the one that searches among the solutions that `choice` admits and
+    /// no search has looked at; whoever comes meanwhile waits. False: there is nothing to search
+    /// (any more), or this very thread is searching. No lock is held during the search.
+    bool begin_search(const Choice& choice) {
+        if (settled_.load(std::memory_order_acquire)) return false;
+        std::unique_lock<std::mutex> lock(mutex_);
+        for (;;) {
+            if (!searchable(choice)) return false;
+            if (!searching_) break;
+            if (searcher_ == std::this_thread::get_id()) return false;
+            search_ended_.wait(lock);
+        }
+        searching_ = true;
+        searcher_ = std::this_thread::get_id();
+        return true;
+    }
+    void end_search() {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        searching_ = false;
+        search_ended_.notify_all();
+    }
+
     Device& device;
     const ConvolutionParams params;
     const DirectionCalls calls;
     Operands operands;  ///< descriptors only; each call fills in its own copy's pointers
 
-    std::atomic<bool> measured{false};  ///< a search has ranked this entry
-    std::mutex searching;               ///< held by the one thread that searches
-
 private:
+    bool searchable(const Choice& choice) const {
+        return std::any_of(ranked_.begin(), ranked_.end(), [&](const Solution& solution) {
+            return !solution.searched && choice.admits(device.api, solution);
+        });
+    }
+    void adopt(std::vector<Solution> solutions) {
+        order_by_source(solutions);
+        ranked_ = std::move(solutions);
+        settled_.store(
+            std::all_of(
+                ranked_.begin(), ranked_.end(), [](const Solution& s) { return s.searched; }),
+            std::memory_order_release);
+    }
+    template <typename F>
+    void update(F&& change) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        for (Solution& solution : ranked_) change(solution);
+    }
+
     TensorDescriptor tensors_[operand_count], bias_;
     ConvolutionDescriptor convolution_;
     mutable std::mutex mutex_;
+    std::condition_variable search_ended_;
     std::vector<Solution> ranked_;  ///< best first
+    bool searching_ = false;
+    std::thread::id searcher_;
+    std::atomic<bool> settled_{false};  ///< nothing is left to search, whatever is admitted
 };
 
 }  // namespace mioconv

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <mutex>
 #include <vector>
@@ -16,6 +17,15 @@ struct MemoryStats {
     std::int64_t reserved = 0;  ///< bytes taken from the device: leased and kept for the next call
 };
 
+/// Scratch memory from elsewhere, such as an array library's own allocator. Neither function is
+/// called with a lock held.
+struct Allocator {
+    /// Memory to be used in the order of `stream`; null with a good status: not for this device.
+    Status (*allocate)(
+        const Api& api, int device, std::size_t bytes, hipStream_t stream, void** data);
+    void (*free)(void* data);
+};
+
 /// The scratch memory of one device. Where the device has memory pools, blocks come from and go to
 /// them in stream order; elsewhere freed blocks are kept by stream: work already queued on a stream
 /// ends before what is queued on it later, so a block may serve the next call on the same stream
@@ -27,10 +37,12 @@ public:
         std::size_t size = 0;
         hipStream_t stream = nullptr;
         bool leased = false;
+        const Allocator* from = nullptr;  ///< null: the device itself
     };
 
-    WorkspacePool(const Api& api, bool stream_ordered)
-        : api_(api), stream_ordered_(stream_ordered) {}
+    WorkspacePool(
+        const Api& api, int device, bool stream_ordered, const Allocator* allocator = nullptr)
+        : api_(api), device_(device), stream_ordered_(stream_ordered), allocator_(allocator) {}
     WorkspacePool(const WorkspacePool&) = delete;
     WorkspacePool& operator=(const WorkspacePool&) = delete;
 
@@ -48,10 +60,13 @@ public:
     }
     void give_back(const Block& block) {
         if (!block.data) return;
-        if (stream_ordered_) api_.hipFreeAsync(block.data, block.stream);
+        if (block.from)
+            block.from->free(block.data);
+        else if (stream_ordered_)
+            api_.hipFreeAsync(block.data, block.stream);
         const std::lock_guard<std::mutex> lock(mutex_);
         stats_.current -= static_cast<std::int64_t>(block.size);
-        if (stream_ordered_) {
+        if (block.from || stream_ordered_) {
             stats_.reserved -= static_cast<std::int64_t>(block.size);
             return;
         }
@@ -74,7 +89,16 @@ public:
             blocks_.erase(kept, blocks_.end());
         }
         for (void* data : unused) api_.hipFree(data);
+        hipMemPool_t pool = nullptr;
+        if (stream_ordered_ && api_.hipDeviceGetDefaultMemPool && api_.hipMemPoolTrimTo &&
+            (api_.hipDeviceGetDefaultMemPool(&pool, device_) != hipSuccess ||
+             api_.hipMemPoolTrimTo(pool, 0) != hipSuccess))
+            api_.hipGetLastError();
     }
+
+    /// Blocks come from here from now on; null: from the device. Blocks that are leased go back to
+    /// where they came from.
+    void set_allocator(const Allocator* allocator) { allocator_.store(allocator); }
 
     MemoryStats stats() const {
         const std::lock_guard<std::mutex> lock(mutex_);
@@ -83,13 +107,21 @@ public:
 
 private:
     Status try_lease(std::size_t bytes, hipStream_t stream, Block* out) {
-        *out = {nullptr, bytes, stream, true};
+        *out = {nullptr, bytes, stream, true, nullptr};
         if (bytes == 0) return {};
+        if (const Allocator* allocator = allocator_.load(std::memory_order_relaxed)) {
+            MIOCONV_TRY(allocator->allocate(api_, device_, bytes, stream, &out->data));
+            if (out->data) {
+                out->from = allocator;
+                count_reserved(bytes);
+                return {};
+            }
+        }
+        // A block of ours would serve other calls while a graph still writes to it.
+        if (!stream_ordered_ && capturing(api_, stream)) return refused_in_capture("hipMalloc");
         if (stream_ordered_) {
             MIOCONV_TRY(MIOCONV_CALL(api_, hipMallocAsync, &out->data, bytes, stream));
-            const std::lock_guard<std::mutex> lock(mutex_);
-            stats_.reserved += static_cast<std::int64_t>(bytes);
-            count_lease(bytes);
+            count_reserved(bytes);
             return {};
         }
         return lease_cached(bytes, stream, out);
@@ -125,20 +157,28 @@ private:
         constexpr std::size_t page = 4096;
         out->size = (bytes + page - 1) / page * page;
         MIOCONV_TRY(MIOCONV_CALL(api_, hipMalloc, &out->data, out->size));
-        const std::lock_guard<std::mutex> lock(mutex_);
-        blocks_.push_back(*out);
-        stats_.reserved += static_cast<std::int64_t>(out->size);
-        count_lease(out->size);
+        {
+            const std::lock_guard<std::mutex> lock(mutex_);
+            blocks_.push_back(*out);
+        }
+        count_reserved(out->size);
         return {};
     }
 
+    void count_reserved(std::size_t bytes) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        stats_.reserved += static_cast<std::int64_t>(bytes);
+        count_lease(bytes);
+    }
     void count_lease(std::size_t bytes) {
         stats_.current += static_cast<std::int64_t>(bytes);
         stats_.peak = std::max(stats_.peak, stats_.current);
     }
 
     const Api& api_;
+    const int device_;
     const bool stream_ordered_;
+    std::atomic<const Allocator*> allocator_;
     mutable std::mutex mutex_;
     std::vector<Block> blocks_;
     MemoryStats stats_;
@@ -163,6 +203,8 @@ public:
         pool_ = nullptr;
         block_ = {};
     }
+    /// The memory is used on another stream from now on, and given back in that one's order.
+    void use(hipStream_t stream) { block_.stream = stream; }
     void* data() const { return block_.data; }
 
 private:

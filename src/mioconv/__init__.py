@@ -71,6 +71,15 @@ from mioconv.errors import (
     UnsupportedError,
 )
 from mioconv.flags import flags, get_flags, set_flags
+from mioconv.memory import empty_cache, memory_stats, set_allocator
+from mioconv.preparation import (
+    ConvolutionPlan,
+    Prepared,
+    SearchProgress,
+    on_search,
+    plan,
+    prepare,
+)
 from mioconv.problem import Problem
 from mioconv.providers import ProviderInfo, get_version_info, providers
 from mioconv.selection import (
@@ -79,10 +88,12 @@ from mioconv.selection import (
     Solution,
     cache_clear,
     cache_info,
-    empty_cache,
+    cache_load,
+    cache_path,
+    cache_save,
     find_solutions,
     last_call,
-    memory_stats,
+    set_cache_capacity,
 )
 
 __version__ = _version("mioconv")
@@ -91,18 +102,24 @@ __all__ = [
     "CacheInfo",
     "CallInfo",
     "CaptureError",
+    "ConvolutionPlan",
     "MioconvError",
     "NoSolutionError",
     "OutOfMemoryError",
+    "Prepared",
     "Problem",
     "ProviderInfo",
     "ProviderNotFoundError",
+    "SearchProgress",
     "Solution",
     "StatusError",
     "Tensor",
     "UnsupportedError",
     "cache_clear",
     "cache_info",
+    "cache_load",
+    "cache_path",
+    "cache_save",
     "conv1d_add_relu_forward",
     "conv1d_backward",
     "conv1d_backward_bias",
@@ -156,7 +173,12 @@ __all__ = [
     "get_version_info",
     "last_call",
     "memory_stats",
+    "on_search",
+    "plan",
+    "prepare",
     "providers",
+    "set_allocator",
+    "set_cache_capacity",
     "set_flags",
 ]
 

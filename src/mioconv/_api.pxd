@@ -3,4 +3,4 @@
 from mioconv.native cimport Api, Status
 
 cdef const Api* api_of(int provider) except NULL nogil
-cdef int raise_status(const Api* api, Status status, object problem) except -1
+cdef int raise_status(const Api* api, Status status, object problem, tuple tried=*) except -1

@@ -14,7 +14,9 @@ from mioconv.native cimport (
     Api, AtomicBool, DeviceInfo, FunctionRow, Provider, Status, function_row_count, function_rows,
     read_device_info, status_of)
 
-from mioconv.errors import MioconvError, OutOfMemoryError, StatusError
+import threading
+
+from mioconv.errors import CaptureError, MioconvError, OutOfMemoryError, StatusError
 
 
 cdef extern from "<dlfcn.h>" nogil:
@@ -48,6 +50,8 @@ cdef Api[3] tables
 # Set last, and read by other threads without a lock.
 cdef AtomicBool[3] ready
 PROVIDERS = ("cpu", "rocm", "cuda")
+# What an allocator of the user's raised in this thread, for the error that comes of it.
+refusals = threading.local()
 
 
 # --- the table ------------------------------------------------------------------------------------
@@ -170,8 +174,10 @@ def install(provider: int, hip: int, miopen: int, own: int, paths: tuple) -> lis
 
 # --- statuses -------------------------------------------------------------------------------------
 
-cdef int raise_status(const Api* api, Status status, object problem) except -1:
-    """Raise what a native call answered; `problem` is a `mioconv.Problem`, or None."""
+cdef int raise_status(const Api* api, Status status, object problem,
+                      tuple tried=()) except -1:
+    """Raise what a native call answered; `problem` is a `mioconv.Problem`, or None; `tried` names
+    the solutions that failed, this one last."""
     call = (<bytes>status.call).decode()
     if status.hip:
         text = (<bytes>api.hipGetErrorString(<hipError_t>status.code)).decode(errors="replace")
@@ -182,9 +188,16 @@ cdef int raise_status(const Api* api, Status status, object problem) except -1:
             errors="replace")
     line = problem.driver_line() if problem is not None else None
     if status.out_of_memory():
-        raise OutOfMemoryError(
-            f"{call}: out of memory ({text})" + (f"; problem: {line}" if line else ""))
-    raise StatusError(call, status.code, text, line)
+        error = OutOfMemoryError(
+            f"{call}: out of memory ({text})" + (f"; problem: {line}" if line else "")
+            + (f"; solutions tried: {', '.join(tried)}" if tried else ""))
+        raise error from (refusals.__dict__.pop("last", None) if call == "allocator" else None)
+    if status.capture():
+        raise CaptureError(
+            f"{call} is not possible while a stream is captured into a graph ({text}); call once "
+            f"before the capture, or use mioconv.prepare or mioconv.plan"
+            + (f"; problem: {line}" if line else ""))
+    raise StatusError(call, status.code, text, line, tried)
 
 
 # --- questions ------------------------------------------------------------------------------------

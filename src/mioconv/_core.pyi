@@ -1,23 +1,4 @@
-from typing import Any
-
 from typing_extensions import Buffer
-
-from mioconv.problem import Problem
-
-def describe_tensor(tensor: Any) -> tuple[tuple[int, ...], str, str, str]:
-    """Shape, dtype name, layout ("packed" or "channels_last") and device name of any tensor."""
-
-def shape_of(tensor: Any) -> tuple[int, ...]:
-    """The sizes of any tensor of at most five dimensions."""
-
-def find_solutions(
-    problem: Problem,
-    benchmark: bool | None,
-    deterministic: bool | None,
-    allow_tf32: bool | None,
-    workspace_limit: int | None,
-) -> list[dict[str, Any]]:
-    """The ranked solutions of a problem, as fields of `mioconv.Solution`."""
 
 def conv1d_forward_view(
     x: Buffer,

@@ -1,4 +1,4 @@
-"""mioconv's core for other code: convolutions without Python objects, and questions about problems.
+"""mioconv's core for other code: convolutions without Python objects.
 
 The operators that Python calls are in `_operators`; both end in `_execute.convolve`.
 """
@@ -6,25 +6,18 @@ The operators that Python calls are in `_operators`; both end in `_execute.convo
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
-from mioconv._execute cimport add_height, convolve, device_name, fill_params
-from mioconv._flags cimport default_flags, resolve_flags
-from mioconv._geometry cimport (
-    Geometry, Names, check_geometry, check_shape, output_sizes, parse_geometry,
-    parse_output_padding, sizes, split_output_padding)
-from mioconv._select cimport Options, device_of, list_solutions
-from mioconv._tensor cimport Loan, borrow, dtype_name, give_back
+from mioconv._execute cimport convolve
+from mioconv._flags cimport default_flags
+from mioconv._geometry cimport Geometry, Names, check_geometry, check_shape, output_sizes
+from mioconv._plans cimport Options
 from mioconv.dlpack cimport kDLCPU
 from mioconv.miopen cimport miopenBFloat16, miopenDataType_t, miopenFloat, miopenHalf
 from mioconv.native cimport (
-    ConvolutionParams, Device, Direction, Epilogue, Layout, TensorView, Y, max_dims, may_overlap,
-    only_channels_last, overlaps_itself, result_of, set_dense_strides)
-
-from mioconv._api import PROVIDERS
+    Direction, Epilogue, Layout, TensorView, max_dims, may_overlap, overlaps_itself,
+    set_dense_strides)
 
 cdef Names forward_names = Names("x", "w", "y")
 
-
-# --- without Python objects -----------------------------------------------------------------------
 
 cdef int fill_geometry(Geometry* geometry, int spatial, const int64_t* stride,
                        const int64_t* padding, const int64_t* dilation,
@@ -172,93 +165,3 @@ cpdef int conv3d_forward_view(
     return forward_views(
         &x_view, &w_view, &y_view, <int64_t*>&stride, <int64_t*>&padding, <int64_t*>&dilation,
         groups)
-
-
-# --- questions ------------------------------------------------------------------------------------
-
-def describe_tensor(tensor) -> tuple:
-    """Shape, dtype name, layout ("packed" or "channels_last") and device name of any tensor.
-
-    A strided tensor counts as packed: that is how it will be handed over.
-    """
-    cdef TensorView view
-    cdef Loan loan
-    memset(&loan, 0, sizeof(Loan))
-    try:
-        borrow(tensor, "tensor", False, &view, &loan)
-        if view.ndim > max_dims:
-            raise ValueError(f"tensor: expected at most {max_dims} dimensions, but got {view.ndim}")
-        layout = "channels_last" if view.ndim > 2 and only_channels_last(view) else "packed"
-        return sizes(view.shape, <int>view.ndim), dtype_name(view.dtype), layout, device_name(&view)
-    finally:
-        give_back(&loan)
-
-
-def shape_of(tensor) -> tuple:
-    """The sizes of any tensor, one of more than five dimensions excepted."""
-    return describe_tensor(tensor)[0]
-
-
-def find_solutions(problem, benchmark, deterministic, allow_tf32, workspace_limit) -> list:
-    """The ranked solutions of a `mioconv.Problem`, as fields of `mioconv.Solution`."""
-    cdef Geometry geometry
-    cdef Options options
-    cdef TensorView[3] tensors
-    cdef ConvolutionParams params
-    cdef Device* device
-    cdef int i, j, number, spatial = problem.rank
-    kind, _, index = problem.device.partition(":")
-    number = PROVIDERS.index(kind)
-    resolve_flags(&options, benchmark, deterministic, allow_tf32, workspace_limit, None)
-    parse_geometry(&geometry, spatial, problem.stride, problem.padding, problem.dilation,
-                   problem.groups)
-    if problem.transposed:
-        parse_output_padding(&geometry, problem.output_padding)
-        split_output_padding(&geometry)
-    # A transposed convolution is the gradient of the ordinary one: its input is that one's output.
-    first, last = problem.input_shape, problem.output_shape
-    if problem.transposed:
-        first, last = last, first
-    for i, shape in enumerate((first, problem.weight_shape, last)):
-        fill_problem_tensor(&tensors[i], shape, problem.dtype)
-        if i == <int>Y:
-            for j in range(spatial):
-                tensors[i].shape[2 + j] += geometry.y_end[j]
-        if spatial == 1:
-            add_height(&tensors[i])
-    settle_problem_layout(tensors, <int>result_of(direction_of(problem)),
-                          problem.layout == "channels_last")
-    device = device_of(number, int(index or 0))
-    fill_params(&params, device, direction_of(problem), tensors, &geometry, &options)
-    return list_solutions(device, &params, &options)
-
-
-cdef void settle_problem_layout(TensorView* tensors, int result, bint channels_last) noexcept:
-    """The strides that a call on such tensors would use: channels-last only where an operand's
-    sizes leave no doubt about it."""
-    cdef int i
-    cdef bint sure = False
-    for i in range(3):
-        set_dense_strides(tensors[i], Layout.channels_last)
-        sure = sure or (i != result and only_channels_last(tensors[i]))
-    if not (channels_last and sure):
-        for i in range(3):
-            set_dense_strides(tensors[i], Layout.packed)
-
-
-cdef int fill_problem_tensor(TensorView* view, tuple shape, str dtype) except -1:
-    """A tensor that only exists on paper; the best alignment is assumed."""
-    cdef int i
-    view.data = <void*>64
-    view.dtype = {"float32": miopenFloat, "float16": miopenHalf, "bfloat16": miopenBFloat16}[dtype]
-    view.ndim = len(shape)
-    for i in range(<int>view.ndim):
-        view.shape[i] = shape[i]
-    return 0
-
-
-cdef Direction direction_of(problem) except *:
-    cdef int direction = ("forward", "backward_input", "backward_weight").index(problem.direction)
-    if problem.transposed and direction < 2:
-        direction = 1 - direction
-    return <Direction>direction

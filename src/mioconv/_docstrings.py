@@ -35,6 +35,8 @@ _ARGUMENTS = {
     "        Override the flags of these names for this call; see `mioconv.set_flags`.",
     "solution": "{solution}, optional\n        Run exactly this one of `mioconv.find_solutions`.",
     "workspace_limit": "int, optional\n        Scratch memory that a solution may use, in bytes.",
+    "exclude": "Solution, int, str or sequence of these, optional\n"
+    "        Solutions that must not run, by id or by a pattern for their names or algorithms.",
     "stream": "optional\n"
     "        Queue the work here instead of the producer's current stream; None on the CPU.",
 }

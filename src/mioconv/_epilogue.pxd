@@ -1,6 +1,6 @@
 # What follows a convolution: bias, a scaled sum, ReLU; in one operation where the library can.
 
-from mioconv._select cimport Options
+from mioconv._plans cimport Options
 from mioconv.native cimport ConvolutionParams, Device, Epilogue
 
 cdef int run_all(

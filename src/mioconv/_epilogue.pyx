@@ -1,24 +1,36 @@
 """What follows a convolution: bias, a scaled sum, ReLU; in one operation where the library can.
 
-Fused operations have no solution ids in MIOpen, so a pinned solution always runs separate steps. A
-library that cannot fuse a problem says so once and is not asked again for it.
+Fused operations have no solution ids in MIOpen, so calls with a pinned or an excluded solution run
+separate steps. A library that cannot fuse a problem says so once and is not asked again for it.
 """
+
+import os
 
 from libc.stddef cimport size_t
 from libcpp.memory cimport make_shared, shared_ptr, unique_ptr
 from libcpp.utility cimport move
 
 from mioconv._api cimport raise_status
-from mioconv._select cimport Options, call_record, plan_of, problem_of, run
+from mioconv._plans cimport Options, plan_of, problem_of
+from mioconv._select cimport call_record, run
 from mioconv.miopen cimport miopenStatusNotImplemented
 from mioconv.native cimport (
     Api, BenchmarkCache, CallRecord, ConvolutionParams, CurrentDevice, Device, Direction, Epilogue,
-    Fusion,
-    FusionPlan, HandleLease, Plan, Status, Timing, Way, Workspace, Y, apply_relu,
+    Fusion, FusionPlan, HandleLease, Plan, Status, Timing, Way, Workspace, Y, apply_relu, capturing,
     run_bias_activation, status_of)
 
 # Never destroyed, as the plans are not. Each entry keeps handles, so there are few.
-cdef BenchmarkCache[Fusion]* fusions = new BenchmarkCache[Fusion](100)
+cdef size_t capacity = 100
+cdef BenchmarkCache[Fusion]* fusions = new BenchmarkCache[Fusion](capacity)
+
+
+def after_fork() -> None:
+    """See `_plans.after_fork`."""
+    global fusions
+    fusions = new BenchmarkCache[Fusion](capacity)
+
+
+os.register_at_fork(after_in_child=after_fork)
 
 cdef enum:
     PLAIN = 0
@@ -187,7 +199,8 @@ cdef bint run_fused(Device* device, ConvolutionParams* params, void* x, void* w,
     fusion = entry.get()
     if fusion.way.load() == Way.separate:
         return False
-    if options.benchmark and fusion.begin_timing():
+    if (options.benchmark and not capturing(device.api, options.stream)
+            and fusion.begin_timing()):
         faster = fused_is_faster(plan, fusion, x, w, epilogue, params, options)
         fusion.way.store(Way.fused if faster else Way.separate)
         if not faster:
@@ -195,7 +208,7 @@ cdef bint run_fused(Device* device, ConvolutionParams* params, void* x, void* w,
     status = fuse(plan, fusion, x, w, y, epilogue, options)
     if not status.ok():
         device.api.hipGetLastError()
-        if not status.out_of_memory():
+        if not status.out_of_memory() and not status.capture():
             fusion.way.store(Way.separate)
         return False
     record = call_record()
@@ -219,7 +232,7 @@ cdef int run_all(Device* device, ConvolutionParams* params, void* x, void* w, vo
     if not status.ok():
         with gil:
             raise_status(&device.api, status, problem_of(params))
-    if epilogue.relu and options.solution == 0:
+    if epilogue.relu and options.solution == 0 and options.exclusions == NULL:
         if run_fused(device, params, x, w, y, epilogue, options):
             return 0
     run(device, params, x, w, y, options, &used)

@@ -1,7 +1,7 @@
 # One direction of y = conv(x, w) on tensors of any strides.
 
 from mioconv._geometry cimport Geometry
-from mioconv._select cimport Options
+from mioconv._plans cimport Options
 from mioconv.native cimport ConvolutionParams, Device, Direction, Epilogue, Status, TensorView
 
 cdef int provider_of(const TensorView* tensor) except -1 nogil

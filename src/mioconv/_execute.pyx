@@ -10,7 +10,8 @@ from libc.string cimport memset
 from mioconv._api cimport raise_status
 from mioconv._epilogue cimport run_all
 from mioconv._geometry cimport Geometry
-from mioconv._select cimport Options, call_record, device_of, use_threads
+from mioconv._plans cimport Options, device_of, use_threads
+from mioconv._select cimport call_record
 from mioconv.dlpack cimport (
     kDLCPU, kDLCUDA, kDLCUDAHost, kDLCUDAManaged, kDLROCM, kDLROCMHost)
 from mioconv.miopen cimport miopenConvolution, miopenDepthwise

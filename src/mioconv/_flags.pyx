@@ -8,7 +8,8 @@ from cpython.contextvars cimport PyContextVar_Get, PyContextVar_New, PyContextVa
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
-from mioconv._select cimport Options
+from mioconv._plans cimport Options
+from mioconv.native cimport Exclusions
 
 from numpy import bool_
 
@@ -20,17 +21,19 @@ cdef enum:
     WORKSPACE_LIMIT
     NUM_THREADS
     BENCHMARK_BUDGET_MS
+    EXCLUDE
+    EMPTY_CACHE_AFTER_FIND
     FLAGS
 
 cdef tuple names = ("benchmark", "deterministic", "allow_tf32", "workspace_limit", "num_threads",
-                    "benchmark_budget_ms")
-cdef tuple kinds = ("bool", "bool", "bool", "limit", "count", "count")
+                    "benchmark_budget_ms", "exclude", "empty_cache_after_find")
+cdef tuple kinds = ("bool", "bool", "bool", "limit", "count", "count", "exclude", "bool")
 
 cdef int64_t UNSET = -(1 << 62)
 cdef int64_t NO_LIMIT = -1
 
 cdef int64_t[FLAGS] process
-process[:] = [0, 0, 0, NO_LIMIT, 0, 1000]
+process[:] = [0, 0, 0, NO_LIMIT, 0, 1000, 0, 1]
 
 
 cdef class Overrides:
@@ -49,6 +52,8 @@ cdef int64_t to_value(int flag, object given) except? -2:
         if not isinstance(given, (bool, bool_)):
             raise TypeError(f"{names[flag]}: expected True or False, but got {given!r}")
         return bool(given)
+    if kind == "exclude":
+        return to_exclusions(given)
     if given is None and kind == "limit":
         return NO_LIMIT
     if isinstance(given, bool) or not hasattr(given, "__index__"):
@@ -65,7 +70,41 @@ cdef int64_t to_value(int flag, object given) except? -2:
 cdef object from_value(int flag, int64_t value):
     if kinds[flag] == "bool":
         return bool(value)
+    if kinds[flag] == "exclude":
+        return next(wanted for wanted, address in addresses.items() if address == value)
     return None if value == NO_LIMIT else value
+
+
+# Sets of exclusions are few and small: each distinct one is kept for good, by what it excludes. The
+# flag's value is its address, 0 for none.
+cdef dict addresses = {(): 0}
+
+
+cdef int64_t to_exclusions(object given) except? -1:
+    """A set of ids and name patterns, from one or a sequence of them."""
+    cdef Exclusions* made
+    if given is None:
+        return 0
+    if isinstance(given, str) or hasattr(given, "id") or not hasattr(given, "__iter__"):
+        given = (given,)
+    ids, patterns = set(), set()
+    for one in given:
+        if isinstance(one, str):
+            if not one:
+                raise ValueError("exclude: expected a pattern for the names of solutions, but got "
+                                 "an empty string")
+            patterns.add(one)
+        else:
+            ids.add(to_solution(one, "exclude"))
+    wanted = (*sorted(ids), *sorted(patterns))
+    if wanted not in addresses:
+        made = new Exclusions()
+        for id in sorted(ids):
+            made.ids.push_back(id)
+        for pattern in sorted(patterns):
+            made.patterns.push_back(pattern.encode())
+        addresses[wanted] = <int64_t>made
+    return addresses[wanted]
 
 
 cdef Overrides current_overrides():
@@ -84,7 +123,7 @@ cdef int64_t in_force(int flag, Overrides overrides) noexcept:
 
 
 cdef int resolve_flags(Options* options, object benchmark, object deterministic, object allow_tf32,
-                       object workspace_limit, object solution) except -1:
+                       object workspace_limit, object exclude, object solution) except -1:
     """Fill in what decides a call; None stands for the flag in force."""
     cdef Overrides overrides = current_overrides() if any_override else None
     options.benchmark = (
@@ -98,9 +137,12 @@ cdef int resolve_flags(Options* options, object benchmark, object deterministic,
     options.workspace_limit = (
         in_force(WORKSPACE_LIMIT, overrides) if workspace_limit is None
         else to_value(WORKSPACE_LIMIT, workspace_limit))
+    options.exclusions = <const Exclusions*>(
+        in_force(EXCLUDE, overrides) if exclude is None else to_exclusions(exclude))
     options.threads = <int>in_force(NUM_THREADS, overrides)
     options.budget_ms = <double>in_force(BENCHMARK_BUDGET_MS, overrides)
-    options.solution = 0 if solution is None else to_solution(solution)
+    options.empty_cache_after_find = in_force(EMPTY_CACHE_AFTER_FIND, overrides)
+    options.solution = 0 if solution is None else to_solution(solution, "solution")
     options.stream = NULL
     return 0
 
@@ -113,19 +155,21 @@ cdef int default_flags(Options* options) noexcept nogil:
     options.workspace_limit = process[WORKSPACE_LIMIT]
     options.threads = <int>process[NUM_THREADS]
     options.budget_ms = <double>process[BENCHMARK_BUDGET_MS]
+    options.empty_cache_after_find = process[EMPTY_CACHE_AFTER_FIND]
+    options.exclusions = <const Exclusions*>process[EXCLUDE]
     options.solution = 0
     options.stream = NULL
     return 0
 
 
-cdef uint64_t to_solution(object given) except? 0:
+cdef uint64_t to_solution(object given, str name) except? 0:
     """An id, or a `mioconv.Solution`."""
     id = getattr(given, "id", given)
     if isinstance(id, bool) or not hasattr(id, "__index__"):
-        raise TypeError(f"solution: expected a solution or its id, but got {given!r}")
+        raise TypeError(f"{name}: expected a solution or its id, but got {given!r}")
     id = id.__index__()
     if not 0 < id < 1 << 64:
-        raise ValueError(f"solution: expected an id from find_solutions, but got {given!r}")
+        raise ValueError(f"{name}: expected an id from find_solutions, but got {given!r}")
     return id
 
 

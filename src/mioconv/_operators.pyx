@@ -15,7 +15,7 @@ from mioconv._flags cimport resolve_flags
 from mioconv._geometry cimport (
     Geometry, Names, check_bias, check_rank, check_shape, output_sizes, parse_geometry,
     parse_output_padding, parse_shape, transposed_input_sizes, transposed_sizes)
-from mioconv._select cimport Options, device_of
+from mioconv._plans cimport Options, device_of
 from mioconv._tensor cimport (
     OTHER, TORCH, Kind, Loan, Tensor, borrow, dtype_name, give_back, kind_name, new_tensor)
 from mioconv.native cimport (
@@ -224,7 +224,7 @@ cdef str refusal_text(const Status* status):
 cdef object operate(
         int which, int spatial, x, w, y, bias, z, alpha, bint relu, stride, padding,
         output_padding, dilation, groups, out, benchmark, deterministic, allow_tf32, solution,
-        workspace_limit, stream):
+        workspace_limit, exclude, stream):
     """One operator on tensors of one kind; `mioconv.conv` documents each.
 
     `x`, `w` and `y` are the operands of y = conv(x, w). In the place of the result stands its
@@ -253,7 +253,8 @@ cdef object operate(
         kind = loans[first].kind
         check_same(&tensors[first], kind, first_name, &tensors[second], loans[second].kind,
                    second_name)
-        resolve_flags(&options, benchmark, deterministic, allow_tf32, workspace_limit, solution)
+        resolve_flags(&options, benchmark, deterministic, allow_tf32, workspace_limit, exclude,
+                      solution)
         take_stream(&options, stream, &tensors[first])
         check_ranks(op, names, tensors, spatial, result, operands[result], &batched)
         settle_geometry(op, names, &geometry, spatial, tensors, result, stride, padding,
@@ -303,7 +304,7 @@ cdef object operate(
 cdef tuple gradients(
         bint transposed, int spatial, input, grad_output, weight, stride, padding,
         output_padding, dilation, groups, mask, outs, benchmark, deterministic, allow_tf32,
-        solutions, workspace_limit, stream):
+        solutions, workspace_limit, exclude, stream):
     """The gradients of input, weight and bias that `mask` asks for; the others are None.
 
     Each operand is borrowed once, and everything is checked before the first gradient is computed.
@@ -331,7 +332,7 @@ cdef tuple gradients(
         kind = loans[0].kind
         for i in range(3):
             resolve_flags(&options[i], benchmark, deterministic, allow_tf32, workspace_limit,
-                          solutions[i])
+                          exclude, solutions[i])
         take_stream(&options[0], stream, &tensors[0])
         check_ranks(op, names, tensors, spatial, <int>W, None, &batched)
         settle_geometry(op, names, &geometry, spatial, tensors, <int>W, stride, padding,
@@ -405,7 +406,7 @@ cdef object bias_gradient(int spatial, gradient, out, stream):
     memset(&bias_loan, 0, sizeof(Loan))
     try:
         borrow(gradient, "grad_output", False, &view, &loan)
-        resolve_flags(&options, None, None, None, None, None)
+        resolve_flags(&options, None, None, None, None, None, None)
         take_stream(&options, stream, &view)
         check_rank(&view, "grad_output", spatial, &batched)
         for i in range(1, spatial + 2):

@@ -6,6 +6,7 @@ from mioconv.selection import Solution
 _Tensor = TypeVar("_Tensor")
 _Sizes = int | Sequence[int]
 _Padding = _Sizes | str
+_Exclude = Solution | int | str | Sequence[Solution | int | str] | None
 _Triple = tuple[Any, Any, Any] | list[Any]
 
 def conv1d_forward(
@@ -23,6 +24,7 @@ def conv1d_forward(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def conv2d_forward(
@@ -40,6 +42,7 @@ def conv2d_forward(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def conv3d_forward(
@@ -57,6 +60,7 @@ def conv3d_forward(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def conv1d_backward_input(
@@ -74,6 +78,7 @@ def conv1d_backward_input(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def conv2d_backward_input(
@@ -91,6 +96,7 @@ def conv2d_backward_input(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def conv3d_backward_input(
@@ -108,6 +114,7 @@ def conv3d_backward_input(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def conv1d_backward_weight(
@@ -125,6 +132,7 @@ def conv1d_backward_weight(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def conv2d_backward_weight(
@@ -142,6 +150,7 @@ def conv2d_backward_weight(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def conv3d_backward_weight(
@@ -159,6 +168,7 @@ def conv3d_backward_weight(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def conv1d_backward_bias(
@@ -195,6 +205,7 @@ def conv1d_backward(
     allow_tf32: bool | None = None,
     solution: _Triple | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> tuple[_Tensor | None, _Tensor | None, _Tensor | None]: ...
 def conv2d_backward(
@@ -213,6 +224,7 @@ def conv2d_backward(
     allow_tf32: bool | None = None,
     solution: _Triple | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> tuple[_Tensor | None, _Tensor | None, _Tensor | None]: ...
 def conv3d_backward(
@@ -231,6 +243,7 @@ def conv3d_backward(
     allow_tf32: bool | None = None,
     solution: _Triple | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> tuple[_Tensor | None, _Tensor | None, _Tensor | None]: ...
 def conv_transpose1d_forward(
@@ -249,6 +262,7 @@ def conv_transpose1d_forward(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def conv_transpose2d_forward(
@@ -267,6 +281,7 @@ def conv_transpose2d_forward(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def conv_transpose3d_forward(
@@ -285,6 +300,7 @@ def conv_transpose3d_forward(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def conv_transpose1d_backward_input(
@@ -302,6 +318,7 @@ def conv_transpose1d_backward_input(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def conv_transpose2d_backward_input(
@@ -319,6 +336,7 @@ def conv_transpose2d_backward_input(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def conv_transpose3d_backward_input(
@@ -336,6 +354,7 @@ def conv_transpose3d_backward_input(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def conv_transpose1d_backward_weight(
@@ -354,6 +373,7 @@ def conv_transpose1d_backward_weight(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def conv_transpose2d_backward_weight(
@@ -372,6 +392,7 @@ def conv_transpose2d_backward_weight(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def conv_transpose3d_backward_weight(
@@ -390,6 +411,7 @@ def conv_transpose3d_backward_weight(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def conv_transpose1d_backward(
@@ -409,6 +431,7 @@ def conv_transpose1d_backward(
     allow_tf32: bool | None = None,
     solution: _Triple | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> tuple[_Tensor | None, _Tensor | None, _Tensor | None]: ...
 def conv_transpose2d_backward(
@@ -428,6 +451,7 @@ def conv_transpose2d_backward(
     allow_tf32: bool | None = None,
     solution: _Triple | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> tuple[_Tensor | None, _Tensor | None, _Tensor | None]: ...
 def conv_transpose3d_backward(
@@ -447,6 +471,7 @@ def conv_transpose3d_backward(
     allow_tf32: bool | None = None,
     solution: _Triple | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> tuple[_Tensor | None, _Tensor | None, _Tensor | None]: ...
 def depthwise_conv1d_forward(
@@ -463,6 +488,7 @@ def depthwise_conv1d_forward(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def depthwise_conv2d_forward(
@@ -479,6 +505,7 @@ def depthwise_conv2d_forward(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def depthwise_conv3d_forward(
@@ -495,6 +522,7 @@ def depthwise_conv3d_forward(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def depthwise_conv1d_backward_input(
@@ -511,6 +539,7 @@ def depthwise_conv1d_backward_input(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def depthwise_conv2d_backward_input(
@@ -527,6 +556,7 @@ def depthwise_conv2d_backward_input(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def depthwise_conv3d_backward_input(
@@ -543,6 +573,7 @@ def depthwise_conv3d_backward_input(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def depthwise_conv1d_backward_weight(
@@ -559,6 +590,7 @@ def depthwise_conv1d_backward_weight(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def depthwise_conv2d_backward_weight(
@@ -575,6 +607,7 @@ def depthwise_conv2d_backward_weight(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def depthwise_conv3d_backward_weight(
@@ -591,6 +624,7 @@ def depthwise_conv3d_backward_weight(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def depthwise_conv1d_backward(
@@ -608,6 +642,7 @@ def depthwise_conv1d_backward(
     allow_tf32: bool | None = None,
     solution: _Triple | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> tuple[_Tensor | None, _Tensor | None, _Tensor | None]: ...
 def depthwise_conv2d_backward(
@@ -625,6 +660,7 @@ def depthwise_conv2d_backward(
     allow_tf32: bool | None = None,
     solution: _Triple | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> tuple[_Tensor | None, _Tensor | None, _Tensor | None]: ...
 def depthwise_conv3d_backward(
@@ -642,6 +678,7 @@ def depthwise_conv3d_backward(
     allow_tf32: bool | None = None,
     solution: _Triple | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> tuple[_Tensor | None, _Tensor | None, _Tensor | None]: ...
 def conv1d_relu_forward(
@@ -659,6 +696,7 @@ def conv1d_relu_forward(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def conv2d_relu_forward(
@@ -676,6 +714,7 @@ def conv2d_relu_forward(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def conv3d_relu_forward(
@@ -693,6 +732,7 @@ def conv3d_relu_forward(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def conv1d_add_relu_forward(
@@ -712,6 +752,7 @@ def conv1d_add_relu_forward(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def conv2d_add_relu_forward(
@@ -731,6 +772,7 @@ def conv2d_add_relu_forward(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...
 def conv3d_add_relu_forward(
@@ -750,5 +792,6 @@ def conv3d_add_relu_forward(
     allow_tf32: bool | None = None,
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
+    exclude: _Exclude = None,
     stream: Any = None,
 ) -> _Tensor: ...

@@ -37,11 +37,12 @@ def _forward(int spatial):
     def convNd_forward(
         input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, out=None,
         benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
-        stream=None,
+        exclude=None, stream=None,
     ):
         return operate(
             op, spatial, input, weight, None, bias, None, 0, False, stride, padding, 0, dilation,
-            groups, out, benchmark, deterministic, allow_tf32, solution, workspace_limit, stream)
+            groups, out, benchmark, deterministic, allow_tf32, solution, workspace_limit, exclude,
+            stream)
 
     return convNd_forward
 
@@ -53,12 +54,12 @@ def _backward_input(int spatial):
     def convNd_backward_input(
         input_shape, grad_output, weight, stride=1, padding=0, dilation=1, groups=1, *, out=None,
         benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
-        stream=None,
+        exclude=None, stream=None,
     ):
         return operate(
             op, spatial, input_shape, weight, grad_output, None, None, 0, False, stride, padding, 0,
             dilation, groups, out, benchmark, deterministic, allow_tf32, solution, workspace_limit,
-            stream)
+            exclude, stream)
 
     return convNd_backward_input
 
@@ -70,12 +71,12 @@ def _backward_weight(int spatial):
     def convNd_backward_weight(
         weight_shape, grad_output, input, stride=1, padding=0, dilation=1, groups=1, *, out=None,
         benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
-        stream=None,
+        exclude=None, stream=None,
     ):
         return operate(
             op, spatial, input, weight_shape, grad_output, None, None, 0, False, stride, padding, 0,
             dilation, groups, out, benchmark, deterministic, allow_tf32, solution, workspace_limit,
-            stream)
+            exclude, stream)
 
     return convNd_backward_weight
 
@@ -98,7 +99,7 @@ def _gradients(
     pins = (None, None, None) if solution is None else _triple("solution", solution)
     return gradients(
         transposed, spatial, input, grad_output, weight, stride, padding, output_padding, dilation,
-        groups, mask, outs, flags[0], flags[1], flags[2], pins, flags[3], stream)
+        groups, mask, outs, flags[0], flags[1], flags[2], pins, flags[3], flags[4], stream)
 
 
 def _triple(name, values):
@@ -115,12 +116,12 @@ def _backward(int spatial):
     def convNd_backward(
         input, grad_output, weight, stride=1, padding=0, dilation=1, groups=1,
         output_mask=(True, True, True), *, out=None, benchmark=None, deterministic=None,
-        allow_tf32=None, solution=None, workspace_limit=None, stream=None,
+        allow_tf32=None, solution=None, workspace_limit=None, exclude=None, stream=None,
     ):
         return _gradients(
             False, spatial, input, grad_output, weight, stride, padding, 0, dilation, groups,
-            output_mask, out, solution, (benchmark, deterministic, allow_tf32, workspace_limit),
-            stream)
+            output_mask, out, solution,
+            (benchmark, deterministic, allow_tf32, workspace_limit, exclude), stream)
 
     return convNd_backward
 
@@ -135,12 +136,12 @@ def _transpose_forward(int spatial):
     def conv_transposeNd_forward(
         input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *,
         out=None, benchmark=None, deterministic=None, allow_tf32=None, solution=None,
-        workspace_limit=None, stream=None,
+        workspace_limit=None, exclude=None, stream=None,
     ):
         return operate(
             op, spatial, None, weight, input, bias, None, 0, False, stride, padding, output_padding,
             dilation, groups, out, benchmark, deterministic, allow_tf32, solution, workspace_limit,
-            stream)
+            exclude, stream)
 
     return conv_transposeNd_forward
 
@@ -152,12 +153,12 @@ def _transpose_backward_input(int spatial):
     def conv_transposeNd_backward_input(
         grad_output, weight, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *,
         out=None, benchmark=None, deterministic=None, allow_tf32=None, solution=None,
-        workspace_limit=None, stream=None,
+        workspace_limit=None, exclude=None, stream=None,
     ):
         return operate(
             op, spatial, grad_output, weight, None, None, None, 0, False, stride, padding,
             output_padding, dilation, groups, out, benchmark, deterministic, allow_tf32, solution,
-            workspace_limit, stream)
+            workspace_limit, exclude, stream)
 
     return conv_transposeNd_backward_input
 
@@ -169,12 +170,12 @@ def _transpose_backward_weight(int spatial):
     def conv_transposeNd_backward_weight(
         weight_shape, grad_output, input, stride=1, padding=0, output_padding=0, groups=1,
         dilation=1, *, out=None, benchmark=None, deterministic=None, allow_tf32=None, solution=None,
-        workspace_limit=None, stream=None,
+        workspace_limit=None, exclude=None, stream=None,
     ):
         return operate(
             op, spatial, grad_output, weight_shape, input, None, None, 0, False, stride, padding,
             output_padding, dilation, groups, out, benchmark, deterministic, allow_tf32, solution,
-            workspace_limit, stream)
+            workspace_limit, exclude, stream)
 
     return conv_transposeNd_backward_weight
 
@@ -184,12 +185,12 @@ def _transpose_backward(int spatial):
     def conv_transposeNd_backward(
         input, grad_output, weight, stride=1, padding=0, output_padding=0, groups=1, dilation=1,
         output_mask=(True, True, True), *, out=None, benchmark=None, deterministic=None,
-        allow_tf32=None, solution=None, workspace_limit=None, stream=None,
+        allow_tf32=None, solution=None, workspace_limit=None, exclude=None, stream=None,
     ):
         return _gradients(
             True, spatial, input, grad_output, weight, stride, padding, output_padding, dilation,
             groups, output_mask, out, solution,
-            (benchmark, deterministic, allow_tf32, workspace_limit), stream)
+            (benchmark, deterministic, allow_tf32, workspace_limit, exclude), stream)
 
     return conv_transposeNd_backward
 
@@ -203,11 +204,13 @@ def _depthwise_forward(int spatial):
 
     def depthwise_convNd_forward(
         input, weight, bias=None, stride=1, padding=0, dilation=1, *, out=None, benchmark=None,
-        deterministic=None, allow_tf32=None, solution=None, workspace_limit=None, stream=None,
+        deterministic=None, allow_tf32=None, solution=None, workspace_limit=None, exclude=None,
+        stream=None,
     ):
         return operate(
             op, spatial, input, weight, None, bias, None, 0, False, stride, padding, 0, dilation,
-            DEPTHWISE, out, benchmark, deterministic, allow_tf32, solution, workspace_limit, stream)
+            DEPTHWISE, out, benchmark, deterministic, allow_tf32, solution, workspace_limit,
+            exclude, stream)
 
     return depthwise_convNd_forward
 
@@ -219,12 +222,12 @@ def _depthwise_backward_input(int spatial):
     def depthwise_convNd_backward_input(
         input_shape, grad_output, weight, stride=1, padding=0, dilation=1, *, out=None,
         benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
-        stream=None,
+        exclude=None, stream=None,
     ):
         return operate(
             op, spatial, input_shape, weight, grad_output, None, None, 0, False, stride, padding, 0,
             dilation, DEPTHWISE, out, benchmark, deterministic, allow_tf32, solution,
-            workspace_limit, stream)
+            workspace_limit, exclude, stream)
 
     return depthwise_convNd_backward_input
 
@@ -236,12 +239,12 @@ def _depthwise_backward_weight(int spatial):
     def depthwise_convNd_backward_weight(
         weight_shape, grad_output, input, stride=1, padding=0, dilation=1, *, out=None,
         benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
-        stream=None,
+        exclude=None, stream=None,
     ):
         return operate(
             op, spatial, input, weight_shape, grad_output, None, None, 0, False, stride, padding, 0,
             dilation, DEPTHWISE, out, benchmark, deterministic, allow_tf32, solution,
-            workspace_limit, stream)
+            workspace_limit, exclude, stream)
 
     return depthwise_convNd_backward_weight
 
@@ -251,12 +254,12 @@ def _depthwise_backward(int spatial):
     def depthwise_convNd_backward(
         input, grad_output, weight, stride=1, padding=0, dilation=1, output_mask=(True, True, True),
         *, out=None, benchmark=None, deterministic=None, allow_tf32=None, solution=None,
-        workspace_limit=None, stream=None,
+        workspace_limit=None, exclude=None, stream=None,
     ):
         return _gradients(
             False, spatial, input, grad_output, weight, stride, padding, 0, dilation, DEPTHWISE,
-            output_mask, out, solution, (benchmark, deterministic, allow_tf32, workspace_limit),
-            stream)
+            output_mask, out, solution,
+            (benchmark, deterministic, allow_tf32, workspace_limit, exclude), stream)
 
     return depthwise_convNd_backward
 
@@ -271,11 +274,12 @@ def _relu_forward(int spatial):
     def convNd_relu_forward(
         input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, out=None,
         benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
-        stream=None,
+        exclude=None, stream=None,
     ):
         return operate(
             op, spatial, input, weight, None, bias, None, 0, True, stride, padding, 0, dilation,
-            groups, out, benchmark, deterministic, allow_tf32, solution, workspace_limit, stream)
+            groups, out, benchmark, deterministic, allow_tf32, solution, workspace_limit, exclude,
+            stream)
 
     return convNd_relu_forward
 
@@ -287,12 +291,13 @@ def _add_relu_forward(int spatial):
     def convNd_add_relu_forward(
         input, weight, z, alpha=1.0, bias=None, stride=1, padding=0, dilation=1, groups=1, *,
         out=None, benchmark=None, deterministic=None, allow_tf32=None, solution=None,
-        workspace_limit=None, stream=None,
+        workspace_limit=None, exclude=None, stream=None,
     ):
         if z is None:
             raise TypeError("z: expected a tensor of the output's shape, but got None")
         return operate(
             op, spatial, input, weight, None, bias, z, alpha, True, stride, padding, 0, dilation,
-            groups, out, benchmark, deterministic, allow_tf32, solution, workspace_limit, stream)
+            groups, out, benchmark, deterministic, allow_tf32, solution, workspace_limit, exclude,
+            stream)
 
     return convNd_add_relu_forward

@@ -47,10 +47,12 @@ class StatusError(MioconvError):
         The library's own text for that status.
     driver_line : str or None, optional
         The problem as a MIOpenDriver command line, where there is one.
+    tried : tuple of str, optional
+        Names of the solutions that failed, in this order, where it was solutions.
 
     Attributes
     ----------
-    call, status, text, driver_line
+    call, status, text, driver_line, tried
         As given.
     """
 
@@ -58,19 +60,30 @@ class StatusError(MioconvError):
     status: int
     text: str
     driver_line: str | None
+    tried: tuple[str, ...]
 
-    def __init__(self, call: str, status: int, text: str, driver_line: str | None = None) -> None:
+    def __init__(
+        self,
+        call: str,
+        status: int,
+        text: str,
+        driver_line: str | None = None,
+        tried: tuple[str, ...] = (),
+    ) -> None:
         # args holds exactly the constructor's arguments: pickle rebuilds an exception from them.
-        super().__init__(call, status, text, driver_line)
+        super().__init__(call, status, text, driver_line, tried)
         self.call = call
         self.status = status
         self.text = text
         self.driver_line = driver_line
+        self.tried = tried
 
     def __str__(self) -> str:
         message = f"{self.call} returned status {self.status} ({self.text})"
         if self.driver_line is not None:
             message += f"; the problem: {self.driver_line}"
+        if self.tried:
+            message += f"; solutions tried: {', '.join(self.tried)}"
         return message
 
 

@@ -10,8 +10,12 @@ flag                     environment variable             default  meaning
 ``allow_tf32``           ``MIOCONV_ALLOW_TF32``           off      float32 may multiply with 10 bits
                                                                    of mantissa
 ``workspace_limit``      ``MIOCONV_WORKSPACE_LIMIT``      none     bytes of scratch memory
+``exclude``              ``MIOCONV_EXCLUDE``              none     solutions that must not run: ids,
+                                                                   patterns for names or algorithms
 ``num_threads``          ``MIOCONV_NUM_THREADS``          0        CPU threads; 0: the machine's
 ``benchmark_budget_ms``  ``MIOCONV_BENCHMARK_BUDGET_MS``  1000     of measuring one problem
+``empty_cache_after_     ``MIOCONV_EMPTY_CACHE_AFTER_     on       scratch memory of a search goes
+find``                   FIND``                                    back to the device
 =======================  ===============================  =======  =================================
 """
 
@@ -41,8 +45,9 @@ def set_flags(**values: Any) -> None:
     Parameters
     ----------
     **values
-        `benchmark`, `deterministic`, `allow_tf32` (bool), `workspace_limit` (bytes or None),
-        `num_threads` (0: the machine's), `benchmark_budget_ms`.
+        `benchmark`, `deterministic`, `allow_tf32`, `empty_cache_after_find` (bool),
+        `workspace_limit` (bytes or None), `exclude` (a solution, an id, a pattern, or a sequence of
+        these), `num_threads` (0: the machine's), `benchmark_budget_ms`.
 
     Raises
     ------
@@ -77,8 +82,11 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
             if text not in _TRUE | _FALSE:
                 raise ValueError(f"{variable}: expected 1 or 0, but got {environment[variable]!r}")
             values[name] = text in _TRUE
-        elif text == "none" and name == "workspace_limit":
+        elif text == "none" and name in ("workspace_limit", "exclude"):
             values[name] = None
+        elif name == "exclude":
+            words = [word.strip() for word in environment[variable].split(",")]
+            values[name] = tuple(int(word) if word.isdecimal() else word for word in words)
         elif text.isdecimal():
             values[name] = int(text)
         else:

@@ -9,3 +9,7 @@ cdef extern from "mioconv/abi/hip.h" nogil:
     ctypedef enum hipError_t:
         hipSuccess
         hipErrorOutOfMemory
+
+    ctypedef enum hipMemcpyKind:
+        hipMemcpyHostToDevice
+        hipMemcpyDeviceToHost

@@ -7,11 +7,17 @@ from libcpp.memory cimport shared_ptr, unique_ptr
 from libcpp.string cimport string
 from libcpp.vector cimport vector
 
-from mioconv.hip cimport hipError_t, hipStream_t
+from mioconv.hip cimport hipError_t, hipMemcpyKind, hipStream_t
 from mioconv.miopen cimport (
     mioconvFault_t, mioconvObjectCounts_t, miopenConvAlgorithm_t, miopenConvAlgoPerf_t,
     miopenConvolutionDescriptor_t, miopenConvSolution_t, miopenDataType_t, miopenHandle_t,
     miopenStatus_t)
+
+
+cdef extern from *:
+    cdef cppclass AtomicBool "std::atomic<bool>":
+        cbool load() nogil
+        void store(cbool) nogil
 
 
 cdef extern from "mioconv/api.hpp" namespace "mioconv" nogil:
@@ -31,6 +37,8 @@ cdef extern from "mioconv/api.hpp" namespace "mioconv" nogil:
         hipError_t hipDriverGetVersion(int*)
         hipError_t hipGetDeviceCount(int*)
         hipError_t hipMemsetAsync(void*, int, size_t, hipStream_t)
+        hipError_t hipMemcpyAsync(void*, const void*, size_t, hipMemcpyKind, hipStream_t)
+        hipError_t hipStreamSynchronize(hipStream_t)
         const char* miopenGetErrorString(miopenStatus_t)
         miopenStatus_t miopenGetVersion(size_t*, size_t*, size_t*)
         # Optional ones are pointers here, to be asked before they are called.
@@ -50,9 +58,12 @@ cdef extern from "mioconv/error.hpp" namespace "mioconv" nogil:
         cbool hip
         cbool ok()
         cbool out_of_memory()
+        cbool capture()
 
     Status status_of(const char* call, hipError_t code)
     Status status_of(const char* call, miopenStatus_t code)
+    cbool capturing(const Api& api, hipStream_t stream)
+    Status refused_in_capture(const char* call)
 
 
 cdef extern from "mioconv/directions.hpp" namespace "mioconv" nogil:
@@ -110,6 +121,7 @@ cdef extern from "mioconv/convolution_params.hpp" namespace "mioconv" nogil:
 
 cdef extern from "mioconv/tensor_view.hpp" namespace "mioconv" nogil:
     cdef cppclass TensorView:
+        TensorView()
         void* data
         int64_t ndim
         int64_t* shape "shape.data()"
@@ -169,6 +181,7 @@ cdef extern from "mioconv/device.hpp" namespace "mioconv" nogil:
     cdef cppclass Devices:
         Status get(const Api& api, int index, Device** out)
         vector[Device*] all()
+        void set_allocator(const Allocator* allocator)
 
     cdef cppclass CurrentDevice:
         Status set(const Api& api, int device)
@@ -176,16 +189,23 @@ cdef extern from "mioconv/device.hpp" namespace "mioconv" nogil:
 
 cdef extern from "mioconv/handle.hpp" namespace "mioconv" nogil:
     cdef cppclass HandlePool:
-        pass
+        size_t size()
 
     cdef cppclass HandleLease:
         Status lease(HandlePool& pool, hipStream_t stream)
+        Status use(hipStream_t stream)
         miopenHandle_t get()
 
 
 cdef extern from "mioconv/workspace.hpp" namespace "mioconv" nogil:
     cdef cppclass MemoryStats:
         int64_t current, peak, reserved
+
+    cdef struct Allocator:
+        Status (*allocate)(
+            const Api& api, int device, size_t bytes, hipStream_t stream,
+            void** data) noexcept nogil
+        void (*free)(void* data) noexcept nogil
 
     cdef cppclass WorkspacePool:
         void release_unused()
@@ -194,6 +214,7 @@ cdef extern from "mioconv/workspace.hpp" namespace "mioconv" nogil:
     cdef cppclass Workspace:
         Status lease(WorkspacePool& pool, size_t bytes, hipStream_t stream)
         void give_back()
+        void use(hipStream_t stream)
         void* data()
 
 
@@ -204,10 +225,11 @@ cdef extern from "mioconv/timing.hpp" namespace "mioconv" nogil:
         Status end(hipStream_t stream, float* ms)
 
 
-cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
+cdef extern from "mioconv/solution.hpp" namespace "mioconv" nogil:
     cpdef enum class Source(int):
         heuristic
         measured
+        pinned
 
     cdef cppclass Solution:
         Solution()
@@ -216,23 +238,33 @@ cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
         size_t workspace
         miopenConvAlgorithm_t algorithm
         Source source
+        cbool measured
+        cbool searched
         cbool failed
         cbool out_of_memory
 
-    void order_measured_first(vector[Solution]& solutions)
+    const char* algorithm_name(miopenConvAlgorithm_t algorithm)
 
+
+cdef extern from "mioconv/exclusions.hpp" namespace "mioconv" nogil:
+    cdef cppclass Exclusions:
+        vector[uint64_t] ids
+        vector[string] patterns
+        cbool excludes(const Api& api, const Solution& solution)
+
+
+cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
     cdef cppclass Choice:
         int64_t workspace_limit
         uint64_t pinned
+        const Exclusions* exclusions
         vector[uint64_t] tried
+        cbool admits(const Api& api, const Solution& solution)
 
     cdef cppclass Mutex "std::mutex":
+        Mutex()
         void lock()
         void unlock()
-
-    cdef cppclass AtomicBool "std::atomic<bool>":
-        cbool load()
-        void store(cbool)
 
     cdef cppclass Plan:
         Plan(Device& device, const ConvolutionParams& params)
@@ -243,7 +275,11 @@ cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
         Status add_scaled(miopenHandle_t handle, float alpha, const void* z, void* data)
         cbool choose(const Choice& choice, Solution* out)
         cbool empty()
-        void rank(vector[Solution] solutions)
+        void rank(vector[Solution] listed)
+        void recall(const vector[Solution]& remembered, cbool complete)
+        cbool pin(uint64_t id)
+        cbool begin_search(const Choice& choice)
+        void end_search()
         vector[Solution] solutions()
         void mark_failed(uint64_t id)
         void mark_out_of_memory(uint64_t id)
@@ -252,8 +288,6 @@ cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
         const ConvolutionParams params
         const DirectionCalls calls
         Operands operands
-        AtomicBool measured
-        Mutex searching
 
 
 cdef extern from "mioconv/fusion.hpp" namespace "mioconv" nogil:
@@ -298,13 +332,19 @@ cdef extern from "mioconv/benchmark_cache.hpp" namespace "mioconv" nogil:
     cdef cppclass CacheCounters:
         int64_t hits, misses, evictions, entries
 
+    # An array, indexed by direction.
+    cdef cppclass CountersByDirection:
+        CacheCounters& operator[](size_t)
+
     cdef cppclass BenchmarkCache[T]:
         BenchmarkCache(size_t capacity)
+        shared_ptr[T] find(const ConvolutionParams& params)
         shared_ptr[T] get_or_create(
             const ConvolutionParams& params,
             shared_ptr[T] (*build)(const ConvolutionParams&, void*) noexcept nogil, void* context)
         void clear()
-        CacheCounters counters()
+        CountersByDirection counters()
+        void set_capacity(size_t capacity)
         vector[shared_ptr[T]] values()
 
 

@@ -331,7 +331,7 @@ class Problem:
             The two differ in element type or device, or do not make a convolution.
         """
         # Imported here: a problem can be described where the compiled core is not needed.
-        from mioconv._core import describe_tensor
+        from mioconv._problems import describe_tensor
 
         input_shape, dtype, input_layout, device = describe_tensor(input)
         weight_shape, weight_dtype, weight_layout, weight_device = describe_tensor(weight)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import NamedTuple
 
-from mioconv import _core, _epilogue, _select
+from mioconv import _epilogue, _plans, _problems, _select
 from mioconv.problem import Problem
 
 __all__ = [
@@ -13,10 +15,12 @@ __all__ = [
     "Solution",
     "cache_clear",
     "cache_info",
-    "empty_cache",
+    "cache_load",
+    "cache_path",
+    "cache_save",
     "find_solutions",
     "last_call",
-    "memory_stats",
+    "set_cache_capacity",
 ]
 
 
@@ -36,7 +40,7 @@ class Solution(NamedTuple):
     workspace_bytes : int
         Scratch memory that it needs.
     source : str
-        "measured" or "heuristic".
+        "measured", "heuristic", or "pinned" where `mioconv.prepare` put it first.
     """
 
     id: int
@@ -87,13 +91,13 @@ class CacheInfo(NamedTuple):
     Attributes
     ----------
     hits, misses, evictions, entries : int
-        Of the cache of solutions, by problem.
+        Of the cache of plans, by problem.
     finds : int
         Benchmark searches, and `find_ms`, the time that they took.
     fallbacks : int
         Solutions that failed at run time and were replaced by the next.
     by_direction : dict
-        finds, find_ms and fallbacks of each direction.
+        The same counters for each direction.
     """
 
     hits: int
@@ -131,7 +135,7 @@ def find_solutions(
     """
     return [
         Solution(**fields)
-        for fields in _core.find_solutions(problem, benchmark, deterministic, allow_tf32, None)
+        for fields in _problems.find_solutions(problem, benchmark, deterministic, allow_tf32)
     ]
 
 
@@ -143,23 +147,104 @@ def last_call() -> CallInfo | None:
 
 def cache_info() -> CacheInfo:
     """Counters of the cache of solutions and of the searches."""
-    return CacheInfo(**_select.cache_info())
+    return CacheInfo(**_plans.cache_info())
 
 
-def cache_clear() -> None:
-    """Forget every choice and every failure; the counters start again from zero."""
-    _epilogue.clear_fusions()
-    _select.cache_clear()
+def cache_clear(files: bool = False) -> None:
+    """Forget every choice and every failure; the counters start again from zero.
 
-
-def memory_stats() -> dict[str, dict[str, int]]:
-    """Scratch memory by device, in bytes: "current" leased, its "peak", "reserved" for later."""
-    return _select.memory_stats()
-
-
-def empty_cache() -> None:
-    """Give scratch memory that no call uses back to its device.
-
-    Solutions that were put aside for lack of memory are tried again.
+    Parameters
+    ----------
+    files : bool, optional
+        Delete the files of `cache_path` as well. Without, what is in them is known again at the
+        next call.
     """
-    _select.empty_cache()
+    from mioconv import cache_files
+
+    cache_files.clear(files)
+    _epilogue.clear_fusions()
+    _plans.cache_clear()
+
+
+def set_cache_capacity(entries: int) -> None:
+    """Bound how many problems are remembered; the least recently used leave first.
+
+    Parameters
+    ----------
+    entries : int
+        0: no bound. Default 10000.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Not a number, or a negative one.
+    """
+    if isinstance(entries, bool) or not hasattr(entries, "__index__"):
+        raise TypeError(f"entries: expected an integer, but got {entries!r}")
+    if entries < 0:
+        raise ValueError(f"entries: expected a number that is not negative, but got {entries!r}")
+    _plans.set_capacity(entries)
+
+
+# --- in files -------------------------------------------------------------------------------------
+
+
+def cache_path() -> Path | None:
+    """Folder where results are kept for later processes; None where MIOCONV_CACHE=0 forbids it."""
+    from mioconv import cache_files  # which few processes need
+
+    return cache_files.folder()
+
+
+def cache_save(path: str | os.PathLike[str]) -> int:
+    """Write what is known, measured, pinned or listed, to one file.
+
+    Nothing need be saved for later processes on this machine: searches are written to `cache_path`
+    as they end. This is for another machine, or for an image.
+
+    Parameters
+    ----------
+    path
+        The file; replaced as a whole where it exists.
+
+    Returns
+    -------
+    int
+        How many problems it holds.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    from mioconv import cache_files
+
+    return cache_files.save(Path(path), _plans.records())
+
+
+def cache_load(path: str | os.PathLike[str] | None = None) -> int:
+    """Read a file of `cache_save`, or with None the folder again: others may have searched.
+
+    What was measured for another library version or another device waits for that one. A problem
+    that this process has measured itself keeps the newer of the two.
+
+    Returns
+    -------
+    int
+        How many entries were read.
+
+    Raises
+    ------
+    FileNotFoundError, OSError
+        It cannot be read.
+
+    Warns
+    -----
+    CacheFileWarning
+        Entries that are damaged; they are ignored.
+    """
+    from mioconv import cache_files
+
+    count = cache_files.load(None if path is None else Path(path))
+    _plans.recall_all()
+    return count

@@ -1,0 +1,17 @@
+from collections.abc import Callable
+from typing import Any
+
+def memory_stats() -> dict[str, dict[str, int]]:
+    """Scratch memory by device ("cpu:0"), in bytes: current, peak, reserved."""
+
+def empty_cache() -> None:
+    """Give unused scratch memory back, and retry what ran out of memory."""
+
+def set_source(allocator: Callable[[int, str, int], Any] | None) -> None:
+    """Where scratch memory comes from; None: from the devices."""
+
+def get_source() -> Callable[[int, str, int], Any] | None:
+    """What `set_source` was given last."""
+
+def after_fork() -> None:
+    """The devices of a child are new."""

@@ -1,0 +1,28 @@
+from typing import Any
+
+from mioconv.problem import Problem
+from mioconv.selection import Solution
+
+class ConvolutionPlan:
+    """What `mioconv.plan` makes; see there."""
+
+    problem: Problem
+    def __init__(
+        self,
+        problem: Problem,
+        benchmark: bool | None,
+        deterministic: bool | None,
+        allow_tf32: bool | None,
+        solution: Any,
+        workspace_limit: int | None,
+        exclude: Any,
+        stream: Any,
+    ) -> None: ...
+    @property
+    def solution(self) -> Solution:
+        """The solution that every call runs."""
+    @property
+    def workspace_bytes(self) -> int:
+        """Scratch memory that the plan holds."""
+    def __call__(self, first: Any, second: Any, *, out: Any = None, stream: Any = None) -> Any:
+        """Run it."""

@@ -1,0 +1,206 @@
+"""A problem bound to one solution: what a hot loop, or the capture of a graph, calls."""
+
+from libc.stdint cimport int64_t
+from libc.string cimport memset
+from libcpp.memory cimport shared_ptr
+
+from mioconv._api cimport raise_status
+from mioconv._execute cimport add_height
+from mioconv._flags cimport resolve_flags
+from mioconv._geometry cimport check_shape
+from mioconv._operators cimport borrow_out, check_overlap, check_same, new_output, take_stream
+from mioconv._plans cimport Options, solution_fields, solution_name
+from mioconv._problems cimport settle
+from mioconv._select cimport call_record
+from mioconv._tensor cimport TORCH, Kind, Loan, borrow, dtype_name, give_back
+from mioconv.hip cimport hipStream_t
+from mioconv.native cimport (
+    CallRecord, Choice, CurrentDevice, HandleLease, Operands, Plan, Solution, Status,
+    TensorView, W, Workspace, X, Y, capturing, status_of)
+
+import threading
+
+from mioconv import second_ways
+from mioconv.errors import UnsupportedError
+
+NAMES = {
+    "forward": ("input", "weight"),
+    "backward_input": ("grad_output", "weight"),
+    "backward_weight": ("grad_output", "input"),
+}
+
+
+cdef class ConvolutionPlan:
+    """What `mioconv.plan` makes; see there."""
+
+    cdef readonly object problem
+    cdef shared_ptr[Plan] held
+    cdef Plan* plan
+    cdef Solution chosen
+    # Both are the plan's own for as long as it lives.
+    cdef HandleLease handle
+    cdef Workspace workspace
+    cdef hipStream_t stream
+    cdef object one_at_a_time
+    cdef tuple names
+    cdef int first, second, result
+
+    def __init__(self, problem, benchmark, deterministic, allow_tf32, solution, workspace_limit,
+                 exclude, stream):
+        cdef Options options
+        cdef Choice choice
+        cdef Solution before
+        cdef CurrentDevice current
+        cdef Status status
+        if any(extra >= step for extra, step in
+               zip(problem.output_padding, problem.stride, strict=True)):
+            raise UnsupportedError(
+                f"output_padding: a plan takes one smaller than the stride, but got "
+                f"{problem.output_padding} for stride {problem.stride}; conv_transpose takes it")
+        self.problem = problem
+        self.one_at_a_time = threading.Lock()
+        self.names = NAMES[problem.direction]
+        # In a transposed convolution, input and output change places.
+        input, output = (<int>Y, <int>X) if problem.transposed else (<int>X, <int>Y)
+        self.first = input if problem.direction == "forward" else output
+        self.second = input if problem.direction == "backward_weight" else <int>W
+        self.result = 3 - self.first - self.second
+        resolve_flags(&options, benchmark, deterministic, allow_tf32, workspace_limit, exclude,
+                      solution)
+        self.plan = settle(problem, solution, &options, &self.held, &choice, &before, &self.chosen)
+        status = current.set(self.plan.device.api, self.plan.device.index)
+        if status.ok():
+            status = self.handle.lease(self.plan.device.handles, options.stream)
+        if status.ok():
+            # A library that does not compile ahead does it in the first run.
+            self.plan.calls.compile(self.handle.get(), self.plan.operands,
+                                    self.plan.convolution(), self.chosen.id)
+            self.plan.device.api.hipGetLastError()
+            status = self.workspace.lease(
+                self.plan.device.workspaces, self.chosen.workspace, options.stream)
+        if not status.ok():
+            raise_status(&self.plan.device.api, status, problem)
+        self.stream = options.stream
+
+    @property
+    def solution(self):
+        """The solution that every call runs, as a `mioconv.Solution`."""
+        from mioconv.selection import Solution as PublicSolution
+        return PublicSolution(**solution_fields(&self.plan.device.api, self.chosen))
+
+    @property
+    def workspace_bytes(self):
+        """Scratch memory that the plan holds."""
+        return self.chosen.workspace
+
+    def __repr__(self):
+        name = solution_name(&self.plan.device.api, self.chosen.id)
+        return f"<mioconv.ConvolutionPlan {name}: {self.problem.driver_line()}>"
+
+    def __call__(self, first, second, *, out=None, stream=None):
+        cdef TensorView[3] tensors
+        cdef TensorView expected
+        cdef Loan[3] loans
+        cdef Options options
+        cdef Kind kind
+        cdef bint given = out is not None
+        cdef int i
+        cdef str first_name = self.names[0], second_name = self.names[1]
+        memset(loans, 0, sizeof(loans))
+        memset(&options, 0, sizeof(options))
+        try:
+            borrow(first, first_name, False, &tensors[self.first], &loans[self.first])
+            borrow(second, second_name, False, &tensors[self.second], &loans[self.second])
+            kind = loans[self.first].kind
+            check_same(&tensors[self.first], kind, first_name, &tensors[self.second],
+                       loans[self.second].kind, second_name)
+            take_stream(&options, stream, &tensors[self.first])
+            self.check(&tensors[self.first], self.first, first_name)
+            self.check(&tensors[self.second], self.second, second_name)
+            self.describe(&expected, self.result)
+            if given:
+                borrow_out(out, kind, &tensors[self.first], first_name, &expected, True,
+                           &tensors[self.result], &loans[self.result])
+                check_overlap(&tensors[self.result], &tensors[self.first], first_name)
+                check_overlap(&tensors[self.result], &tensors[self.second], second_name)
+            else:
+                tensors[self.result] = expected
+                out = new_output(
+                    kind, first, &tensors[self.first], &tensors[self.result],
+                    self.plan.params.strides[self.result][1] == 1, True, &loans[self.result])
+            self.check(&tensors[self.result], self.result, "out")
+            with self.one_at_a_time:
+                self.run(tensors, options.stream)
+            if given and kind == TORCH:
+                second_ways.note_write(out)
+            return out
+        finally:
+            for i in range(3):
+                give_back(&loans[i])
+
+    cdef void describe(self, TensorView* view, int operand) noexcept:
+        """Shape and dtype of an operand as the user knows it."""
+        cdef int i, skip = 1 if self.problem.rank == 1 else 0
+        view[0] = TensorView()
+        view.ndim = 2 + self.plan.params.spatial - skip
+        for i in range(<int>view.ndim):
+            view.shape[i] = self.plan.params.shape[operand][i if i < 2 else i + skip]
+
+    cdef int check(self, TensorView* tensor, int operand, str name) except -1:
+        """The plan's shape, dtype, device, layout and alignment, or a ValueError."""
+        cdef TensorView expected
+        cdef int i
+        self.describe(&expected, operand)
+        check_shape(tensor, name, expected.shape, <int>expected.ndim, True)
+        if <int64_t>tensor.dtype != self.plan.params.dtype:
+            raise TypeError(f"{name}: expected dtype {self.problem.dtype}, as the plan was made "
+                            f"for, but got {dtype_name(tensor.dtype)}")
+        if self.problem.rank == 1:
+            add_height(tensor)
+        for i in range(<int>tensor.ndim):
+            if (tensor.shape[i] > 1
+                    and tensor.strides[i] != self.plan.params.strides[operand][i]):
+                raise ValueError(
+                    f"{name}: expected {self.problem.layout.replace('_', '-')} strides, as the "
+                    f"plan was made for, and no gaps")
+        if tensor.alignment() < self.plan.params.alignment[operand]:
+            raise ValueError(f"{name}: expected memory aligned to "
+                             f"{self.plan.params.alignment[operand]} bytes")
+        return 0
+
+    cdef int run(self, TensorView* tensors, hipStream_t stream) except -1:
+        cdef Operands operands = self.plan.operands
+        cdef CurrentDevice current
+        cdef CallRecord* record
+        cdef Status status
+        cdef int i
+        for i in range(3):
+            operands.data[i] = tensors[i].data
+        with nogil:
+            status = current.set(self.plan.device.api, self.plan.device.index)
+            if status.ok() and stream != self.stream:
+                # The workspace may still be in use over there. In a capture nothing can be waited
+                # for: `mioconv.plan` says what the caller owes.
+                if not capturing(self.plan.device.api, stream):
+                    status = status_of("hipStreamSynchronize",
+                                       self.plan.device.api.hipStreamSynchronize(self.stream))
+                if status.ok():
+                    status = self.handle.use(stream)
+                self.workspace.use(stream)
+                self.stream = stream
+            if status.ok():
+                status = self.plan.calls.run(
+                    self.handle.get(), operands, self.plan.convolution(), self.workspace.data(),
+                    self.chosen.workspace, self.chosen.id)
+        if not status.ok():
+            self.plan.device.api.hipGetLastError()
+            raise_status(&self.plan.device.api, status, self.problem,
+                         (solution_name(&self.plan.device.api, self.chosen.id),))
+        record = call_record()
+        record[0] = CallRecord()
+        record.provider = <int>self.plan.device.api.provider
+        record.direction = <int>self.plan.params.direction
+        record.mode = 2
+        record.solution_id = self.chosen.id
+        record.workspace = <int64_t>self.chosen.workspace
+        return 0

@@ -1,0 +1,10 @@
+# Work on problems that have no tensors.
+
+from libcpp.memory cimport shared_ptr
+
+from mioconv._plans cimport Options
+from mioconv.native cimport Choice, Plan, Solution
+
+cdef Plan* settle(
+    object problem, object solution, Options* options, shared_ptr[Plan]* held, Choice* choice,
+    Solution* before, Solution* chosen) except NULL

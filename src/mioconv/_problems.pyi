@@ -1,0 +1,41 @@
+from typing import Any
+
+from mioconv.problem import Problem
+
+def describe_tensor(tensor: Any) -> tuple[tuple[int, ...], str, str, str]:
+    """Shape, dtype name, layout ("packed" or "channels_last") and device name of any tensor."""
+
+def shape_of(tensor: Any) -> tuple[int, ...]:
+    """The sizes of any tensor of at most five dimensions."""
+
+def find_solutions(
+    problem: Problem,
+    benchmark: bool | None,
+    deterministic: bool | None,
+    allow_tf32: bool | None,
+) -> list[dict[str, Any]]:
+    """The ranked solutions of a problem, as fields of `mioconv.Solution`."""
+
+def prepare(
+    problem: Problem,
+    benchmark: bool | None,
+    deterministic: bool | None,
+    allow_tf32: bool | None,
+    solution: Any,
+    workspace_limit: int | None,
+    exclude: Any,
+) -> dict[str, Any]:
+    """Search, or pin, and compile for one problem; fields of `mioconv.Prepared`."""
+
+def execute(
+    problem: Problem,
+    buffers: list[Any],
+    iterations: int,
+    benchmark: bool | None,
+    deterministic: bool | None,
+    allow_tf32: bool | None,
+    solution: Any,
+    workspace_limit: int | None,
+    exclude: Any,
+) -> list[float]:
+    """Run a problem on host data; the milliseconds of each run, by the device's own events."""

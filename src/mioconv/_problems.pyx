@@ -1,0 +1,309 @@
+"""Work on `mioconv.Problem`s, which have no tensors: listing, preparing and measuring them."""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport uint64_t
+from libc.string cimport memset
+from libcpp.memory cimport shared_ptr
+from libcpp.vector cimport vector
+
+from mioconv._api cimport raise_status
+from mioconv._execute cimport add_height, device_name, fill_params
+from mioconv._flags cimport resolve_flags
+from mioconv._geometry cimport (
+    Geometry, parse_geometry, parse_output_padding, sizes, split_output_padding)
+from mioconv._plans cimport (
+    Options, device_of, list_solutions, plan_of, problem_of, remember, solution_fields)
+from mioconv._search cimport search
+from mioconv._select cimport run
+from mioconv._tensor cimport Loan, borrow, dtype_name, give_back
+from mioconv.hip cimport hipMemcpyDeviceToHost, hipMemcpyHostToDevice
+from mioconv.miopen cimport miopenBFloat16, miopenFloat, miopenHalf
+from mioconv.native cimport (
+    Choice, ConvolutionParams, CurrentDevice, Device, Direction, HandleLease, Layout, Operand,
+    Operands, Plan, Solution, Status, TensorView, Timing, W, Workspace, X, Y, max_dims,
+    only_channels_last, result_of, set_dense_strides, status_of)
+
+from mioconv._api import PROVIDERS
+from mioconv.errors import NoSolutionError
+
+
+# --- tensors --------------------------------------------------------------------------------------
+
+def describe_tensor(tensor) -> tuple:
+    """Shape, dtype name, layout ("packed" or "channels_last") and device name of any tensor.
+
+    A strided tensor counts as packed: that is how it will be handed over.
+    """
+    cdef TensorView view
+    cdef Loan loan
+    memset(&loan, 0, sizeof(Loan))
+    try:
+        borrow(tensor, "tensor", False, &view, &loan)
+        if view.ndim > max_dims:
+            raise ValueError(f"tensor: expected at most {max_dims} dimensions, but got {view.ndim}")
+        layout = "channels_last" if view.ndim > 2 and only_channels_last(view) else "packed"
+        return sizes(view.shape, <int>view.ndim), dtype_name(view.dtype), layout, device_name(&view)
+    finally:
+        give_back(&loan)
+
+
+def shape_of(tensor) -> tuple:
+    """The sizes of any tensor, one of more than five dimensions excepted."""
+    return describe_tensor(tensor)[0]
+
+
+# --- problems -------------------------------------------------------------------------------------
+
+cdef Device* describe_problem(problem, ConvolutionParams* params,
+                              const Options* options) except NULL:
+    """The key that a call on dense tensors of this problem would have, and its device."""
+    cdef Geometry geometry
+    cdef TensorView[3] tensors
+    cdef Device* device
+    cdef int i, j, number, spatial = problem.rank
+    kind, _, index = problem.device.partition(":")
+    number = PROVIDERS.index(kind)
+    parse_geometry(&geometry, spatial, problem.stride, problem.padding, problem.dilation,
+                   problem.groups)
+    if problem.transposed:
+        parse_output_padding(&geometry, problem.output_padding)
+        split_output_padding(&geometry)
+    # A transposed convolution is the gradient of the ordinary one: its input is that one's output.
+    first, last = problem.input_shape, problem.output_shape
+    if problem.transposed:
+        first, last = last, first
+    for i, shape in enumerate((first, problem.weight_shape, last)):
+        fill_problem_tensor(&tensors[i], shape, problem.dtype)
+        if i == <int>Y:
+            for j in range(spatial):
+                tensors[i].shape[2 + j] += geometry.y_end[j]
+        if spatial == 1:
+            add_height(&tensors[i])
+    settle_problem_layout(tensors, <int>result_of(direction_of(problem)),
+                          problem.layout == "channels_last")
+    device = device_of(number, int(index or 0))
+    fill_params(params, device, direction_of(problem), tensors, &geometry, options)
+    return device
+
+
+def find_solutions(problem, benchmark, deterministic, allow_tf32) -> list:
+    """The ranked solutions of a `mioconv.Problem`, as fields of `mioconv.Solution`."""
+    cdef Options options
+    cdef ConvolutionParams params
+    cdef Device* device
+    resolve_flags(&options, benchmark, deterministic, allow_tf32, None, None, None)
+    device = describe_problem(problem, &params, &options)
+    return list_solutions(device, &params, &options)
+
+
+cdef void settle_problem_layout(TensorView* tensors, int result, bint channels_last) noexcept:
+    """The strides that a call on such tensors would use: channels-last only where an operand's
+    sizes leave no doubt about it."""
+    cdef int i
+    cdef bint sure = False
+    for i in range(3):
+        set_dense_strides(tensors[i], Layout.channels_last)
+        sure = sure or (i != result and only_channels_last(tensors[i]))
+    if not (channels_last and sure):
+        for i in range(3):
+            set_dense_strides(tensors[i], Layout.packed)
+
+
+cdef int fill_problem_tensor(TensorView* view, tuple shape, str dtype) except -1:
+    """A tensor that only exists on paper; the best alignment is assumed."""
+    cdef int i
+    view.data = <void*>64
+    view.dtype = {"float32": miopenFloat, "float16": miopenHalf, "bfloat16": miopenBFloat16}[dtype]
+    view.ndim = len(shape)
+    for i in range(<int>view.ndim):
+        view.shape[i] = shape[i]
+    return 0
+
+
+cdef Direction direction_of(problem) except *:
+    cdef int direction = ("forward", "backward_input", "backward_weight").index(problem.direction)
+    if problem.transposed and direction < 2:
+        direction = 1 - direction
+    return <Direction>direction
+
+
+# --- preparing ------------------------------------------------------------------------------------
+
+cdef int fill_with_numbers(Device* device, Workspace* memory, size_t bytes,
+                           const Options* options) except -1:
+    """Scratch memory for an operand of a measurement. The byte 0x3c, repeated, is a plain number in
+    every element type (1.1e-2 or 1.1): zeros and unmapped pages would be faster than real data."""
+    cdef Status status = memory.lease(device.workspaces, bytes, options.stream)
+    if status.ok():
+        status = status_of("hipMemsetAsync", device.api.hipMemsetAsync(
+            memory.data(), 0x3c, bytes, options.stream))
+    if not status.ok():
+        raise_status(&device.api, status, None)
+    return 0
+
+
+cdef int measure(Plan* plan, const Choice& choice, const Options* options) except -1:
+    """Search on operands of our own."""
+    cdef Workspace[3] memory
+    cdef Operands operands = plan.operands
+    cdef int i
+    for i in range(3):
+        if i != <int>plan.result():
+            fill_with_numbers(
+                &plan.device, &memory[i], plan.params.bytes(<Operand>i), options)
+            operands.data[i] = memory[i].data()
+    with nogil:
+        search(plan, operands, choice, options)
+    return 0
+
+
+cdef bint compile_everywhere(Plan* plan, const Solution* solution,
+                             const Options* options) except -1:
+    """Compile a solution on every pooled handle that nobody uses now, on a new one if there is
+    none: the vendor's kernels belong to a handle. False: the library does not compile ahead."""
+    cdef size_t count = max(<size_t>1, plan.device.handles.size())
+    cdef vector[HandleLease] leases
+    cdef size_t i
+    cdef Status status
+    leases.resize(count)
+    for i in range(count):
+        with nogil:
+            status = leases[i].lease(plan.device.handles, options.stream)
+            if status.ok():
+                status = plan.calls.compile(
+                    leases[i].get(), plan.operands, plan.convolution(), solution.id)
+        if not status.ok():
+            plan.device.api.hipGetLastError()
+            return False
+    return True
+
+
+cdef int choose(Plan* plan, const Choice& choice, Solution* chosen) except -1:
+    if not plan.choose(choice, chosen):
+        raise NoSolutionError(
+            "no solution is admitted by workspace_limit and exclude: "
+            + problem_of(&plan.params).driver_line())
+    return 0
+
+
+cdef Plan* settle(problem, object solution, Options* options, shared_ptr[Plan]* held,
+                  Choice* choice, Solution* before, Solution* chosen) except NULL:
+    """The plan of a problem, searched in benchmark mode, and the solution that its calls will run,
+    now and before the search."""
+    cdef ConvolutionParams params
+    cdef Device* device
+    cdef Plan* plan
+    cdef CurrentDevice current
+    cdef Status status
+    device = describe_problem(problem, &params, options)
+    status = current.set(device.api, device.index)
+    if not status.ok():
+        raise_status(&device.api, status, problem)
+    with nogil:
+        plan = plan_of(device, &params, options.stream, held)
+    choice.workspace_limit = options.workspace_limit
+    choice.exclusions = options.exclusions
+    choose(plan, choice[0], before)
+    if options.benchmark and options.solution == 0:
+        measure(plan, choice[0], options)
+    choice.pinned = options.solution
+    choose(plan, choice[0], chosen)
+    return plan
+
+
+def prepare(problem, benchmark, deterministic, allow_tf32, solution, workspace_limit,
+            exclude) -> dict:
+    """Search, or pin, and compile for one problem; fields of `mioconv.Prepared`."""
+    cdef Options options
+    cdef shared_ptr[Plan] held
+    cdef Choice choice
+    cdef Solution before, chosen
+    cdef Plan* plan
+    resolve_flags(&options, benchmark, deterministic, allow_tf32, workspace_limit, exclude,
+                  solution)
+    plan = settle(problem, solution, &options, &held, &choice, &before, &chosen)
+    if options.solution:
+        plan.pin(options.solution)
+        remember(plan, 0)
+        plan.choose(choice, &chosen)
+    compiled = compile_everywhere(plan, &chosen, &options)
+    return {
+        "problem": problem,
+        "solution": solution_fields(&plan.device.api, chosen),
+        "before": solution_fields(&plan.device.api, before_now(plan, before.id)),
+        "compiled": compiled,
+    }
+
+
+cdef Solution before_now(Plan* plan, uint64_t id) noexcept:
+    """A solution with what is known of it now: its measured time."""
+    cdef vector[Solution] ranked = plan.solutions()
+    cdef Solution found
+    cdef size_t i
+    for i in range(ranked.size()):
+        if ranked[i].id == id:
+            found = ranked[i]
+    return found
+
+
+# --- measuring on given data ----------------------------------------------------------------------
+
+def execute(problem, list buffers, int iterations, benchmark, deterministic, allow_tf32, solution,
+            workspace_limit, exclude) -> list:
+    """Run a problem on host data; the milliseconds of each run, by the device's own events.
+
+    `buffers` are writable byte buffers with the elements of x, w and y of y = conv(x, w) in the
+    problem's layout; the result's is overwritten.
+    """
+    cdef Options options
+    cdef ConvolutionParams params
+    cdef Device* device
+    cdef CurrentDevice current
+    cdef Workspace[3] memory
+    cdef shared_ptr[Plan] used
+    cdef Timing timing
+    cdef Status status
+    cdef unsigned char[::1] view
+    cdef size_t[3] bytes
+    cdef int i, result, _iteration
+    cdef float ms = 0
+    resolve_flags(&options, benchmark, deterministic, allow_tf32, workspace_limit, exclude,
+                  solution)
+    device = describe_problem(problem, &params, &options)
+    result = <int>result_of(<Direction>params.direction)
+    status = current.set(device.api, device.index)
+    for i in range(3):
+        view = buffers[i]
+        bytes[i] = params.bytes(<Operand>i)
+        if <size_t>view.shape[0] != bytes[i]:
+            raise ValueError(
+                f"buffers: expected {bytes[i]} bytes for operand {i}, but got {view.shape[0]}")
+        if status.ok():
+            status = memory[i].lease(device.workspaces, bytes[i], options.stream)
+        if status.ok() and i != result:
+            status = status_of("hipMemcpyAsync", device.api.hipMemcpyAsync(
+                memory[i].data(), &view[0], bytes[i], hipMemcpyHostToDevice, options.stream))
+    if status.ok():
+        status = timing.make(device.api)
+    if not status.ok():
+        raise_status(&device.api, status, problem)
+    times = []
+    for _iteration in range(iterations):
+        with nogil:
+            status = timing.begin(options.stream)
+            if status.ok():
+                run(device, &params, memory[<int>X].data(), memory[<int>W].data(),
+                    memory[<int>Y].data(), &options, &used)
+                status = timing.end(options.stream, &ms)
+        if not status.ok():
+            raise_status(&device.api, status, problem)
+        times.append(ms)
+    view = buffers[result]
+    status = status_of("hipMemcpyAsync", device.api.hipMemcpyAsync(
+        &view[0], memory[result].data(), bytes[result], hipMemcpyDeviceToHost, options.stream))
+    if status.ok():
+        status = status_of(
+            "hipStreamSynchronize", device.api.hipStreamSynchronize(options.stream))
+    if not status.ok():
+        raise_status(&device.api, status, problem)
+    return times

@@ -1,0 +1,233 @@
+"""Benchmark mode: ranking the solutions of a problem by measurement.
+
+Everything is measured on scratch memory: the caller's result is written once, by the winner.
+"""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t
+from libcpp.vector cimport vector
+
+from mioconv._plans cimport (
+    Options, counted, log_selection, problem_of, rank_by_heuristic, remember, solution_fields,
+    vendor_lock)
+from mioconv.hip cimport hipStream_t
+from mioconv.miopen cimport miopenConvAlgoPerf_t
+from mioconv.native cimport (
+    Api, Choice, Direction, DirectionStatistics, HandleLease, Mutex, Operands, Plan, Solution,
+    Source, Status, Timing, Workspace, capturing)
+
+cdef extern from "<time.h>" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int CLOCK_MONOTONIC
+    int clock_gettime(int, timespec*)
+
+
+cdef int64_t now_us() noexcept nogil:
+    cdef timespec moment
+    clock_gettime(CLOCK_MONOTONIC, &moment)
+    return <int64_t>moment.tv_sec * 1000000 + moment.tv_nsec // 1000
+
+
+# --- progress -------------------------------------------------------------------------------------
+
+# Called after every measurement of the first round, or None; see `mioconv.on_search`.
+cdef object watcher = None
+cdef bint watched = False
+
+
+def watch(callback):
+    """Set what is told of the progress of searches, and answer what it was before."""
+    global watcher, watched
+    before = watcher
+    watcher = callback
+    watched = callback is not None
+    return before
+
+
+cdef int tell(Plan* plan, const Solution* solution, float ms, size_t done,
+              size_t total) except -1 nogil:
+    """What the callback raises ends the search, and the call that searched."""
+    if not watched:
+        return 0
+    with gil:
+        callback = watcher
+        if callback is not None:
+            fields = solution_fields(&plan.device.api, solution[0])
+            fields["time_ms"] = ms
+            fields["source"] = "measured"
+            callback(problem_of(&plan.params), fields, done, total)
+    return 0
+
+
+# --- measuring ------------------------------------------------------------------------------------
+
+cdef Status time_solution(Plan* plan, HandleLease* lease, const Operands* operands,
+                          Workspace* workspace, const Solution* solution, hipStream_t stream,
+                          Timing* timing, int repeats, float* ms) noexcept nogil:
+    """Milliseconds of one run, the mean of `repeats` back to back."""
+    cdef Status status = timing.begin(stream)
+    cdef int _i
+    for _i in range(repeats):
+        if status.ok():
+            status = plan.calls.run(
+                lease.get(), operands[0], plan.convolution(), workspace.data(), solution.workspace,
+                solution.id)
+    if status.ok():
+        status = timing.end(stream, ms)
+    ms[0] /= repeats
+    return status
+
+
+cdef void find_once(Plan* plan, HandleLease* lease, const Operands* operands,
+                    const Options* options) noexcept nogil:
+    """Let the library fill its own database. Its failure is no error: the list serves without."""
+    cdef size_t bytes = 0
+    cdef int count = 0
+    cdef miopenConvAlgoPerf_t[8] best
+    cdef Workspace workspace
+    cdef Mutex* lock = vendor_lock(&plan.device)
+    # Find runs whatever the library has; what is excluded must not run.
+    if options.exclusions != NULL:
+        return
+    if not plan.calls.workspace(lease.get(), operands[0], plan.convolution(), &bytes).ok():
+        bytes = 0
+    if options.workspace_limit >= 0:
+        bytes = min(bytes, <size_t>options.workspace_limit)
+    if not workspace.lease(plan.device.workspaces, bytes, options.stream).ok():
+        return
+    if lock != NULL:
+        lock.lock()
+    plan.calls.find(
+        lease.get(), operands[0], plan.convolution(), 8, &count, best, workspace.data(), bytes)
+    if lock != NULL:
+        lock.unlock()
+    plan.device.api.hipGetLastError()
+
+
+cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
+                     const Choice& choice, const Options* options, Timing* timing,
+                     float spent) except -1 nogil:
+    """Time the admitted solutions in rounds, so that a disturbance hits all alike, and rank them.
+
+    A solution stays in as long as its best time is near the best of all. The minimum is kept: noise
+    only ever adds. `spent`, in ms, counts against the budget, which ends the search once at least
+    one solution was timed warm.
+    """
+    cdef const Api* api = &plan.device.api
+    cdef vector[Solution] listed = plan.solutions()
+    cdef vector[Solution] ranked
+    cdef vector[float] best
+    cdef vector[int] repeats
+    cdef Workspace workspace
+    cdef Status status
+    cdef size_t i, running
+    cdef int round
+    cdef float ms = 0, fastest = 1e30, keep
+    for i in range(listed.size()):
+        if choice.admits(plan.device.api, listed[i]):
+            ranked.push_back(listed[i])
+    best.resize(ranked.size(), <float>1e30)
+    repeats.resize(ranked.size(), 1)
+    for round in range(12):
+        running = 0
+        fastest = 1e30
+        for i in range(best.size()):
+            fastest = min(fastest, best[i])
+        # The first round warms up; who is far behind then, or by less later, cannot win any more.
+        keep = fastest * (5.0 if round < 2 else 1.5 if round < 3 else 1.2 if round < 5 else 1.1)
+        for i in range(ranked.size()):
+            if ranked[i].failed or ranked[i].out_of_memory or (round > 0 and best[i] > keep):
+                continue
+            if spent > options.budget_ms and (round > 1 or (round == 0 and fastest < 1e30)):
+                break
+            status = workspace.lease(plan.device.workspaces, ranked[i].workspace, options.stream)
+            if status.ok() and round == 0:
+                # Compiling is not part of the time; a library that cannot do it ahead does it in
+                # the run, and says there what is wrong.
+                plan.calls.compile(lease.get(), operands[0], plan.convolution(), ranked[i].id)
+            if status.ok():
+                status = time_solution(plan, lease, operands, &workspace, &ranked[i],
+                                       options.stream, timing, repeats[i], &ms)
+            workspace.give_back()
+            if not status.ok():
+                api.hipGetLastError()
+                ranked[i].out_of_memory = status.out_of_memory()
+                ranked[i].failed = not status.out_of_memory()
+                best[i] = 1e30
+                continue
+            running += 1
+            spent += ms * repeats[i]
+            if round == 0:
+                # Events tick too coarsely for one run of a small problem.
+                repeats[i] = 1 if ms > 0.1 else <int>(0.1 / ms) + 1 if ms > 0.002 else 50
+            best[i] = min(best[i], ms)
+            fastest = min(fastest, best[i])
+            if round == 0:
+                tell(plan, &ranked[i], ms, i + 1, ranked.size())
+        if running <= 1 and round > 1:
+            break
+    for i in range(ranked.size()):
+        # Those that the budget left out were looked at too: they would be left out again.
+        ranked[i].searched = not ranked[i].out_of_memory
+        if best[i] < 1e30:
+            ranked[i].time_ms = best[i]
+            ranked[i].measured = True
+            if ranked[i].source == Source.heuristic:
+                ranked[i].source = Source.measured
+    plan.recall(ranked, False)
+    return 0
+
+
+cdef int measure_on_scratch(Plan* plan, Operands* operands, const Choice& choice,
+                            const Options* options) except -1 nogil:
+    """Find, list again and measure, all on a result buffer of our own: never on the caller's.
+
+    Failing to measure (no scratch memory, no working event) leaves the ranking as it was; a later
+    call tries again.
+    """
+    cdef const Api* api = &plan.device.api
+    cdef HandleLease lease
+    cdef Workspace scratch
+    cdef Timing timing
+    cdef int64_t start = now_us()
+    cdef Status status = lease.lease(plan.device.handles, options.stream)
+    if status.ok():
+        status = scratch.lease(
+            plan.device.workspaces, plan.params.bytes(plan.result()), options.stream)
+    if not status.ok():
+        return 0
+    operands.data[<int>plan.result()] = scratch.data()
+    find_once(plan, &lease, operands, options)
+    status = rank_by_heuristic(plan, &lease)
+    if status.ok():
+        status = timing.make(api[0])
+    if status.ok():
+        measure_all(plan, &lease, operands, choice, options, &timing, (now_us() - start) / 1000.0)
+    return 0
+
+
+cdef int search(Plan* plan, Operands operands, const Choice& choice,
+                const Options* options) except -1 nogil:
+    """Rank the admitted solutions by measurement, once. Whoever comes meanwhile waits for it."""
+    cdef int64_t start, end
+    cdef DirectionStatistics* row
+    if capturing(plan.device.api, options.stream) or not plan.begin_search(choice):
+        return 0
+    start = now_us()
+    try:
+        measure_on_scratch(plan, &operands, choice, options)
+    finally:
+        plan.end_search()
+        if options.empty_cache_after_find:
+            # What the losers needed need not be kept.
+            plan.device.workspaces.release_unused()
+    end = now_us()
+    row = &counted().of(<Direction>plan.params.direction)
+    row.finds.add(1)
+    row.find_us.add(end - start)
+    with gil:
+        log_selection(plan, "measured")
+        remember(plan, (end - start) / 1000.0)
+    return 0

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mioconv.problem import DIRECTIONS, LAYOUTS, VERBS, Problem
+from mioconv.problem import DIRECTIONS, DTYPES, LAYOUTS, Problem
 
 
 @st.composite
@@ -49,7 +49,7 @@ def problems(draw: st.DrawFn, ranks: tuple[int, ...] = (1, 2, 3)) -> Problem:
         draw(st.sampled_from(DIRECTIONS)),
         (draw(st.integers(0, 3)), inputs, *sizes),
         (first, second // groups, *kernel),
-        dtype=draw(st.sampled_from(list(VERBS))),
+        dtype=draw(st.sampled_from(DTYPES)),
         stride=stride,
         padding=padding,
         dilation=dilation,

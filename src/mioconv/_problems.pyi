@@ -37,5 +37,5 @@ def execute(
     solution: Any,
     workspace_limit: int | None,
     exclude: Any,
-) -> list[float]:
-    """Run a problem on host data; the milliseconds of each run, by the device's own events."""
+) -> tuple[list[float], bool]:
+    """Run a problem on host data: milliseconds of each run; whether the result is channels-last."""

@@ -24,7 +24,7 @@ from mioconv.native cimport (
     only_channels_last, result_of, set_dense_strides, status_of)
 
 from mioconv._api import PROVIDERS
-from mioconv.errors import NoSolutionError
+from mioconv.errors import NoSolutionError, UnsupportedError
 
 
 # --- tensors --------------------------------------------------------------------------------------
@@ -249,8 +249,9 @@ cdef Solution before_now(Plan* plan, uint64_t id) noexcept:
 # --- measuring on given data ----------------------------------------------------------------------
 
 def execute(problem, list buffers, int iterations, benchmark, deterministic, allow_tf32, solution,
-            workspace_limit, exclude) -> list:
-    """Run a problem on host data; the milliseconds of each run, by the device's own events.
+            workspace_limit, exclude) -> tuple:
+    """Run a problem on host data: the milliseconds of each run, by the device's own events, and
+    whether the result is channels-last.
 
     `buffers` are writable byte buffers with the elements of x, w and y of y = conv(x, w) in the
     problem's layout; the result's is overwritten.
@@ -276,8 +277,9 @@ def execute(problem, list buffers, int iterations, benchmark, deterministic, all
         view = buffers[i]
         bytes[i] = params.bytes(<Operand>i)
         if <size_t>view.shape[0] != bytes[i]:
-            raise ValueError(
-                f"buffers: expected {bytes[i]} bytes for operand {i}, but got {view.shape[0]}")
+            raise UnsupportedError(
+                f"an output padding of the stride or more needs a larger operand than the "
+                f"problem's ({bytes[i]} bytes instead of {view.shape[0]}); conv_transpose takes it")
         if status.ok():
             status = memory[i].lease(device.workspaces, bytes[i], options.stream)
         if status.ok() and i != result:
@@ -306,4 +308,4 @@ def execute(problem, list buffers, int iterations, benchmark, deterministic, all
             "hipStreamSynchronize", device.api.hipStreamSynchronize(options.stream))
     if not status.ok():
         raise_status(&device.api, status, problem)
-    return times
+    return times, params.strides[result][1] == 1 and params.shape[result][1] != 1

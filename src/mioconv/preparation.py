@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -157,7 +157,7 @@ def prepare(
     problem assumes packed or channels-last operands at addresses that are multiples of 16, which
     arrays of the usual libraries have.
     """
-    wanted = list(_problems_of(problems, device))
+    wanted = read_problems(problems, device)
     if solution is not None and len(wanted) != 1:
         raise ValueError(f"solution: expected one problem to pin it for, but got {len(wanted)}")
     rest = (deterministic, allow_tf32, solution, workspace_limit, exclude)
@@ -193,26 +193,31 @@ def _prepare_one(problem: Problem, benchmark: bool, *rest: Any) -> Prepared:
     )
 
 
-def _problems_of(problems: ProblemLike | Iterable[ProblemLike], device: str) -> Iterable[Problem]:
+def read_problems(
+    problems: ProblemLike | Iterable[ProblemLike], device: str = "cpu"
+) -> list[Problem]:
+    """The problems of whatever `prepare` takes, in their order."""
     if isinstance(problems, Problem):
-        yield problems
-    elif isinstance(problems, str):
-        yield from Problem.all_from_driver_line(problems, device)
-    elif isinstance(problems, os.PathLike):
-        for number, line in enumerate(Path(problems).read_text().splitlines(), 1):
-            if line.strip() and not line.lstrip().startswith("#"):
-                try:
-                    yield from Problem.all_from_driver_line(line, device)
-                except ValueError as error:
-                    raise ValueError(f"{problems}, line {number}: {error}") from None
-    elif isinstance(problems, Iterable):
-        for one in problems:
-            yield from _problems_of(one, device)
-    else:
-        raise TypeError(
-            f"problems: expected a Problem, a driver line or the path of a file of them, but got "
-            f"{problems!r}"
-        )
+        return [problems]
+    if isinstance(problems, str):
+        return list(Problem.all_from_driver_line(problems, device))
+    if isinstance(problems, os.PathLike):
+        return list(_from_file(Path(problems), device))
+    if isinstance(problems, Iterable):
+        return [found for one in problems for found in read_problems(one, device)]
+    raise TypeError(
+        f"problems: expected a Problem, a driver line or the path of a file of them, but got "
+        f"{problems!r}"
+    )
+
+
+def _from_file(path: Path, device: str) -> Iterator[Problem]:
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            try:
+                yield from Problem.all_from_driver_line(line, device)
+            except ValueError as error:
+                raise ValueError(f"{path}, line {number}: {error}") from None
 
 
 def plan(

@@ -7,10 +7,11 @@ made from.
 from __future__ import annotations
 
 import operator
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, SupportsIndex, cast
+
+from mioconv import driver_line
 
 __all__ = ["Direction", "Layout", "Problem"]
 
@@ -19,83 +20,8 @@ Layout = Literal["packed", "channels_last"]
 
 DIRECTIONS: Final[tuple[Direction, ...]] = ("forward", "backward_input", "backward_weight")
 LAYOUTS: Final[tuple[Layout, ...]] = ("packed", "channels_last")
-# By dtype, the driver's verb.
-VERBS: Final = {"float32": "conv", "float16": "convfp16", "bfloat16": "convbfp16"}
-
-_DTYPES: Final = {verb: dtype for dtype, verb in VERBS.items()}
-# By direction, the driver's bit of -F; 0 there means all three.
-_FORW: Final[dict[Direction, int]] = {"forward": 1, "backward_input": 2, "backward_weight": 4}
-
-# The driver's options: letter, long name, default (MIOpenDriver's own). What describes the problem:
-_PROBLEM_OPTIONS: Final = (
-    ("_", "spatial_dim", "2"),
-    ("F", "forw", "0"),
-    ("n", "batchsize", "100"),
-    ("c", "in_channels", "3"),
-    ("!", "in_d", "32"),
-    ("H", "in_h", "32"),
-    ("W", "in_w", "32"),
-    ("k", "out_channels", "32"),
-    ("@", "fil_d", "3"),
-    ("y", "fil_h", "3"),
-    ("x", "fil_w", "3"),
-    ("#", "conv_stride_d", "1"),
-    ("u", "conv_stride_h", "1"),
-    ("v", "conv_stride_w", "1"),
-    ("$", "pad_d", "0"),
-    ("p", "pad_h", "0"),
-    ("q", "pad_w", "0"),
-    ("^", "dilation_d", "1"),
-    ("l", "dilation_h", "1"),
-    ("j", "dilation_w", "1"),
-    ("%", "trans_output_pad_d", "0"),
-    ("Y", "trans_output_pad_h", "0"),
-    ("X", "trans_output_pad_w", "0"),
-    ("g", "group_count", "1"),
-    ("m", "mode", "conv"),
-    ("z", "pad_mode", "default"),
-    ("I", "in_layout", ""),
-    ("O", "out_layout", ""),
-    ("f", "fil_layout", ""),
-)
-# What describes the run and not the problem is accepted and left out:
-_RUN_OPTIONS: Final = (
-    ("i", "iter"),
-    ("V", "verify"),
-    ("C", "verification_cache"),
-    ("t", "time"),
-    ("w", "wall"),
-    ("s", "search"),
-    ("P", "printconv"),
-    ("o", "dump_output"),
-    ("d", "in_data"),
-    ("e", "weights"),
-    ("b", "bias"),
-    ("a", "in_bias"),
-    ("D", "dout_data"),
-    ("S", "solution"),
-    ("G", "gpualloc"),
-)
-# What asks for something that mioconv does not compute is accepted at these values only:
-_REFUSED_OPTIONS: Final = (
-    ("r", "pad_val", "0"),
-    ("Z", "tensor_vect", "0"),
-    ("L", "vector_length", "1"),
-    ("U", "in_cast_type", "-1"),
-    ("T", "out_cast_type", "-1"),
-    ("R", "wei_cast_type", "-1"),
-)
-_LETTERS: Final = {
-    **{letter: name for letter, name, _ in _PROBLEM_OPTIONS},
-    **dict(_RUN_OPTIONS),
-    **{letter: name for letter, name, _ in _REFUSED_OPTIONS},
-}
-_ONLY_VALUE: Final = {name: value for _, name, value in _REFUSED_OPTIONS}
-# Names that older releases of the driver had.
-_ALIASES: Final = {"conv_stride_0": "conv_stride_h", "conv_stride_1": "conv_stride_w"}
-_WORDS: Final = {*_LETTERS.values(), *_ALIASES}
-# The driver's suffixes of the spatial dimensions, by rank. It knows no 1-D.
-_AXES: Final = {2: ("h", "w"), 3: ("d", "h", "w")}
+# By their elements; the driver's verbs are in driver_line.
+DTYPES: Final = ("float32", "float16", "bfloat16")
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -175,7 +101,7 @@ class Problem:
         output_padding: SupportsIndex | Sequence[SupportsIndex] = 0,
     ) -> None:
         _one_of("direction", direction, DIRECTIONS)
-        _one_of("dtype", dtype, tuple(VERBS))
+        _one_of("dtype", dtype, DTYPES)
         _one_of("layout", layout, LAYOUTS)
         inputs = _integers("input_shape", input_shape)
         weights = _integers("weight_shape", weight_shape)
@@ -418,63 +344,7 @@ class Problem:
         in older releases always), and logs no output padding: such a line describes another
         problem than the one that ran, to MIOpenDriver too.
         """
-        verb, options = _tokens(line)
-        if verb not in _DTYPES:
-            raise ValueError(
-                f"driver line: expected one of {', '.join(_DTYPES)}, but got {verb!r}; other "
-                "element types and operators are not mioconv's"
-            )
-        for name, value in _ONLY_VALUE.items():
-            if options.get(name, value) != value:
-                raise ValueError(
-                    f"driver line: --{name} {options[name]} is not supported; only {value} is"
-                )
-        given = {name: options.get(name, default) for _, name, default in _PROBLEM_OPTIONS}
-
-        rank = _number(given, "spatial_dim")
-        if rank not in _AXES:
-            raise ValueError(f"driver line: expected --spatial_dim 2 or 3, but got {rank}")
-
-        def per_axis(prefix: str) -> tuple[int, ...]:
-            return tuple(_number(given, f"{prefix}_{axis}") for axis in _AXES[rank])
-
-        mode = given["mode"]
-        if mode not in ("conv", "trans"):
-            raise ValueError(f"driver line: expected --mode conv or trans, but got {mode!r}")
-        transposed = mode == "trans"
-        groups = max(_number(given, "group_count"), 1)
-        channels = (_number(given, "in_channels"), _number(given, "out_channels"))
-        if any(count % groups for count in channels):
-            raise ValueError(
-                f"driver line: -g {groups} must divide -c {channels[0]} and -k {channels[1]}"
-            )
-        first, second = channels if transposed else channels[::-1]
-        sizes, kernel, stride = per_axis("in"), per_axis("fil"), per_axis("conv_stride")
-        dilation = per_axis("dilation")
-        padding = _padding(given["pad_mode"], per_axis("pad"), sizes, kernel, stride, dilation)
-        extra = per_axis("trans_output_pad") if transposed else 0
-        layout = _layout(given, rank)
-        forw = _number(given, "forw")
-        if not 0 <= forw <= 7:
-            raise ValueError(f"driver line: expected -F from 0 to 7, but got {forw}")
-        return tuple(
-            cls(
-                direction,
-                (_number(given, "batchsize"), channels[0], *sizes),
-                (first, second // groups, *kernel),
-                _DTYPES[verb],
-                stride,
-                padding if not transposed else per_axis("pad"),
-                dilation,
-                groups,
-                layout,
-                device,
-                transposed,
-                extra,
-            )
-            for direction, bit in _FORW.items()
-            if forw == 0 or forw & bit
-        )
+        return tuple(cls(device=device, **fields) for fields in driver_line.parse(line).problems)
 
     def driver_line(self) -> str:
         """Write the problem as a MIOpenDriver command line.
@@ -485,37 +355,7 @@ class Problem:
             `MIOpenDriver conv -n …`. The device is not in it. MIOpenDriver knows no 1-D: such a
             problem is written as the 2-D one of height 1 that it runs as.
         """
-        lift = 1 if self.rank == 1 else 0
-        rank = self.rank + lift
-        sizes = {
-            "in": (1,) * lift + self.input_shape[2:],
-            "fil": (1,) * lift + self.weight_shape[2:],
-            "pad": (0,) * lift + self.padding,
-            "conv_stride": (1,) * lift + self.stride,
-            "dilation": (1,) * lift + self.dilation,
-        }
-        if any(self.output_padding):
-            sizes["trans_output_pad"] = (0,) * lift + self.output_padding
-        words: list[object] = ["MIOpenDriver", VERBS[self.dtype]]
-        words += ["-n", self.input_shape[0], "-c", self.input_shape[1]]
-        words += ["-k", self.output_shape[1]]
-        for prefix, values in sizes.items():
-            for axis, value in zip(_AXES[rank], values, strict=True):
-                words += [_SHORT[f"{prefix}_{axis}"], value]
-        if rank == 3:
-            words += ["--spatial_dim", 3]
-        if self.layout == "channels_last":
-            for name in ("in_layout", "fil_layout", "out_layout"):
-                words += [f"--{name}", _layout_name(rank, "channels_last")]
-        words += ["-m", "trans" if self.transposed else "conv", "-g", self.groups]
-        words += ["-F", _FORW[self.direction]]
-        return " ".join(map(str, words))
-
-
-# The letters of the depth options are characters that a shell takes for its own: write them long.
-_SHORT: Final = {
-    name: f"-{letter}" if letter.isalpha() else f"--{name}" for letter, name, _ in _PROBLEM_OPTIONS
-}
+        return driver_line.write(self)
 
 
 def _one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -569,93 +409,3 @@ def _device(device: str) -> str:
     if provider in ("rocm", "cuda") and (not colon or index.isdecimal()):
         return f"{provider}:{int(index or 0)}"
     raise ValueError(f'device: expected "cpu", "rocm:N" or "cuda:N", but got {device!r}')
-
-
-def _tokens(line: str) -> tuple[str, dict[str, str]]:
-    """The verb and the options of a driver line, by their long names."""
-    try:
-        words = shlex.split(line.strip())
-    except ValueError as error:
-        raise ValueError(f"driver line: {error}") from None
-    # Whatever precedes the program is the log's or the shell's.
-    for position, word in enumerate(words):
-        if word.rpartition("/")[2] == "MIOpenDriver":
-            words = words[position + 1 :]
-            break
-    if not words:
-        raise ValueError("driver line: expected a MIOpenDriver command, but got nothing")
-    verb, *rest = words
-    options: dict[str, str] = {}
-    while rest:
-        word = rest.pop(0)
-        name, equals, value = word.partition("=")
-        if name.startswith("--"):
-            known = name[2:] if name[2:] in _WORDS else None
-        else:
-            known = _LETTERS.get(name[1:]) if name.startswith("-") else None
-        if known is None:
-            raise ValueError(f"driver line: unknown option {word!r}")
-        if not equals:
-            if not rest:
-                raise ValueError(f"driver line: option {word!r} has no value")
-            value = rest.pop(0)
-        options[_ALIASES.get(known, known)] = value
-    return verb, options
-
-
-def _number(options: dict[str, str], name: str) -> int:
-    try:
-        return int(options[name])
-    except ValueError:
-        raise ValueError(
-            f"driver line: expected an integer for --{name}, but got {options[name]!r}"
-        ) from None
-
-
-def _layout_name(rank: int, layout: Layout) -> str:
-    """The driver's name of a layout: NCHW, NDHWC."""
-    axes = "".join(_AXES[rank]).upper()
-    return f"N{axes}C" if layout == "channels_last" else f"NC{axes}"
-
-
-def _layout(options: dict[str, str], rank: int) -> Layout:
-    names = [options[name] for name in ("in_layout", "fil_layout", "out_layout")]
-    packed = _layout_name(rank, "packed")
-    by_name: dict[str, Layout] = {_layout_name(rank, layout): layout for layout in LAYOUTS}
-    layouts = set()
-    for name in names:
-        if (name or packed) not in by_name:
-            raise ValueError(
-                f"driver line: expected one of the layouts {', '.join(by_name)}, but got {name!r}"
-            )
-        layouts.add(by_name[name or packed])
-    if len(layouts) > 1:
-        raise ValueError(
-            "driver line: the layouts of input, filter and output differ "
-            f"({', '.join(name or packed for name in names)}); a problem has one"
-        )
-    return layouts.pop()
-
-
-def _padding(
-    mode: str,
-    padding: tuple[int, ...],
-    sizes: tuple[int, ...],
-    kernel: tuple[int, ...],
-    stride: tuple[int, ...],
-    dilation: tuple[int, ...],
-) -> tuple[int, ...]:
-    """What the driver's padding modes come to."""
-    if mode not in ("default", "same", "valid"):
-        raise ValueError(
-            f"driver line: expected --pad_mode default, same or valid, but got {mode!r}"
-        )
-    # The driver heeds the mode only where dilation has no effect.
-    if mode == "default" or (set(dilation) != {1} and set(kernel) != {1}):
-        return padding
-    if mode == "valid":
-        return (0,) * len(padding)
-    # Half of what an output of ceil(size / stride) needs, rounded down: both sides get the same.
-    return tuple(
-        max(k - (size % s or s), 0) // 2 for size, k, s in zip(sizes, kernel, stride, strict=True)
-    )

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "common/fork_gate.hpp"
+
 namespace mioconv::cpu {
 namespace {
 
@@ -24,6 +26,7 @@ Database& database() {
 ProblemEntry::ProblemEntry(const ConvProblem& problem) : solutions_(enumerate_solutions(problem)) {}
 
 std::vector<Ranked> ProblemEntry::ranked() const {
+    const provider::ForkGate gate;
     std::vector<Ranked> list;
     list.reserve(solutions_.size());
     {
@@ -47,11 +50,13 @@ SolutionPtr ProblemEntry::find(std::uint64_t id) const noexcept {
 }
 
 void ProblemEntry::set_measured(std::uint64_t id, float ms) {
+    const provider::ForkGate gate;
     std::lock_guard lock(mutex_);
     measured_[id] = ms;
 }
 
 std::shared_ptr<ProblemEntry> lookup(const ConvProblem& problem) {
+    const provider::ForkGate gate;
     Database& all = database();
     {
         std::lock_guard lock(all.mutex);

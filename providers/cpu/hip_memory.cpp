@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "common/export.hpp"
+#include "common/fork_gate.hpp"
 #include "common/guard.hpp"
 
 using namespace mioconv::provider;
@@ -37,6 +38,7 @@ hipError_t allocate(void** out, std::size_t size) {
     hip_require(memory != nullptr, hipErrorOutOfMemory);
     Allocations& all = allocations();
     try {
+        const ForkGate gate;
         std::lock_guard lock(all.mutex);
         all.sizes.emplace(static_cast<const char*>(memory), size);
     } catch (...) {
@@ -53,6 +55,7 @@ hipError_t release(void* memory) {
     if (memory == nullptr) return hipSuccess;
     Allocations& all = allocations();
     {
+        const ForkGate gate;
         std::lock_guard lock(all.mutex);
         const auto found = all.sizes.find(static_cast<const char*>(memory));
         hip_require(found != all.sizes.end());
@@ -67,6 +70,7 @@ hipError_t release(void* memory) {
 bool is_ours(const void* pointer) {
     Allocations& all = allocations();
     const auto* address = static_cast<const char*>(pointer);
+    const ForkGate gate;
     std::lock_guard lock(all.mutex);
     auto next = all.sizes.upper_bound(address);
     if (next == all.sizes.begin()) return false;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "common/fork_gate.hpp"
 #include "cost_model.hpp"
 #include "dnnl_error.hpp"
 #include "threads.hpp"
@@ -314,6 +315,7 @@ Solution::Solution(
       estimate_ms_(cpu::estimate_ms(problem, name_, recipe_.traffic, threads)) {}
 
 const std::vector<dnnl::primitive>& Solution::compile() const {
+    const provider::ForkGate gate;
     std::lock_guard lock(mutex_);
     if (primitives_.empty()) {
         ThreadScope scope(threads_);
@@ -333,6 +335,7 @@ std::vector<SolutionPtr> enumerate_solutions(const ConvProblem& problem) {
 }
 
 std::string solution_name(std::uint64_t id) {
+    const provider::ForkGate gate;
     Registry& all = registry();
     std::lock_guard lock(all.mutex);
     const auto found = all.names.find(id);

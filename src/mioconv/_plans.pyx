@@ -217,9 +217,12 @@ cdef tuple identity_of(Device* device):
         release = ".".join([str(part) for part in known["miopen"]])
         architecture = device.info.architecture.decode(errors="replace")
         if device.api.provider == Provider.cpu:
-            # The same instruction set runs at different speeds on different processors.
+            # The same instruction set runs at different speeds on different processors; how many
+            # threads may be used is in the key.
             architecture = f"{device.info.name.decode(errors='replace')} {architecture}"
-        found = provider, release, f"{architecture} {device.info.compute_units} CU"
+        else:
+            architecture = f"{architecture} {device.info.compute_units} CU"
+        found = provider, release, architecture
         identities[<size_t>device] = found
     return found
 

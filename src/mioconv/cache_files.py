@@ -57,8 +57,8 @@ def _line(value: Record) -> bytes:
 def _parse(line: bytes) -> Record | None:
     """What a line says; None where it is damaged."""
     try:
-        checksum, text = line[:8], line[9:]
-        if line[8:9] != b" " or int(checksum, 16) != zlib.crc32(text):
+        text = line[9:]
+        if line[:9] != b"%08x " % zlib.crc32(text):
             return None
         value = json.loads(text)
     except ValueError:

@@ -1,0 +1,198 @@
+"""Scratch memory: limits and statistics, trimming after a search, the user's own allocator."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mioconv
+from helpers.native import fault, live_objects, no_native_calls
+from helpers.reference import conv_forward
+
+X = np.random.default_rng(1).standard_normal((2, 16, 12, 12)).astype(np.float32)
+W = np.random.default_rng(2).standard_normal((16, 16, 3, 3)).astype(np.float32)
+EXPECTED = conv_forward(X, W, padding=1)
+RUN = "miopenConvolutionForwardImmediate"
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> Iterator[None]:
+    mioconv.cache_clear()
+    mioconv.empty_cache()
+    yield
+    mioconv.set_allocator(None)
+    mioconv.cache_clear()
+    mioconv.empty_cache()
+
+
+def run(**how: Any) -> None:
+    y = mioconv.conv2d_forward(X, W, padding=1, **how)
+    np.testing.assert_allclose(y, EXPECTED, rtol=0, atol=1e-3)
+
+
+def stats() -> dict[str, int]:
+    return mioconv.memory_stats()["cpu:0"]
+
+
+def needy() -> mioconv.Solution:
+    """A solution that needs scratch memory."""
+    problem = mioconv.Problem.from_tensors("forward", X, W, padding=1)
+    return max(mioconv.find_solutions(problem), key=lambda s: s.workspace_bytes)
+
+
+class Arena:
+    """An allocator that says what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, str, int]] = []
+        self.alive = 0
+
+    def __call__(self, nbytes: int, device: str, stream: int) -> Any:
+        self.asked.append((nbytes, device, stream))
+        return Block(self, nbytes)
+
+
+class Block:
+    def __init__(self, arena: Arena, nbytes: int) -> None:
+        self.memory = np.empty(nbytes + 64, np.uint8)
+        self.ptr = -(-self.memory.ctypes.data // 64) * 64
+        self.arena = arena
+        arena.alive += 1
+
+    def __del__(self) -> None:
+        self.arena.alive -= 1
+
+
+class TestStatistics:
+    def test_leased_and_kept(self) -> None:
+        solution = needy()
+        before = stats()
+        run(solution=solution)
+        after = stats()
+        assert after["current"] == before["current"]
+        assert after["reserved"] >= solution.workspace_bytes
+        assert after["peak"] >= solution.workspace_bytes
+        mioconv.empty_cache()
+        assert stats()["reserved"] == before["current"]
+
+    def test_trimmed_after_a_search(self) -> None:
+        needy()
+        run(benchmark=True)
+        used = mioconv.last_call().workspace_bytes
+        assert stats()["reserved"] <= used + 4096
+        mioconv.cache_clear()
+        with mioconv.flags(empty_cache_after_find=False):
+            run(benchmark=True)
+        assert stats()["reserved"] >= X.nbytes, "the scratch result of the search is kept"
+
+    @pytest.mark.parametrize("function", [RUN, "hipMalloc", "miopenCreateWithStream"])
+    @pytest.mark.parametrize("nth", range(1, 6))
+    def test_nothing_stays_leased_after_a_failure(self, function: str, nth: int) -> None:
+        run()
+        mioconv.cache_clear()
+        mioconv.empty_cache()
+        before, leased = live_objects(), stats()["current"]
+        status = 2 if function == "hipMalloc" else 5
+        with fault(function, nth=nth, status=status), contextlib.suppress(mioconv.MioconvError):
+            run(benchmark=True)
+        mioconv.cache_clear()
+        mioconv.empty_cache()
+        after = live_objects()
+        assert stats()["current"] == leased
+        assert after["allocations"] == before["allocations"]
+        assert after["events"] == before["events"]
+        run(benchmark=True)
+
+
+class TestAllocator:
+    def test_serves_and_gets_back(self) -> None:
+        arena = Arena()
+        solution = needy()
+        mioconv.set_allocator(arena)
+        allocated = live_objects()["allocations"]
+        run(solution=solution)
+        assert arena.asked == [(solution.workspace_bytes, "cpu:0", 0)]
+        assert arena.alive == 0
+        assert live_objects()["allocations"] == allocated
+        mioconv.set_allocator(None)
+        run(solution=solution)
+        assert len(arena.asked) == 1
+
+    def test_searches_use_it_too(self) -> None:
+        arena = Arena()
+        mioconv.set_allocator(arena)
+        run(benchmark=True)
+        assert X.nbytes in {nbytes for nbytes, *_ in arena.asked}
+        assert arena.alive == 0
+
+    def test_a_plan_holds_its_block(self) -> None:
+        arena = Arena()
+        mioconv.set_allocator(arena)
+        problem = mioconv.Problem.from_tensors("forward", X, W, padding=1)
+        plan = mioconv.plan(problem, solution=needy())
+        mioconv.set_allocator(None)
+        assert arena.alive == 1
+        np.testing.assert_allclose(plan(X, W), EXPECTED, rtol=0, atol=1e-3)
+        del plan
+        gc.collect()
+        assert arena.alive == 0
+
+    def test_none_leaves_it_to_mioconv(self) -> None:
+        mioconv.set_allocator(lambda *_: None)
+        run(solution=needy())
+        assert stats()["reserved"] > 0
+
+    def test_what_it_raises_is_lack_of_memory(self) -> None:
+        class Full(RuntimeError):
+            pass
+
+        problem = mioconv.Problem.from_tensors("forward", X, W, padding=1)
+        least = min(s.workspace_bytes for s in mioconv.find_solutions(problem))
+        solution = needy()
+        assert solution.workspace_bytes > least
+
+        def refuse(nbytes: int, *_: Any) -> None:
+            if nbytes > least:
+                raise Full("no more")
+
+        mioconv.set_allocator(refuse)
+        with pytest.raises(mioconv.OutOfMemoryError) as caught:
+            run(solution=solution)
+        assert isinstance(caught.value.__cause__, Full)
+        run()  # one that needs less serves
+        assert mioconv.last_call().workspace_bytes == least
+        mioconv.set_allocator(None)
+        mioconv.empty_cache()
+        run(solution=solution)
+
+    @pytest.mark.parametrize("wrong", ["memory", "unaligned"])
+    def test_wrong_answers(self, wrong: str) -> None:
+        class Unaligned:
+            def __init__(self, memory: np.ndarray) -> None:
+                self.memory = memory
+                self.ptr = (-(-memory.ctypes.data // 64) * 64) + 4
+
+        def answer(nbytes: int, *_: Any) -> Any:
+            return wrong if wrong == "memory" else Unaligned(np.empty(nbytes + 128, np.uint8))
+
+        mioconv.set_allocator(answer)
+        with pytest.raises(mioconv.OutOfMemoryError) as caught:
+            run(solution=needy())
+        assert "allocator: expected" in str(caught.value.__cause__)
+
+    @pytest.mark.parametrize("bad", ["jemalloc", 3, "cupy"])
+    def test_bad_input(self, bad: Any) -> None:
+        with no_native_calls(), pytest.raises((ValueError, TypeError), match="allocator"):
+            mioconv.set_allocator(bad)
+
+    def test_torch(self) -> None:
+        pytest.importorskip("torch", reason="PyTorch is not installed")
+        mioconv.set_allocator("torch")
+        allocated = live_objects()["allocations"]
+        run(solution=needy())
+        assert live_objects()["allocations"] == allocated

@@ -1,0 +1,180 @@
+"""Many threads, forks at any moment, and the end of the interpreter with work in flight."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mioconv
+from helpers.checks import operands
+from helpers.operators import BACKWARD_INPUT, BACKWARD_WEIGHT, FORWARD
+from helpers.problems import CASES, Case
+from helpers.processes import in_a_child
+from helpers.tolerances import assert_close, assert_same_bits
+
+CASE = next(case for case in CASES if case.name == "2d-groups")
+FEW = [case for case in CASES if case.name.startswith("2d")][:8]
+
+
+def call(case: Case = CASE, **how: Any) -> None:
+    x, w = operands(FORWARD, case)
+    assert_close(FORWARD(case, x, w, **how), *FORWARD.expected(case, x, w))
+
+
+def test_thirty_two_threads() -> None:
+    """Searches, clears, forks of the cache's own, all at once."""
+    given = {case: operands(FORWARD, case) for case in FEW}
+    right = {case: FORWARD.expected(case, *given[case]) for case in FEW}
+    barrier = threading.Barrier(32)
+    mioconv.cache_clear()
+
+    def work(index: int) -> None:
+        barrier.wait(60)
+        for turn in range(25):
+            case = FEW[(index + turn) % len(FEW)]
+            if index == 0 and turn % 5 == 0:
+                mioconv.cache_clear()
+            if index == 1 and turn % 5 == 0:
+                mioconv.empty_cache()
+            if index == 2:
+                mioconv.set_cache_capacity(turn % 3)
+            result = FORWARD(
+                case, *given[case], benchmark=index % 4 == 0,
+                exclude=[1, "no such name"] if index % 5 == 0 else None,
+            )  # fmt: skip
+            assert_close(result, *right[case])
+
+    try:
+        with ThreadPoolExecutor(32) as pool:
+            list(pool.map(work, range(32)))
+    finally:
+        mioconv.set_cache_capacity(10_000)
+
+
+@pytest.mark.parametrize("operator", [FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT], ids=str)
+def test_deterministic_backward_and_forward(operator: Any) -> None:
+    """The same bits in a hundred runs, in this thread and in others."""
+    case = next(case for case in CASES if case.name == "2d-odd-channels")
+    given = operands(operator, case)
+    with mioconv.flags(deterministic=True):
+        expected = operator(case, *given)
+        for _ in range(100):
+            assert_same_bits(operator(case, *given), expected)
+
+    def work(_: int) -> None:
+        for _ in range(25):
+            assert_same_bits(operator(case, *given, deterministic=True), expected)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+
+
+class TestFork:
+    def test_child_computes(self) -> None:
+        call()
+        in_a_child(call)
+        in_a_child(lambda: [call(case, benchmark=True) for case in FEW])
+        call()
+
+    def test_child_of_a_child(self) -> None:
+        call()
+        in_a_child(lambda: in_a_child(call))
+
+    def test_while_others_compute(self) -> None:
+        """Whatever the other threads hold at that moment, the child is not held up by it."""
+        stop = threading.Event()
+
+        def work(index: int) -> None:
+            while not stop.is_set():
+                for case in FEW[index::4]:
+                    mioconv.cache_clear()
+                    call(case, benchmark=index % 2 == 0)
+
+        with ThreadPoolExecutor(4) as pool:
+            running = [pool.submit(work, index) for index in range(4)]
+            try:
+                for turn in range(15):
+                    in_a_child(lambda turn=turn: call(FEW[turn % len(FEW)], benchmark=True))
+            finally:
+                stop.set()
+            for one in running:
+                one.result(60)
+
+    def test_child_has_its_own_cache(self) -> None:
+        mioconv.cache_clear()
+        call()
+
+        def check() -> None:
+            assert mioconv.cache_info().entries == 0
+            call()
+            assert mioconv.cache_info().entries == 1
+
+        in_a_child(check)
+        assert mioconv.cache_info().entries == 1
+
+    def test_allocator_goes_along(self) -> None:
+        asked: list[int] = []
+
+        def allocate(nbytes: int, *_: Any) -> None:
+            asked.append(nbytes)
+
+        solution = max(
+            mioconv.find_solutions(mioconv.Problem("forward", (2, 16, 9, 9), (16, 16, 3, 3))),
+            key=lambda s: s.workspace_bytes,
+        )
+        x, w = np.ones((2, 16, 9, 9), np.float32), np.ones((16, 16, 3, 3), np.float32)
+        mioconv.set_allocator(allocate)
+
+        def check() -> None:
+            asked.clear()
+            mioconv.conv2d_forward(x, w, solution=solution)
+            assert asked
+
+        try:
+            in_a_child(check)
+        finally:
+            mioconv.set_allocator(None)
+
+
+PROGRAM = """
+import threading, time
+import numpy as np
+import mioconv
+
+x, w = np.ones((4, 16, 40, 40), 'f'), np.ones((16, 16, 3, 3), 'f')
+{setting}
+
+def work():
+    while True:
+        {work}
+
+for _ in range(3):
+    threading.Thread(target=work, daemon=True).start()
+time.sleep(0.3)
+"""
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        "mioconv.conv2d_forward(x, w)",
+        "mioconv.cache_clear(); mioconv.conv2d_forward(x, w, benchmark=True)",
+        "mioconv.conv2d_relu_forward(x, w)",
+    ],
+)
+@pytest.mark.parametrize("setting", ["", "mioconv.set_allocator(lambda n, d, s: None)"])
+def test_exit_with_work_in_flight(work: str, setting: str) -> None:
+    """Daemon threads in the middle of a call, a search, an allocator of the user's."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(work=work, setting=setting)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

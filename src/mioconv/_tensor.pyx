@@ -417,9 +417,10 @@ cdef int borrow_cuda_array(object tensor, str name, TensorView* view, Loan* loan
 
 # --- the stream of a call -------------------------------------------------------------------------
 
-cdef int current_stream(object tensor, const TensorView* view, const Loan* loan,
-                        hipStream_t* stream) except -1:
-    """The stream on which the producer of a tensor queues its own work."""
+cdef bint current_stream(object tensor, const TensorView* view, const Loan* loan,
+                         hipStream_t* stream) except -1:
+    """The stream on which the producer of a tensor queues its own work; False where it does not
+    say: then the default stream, and `__dlpack__` has made the data ready."""
     cdef const DLPackExchangeAPI* api = NULL
     cdef void* found = NULL
     global torch_current_stream
@@ -428,7 +429,7 @@ cdef int current_stream(object tensor, const TensorView* view, const Loan* loan,
         api = torch_api
     elif loan.kind == OTHER and loan.has_ready:
         stream[0] = loan.ready
-        return 0
+        return True
     elif loan.kind == OTHER and not PyCapsule_CheckExact(tensor):
         api = exchange_api_of(tensor)
     if api != NULL and api.current_work_stream != NULL:
@@ -443,8 +444,10 @@ cdef int current_stream(object tensor, const TensorView* view, const Loan* loan,
     elif loan.kind == CUPY:
         stream[0] = <hipStream_t><uintptr_t>(
             sys.modules["cupy"].cuda.get_current_stream(view.device_id).ptr)
+    else:
+        return False
     stream[0] = own_stream(stream[0], kDLCUDA)
-    return 0
+    return True
 
 
 cdef object settle_stream(object stream, object tensor, const TensorView* view, const Loan* loan,
@@ -456,12 +459,12 @@ cdef object settle_stream(object stream, object tensor, const TensorView* view, 
     where one is returned.
     """
     cdef hipStream_t producer
-    current_stream(tensor, view, loan, &producer)
+    cdef bint known = current_stream(tensor, view, loan, &producer)
     settled[0] = producer
     if stream is None:
         return None
     settled[0] = own_stream(stream_pointer(stream), view.device_type)
-    if settled[0] == producer:
+    if not known or settled[0] == producer:
         return None
     order(provider_number(view.device_type), view.device_id, producer, settled[0])
     if loan.kind != TORCH and loan.kind != CUPY:

@@ -9,6 +9,7 @@ from cpython.pycapsule cimport PyCapsule_CheckExact
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
+from mioconv._api cimport usable
 from mioconv._execute cimport (
     convolve, device_name, fill_zero, provider_of, sum_to_bias)
 from mioconv._flags cimport resolve_flags
@@ -21,12 +22,13 @@ from mioconv._stream cimport stream_pointer
 from mioconv._tensor cimport (
     OTHER, TORCH, Kind, Loan, Ordering, await_ready, borrow, give_back, kind_name, new_tensor,
     settle_stream)
-from mioconv.dlpack cimport kDLCPU
+from mioconv.dlpack cimport kDLCPU, kDLCUDA
 from mioconv.native cimport (
     Direction, Epilogue, Layout, Provider, Status, TensorView, W, X, Y, max_dims, may_overlap,
     only_channels_last, overlaps_itself, result_of, same_memory)
 
 from mioconv import second_ways
+from mioconv.errors import ProviderNotFoundError
 
 # --- what the operands have in common -------------------------------------------------------------
 
@@ -74,8 +76,16 @@ cdef object take_stream(Options* options, object stream, object operand, const T
 
 cdef int check_provider(const TensorView* tensor) except -1:
     """Load what a GPU's tensors need: without it nothing else about the call matters."""
-    if tensor.device_type != kDLCPU:
+    if tensor.device_type == kDLCPU:
+        return 0
+    try:
         device_of(provider_of(tensor), tensor.device_id)
+    except ProviderNotFoundError as error:
+        if tensor.device_type != kDLCUDA or not usable(<int>Provider.rocm):
+            raise
+        raise ProviderNotFoundError(
+            f"{error}\nROCm builds exist that call their devices CUDA, so HIP was asked too: it "
+            f"does not know this memory.") from None
     return 0
 
 

@@ -17,6 +17,7 @@ namespace {
 struct Range {
     std::size_t bytes;
     int device, kind;  // kind: 0 device, 1 managed, 2 host
+    bool allocated;    // here, by hipMalloc
 };
 std::mutex& ranges_mutex() {
     static auto* const mutex = new std::mutex;
@@ -42,7 +43,7 @@ hipError_t allocate(void** out, std::size_t bytes) {
     // What nobody wrote must not be read: NaN in every dtype.
     std::memset(data, 0xFF, (bytes + 64) / 64 * 64);
     const std::lock_guard<std::mutex> lock(ranges_mutex());
-    ranges()[static_cast<const char*>(data)] = {bytes, current_device(), 0};
+    ranges()[static_cast<const char*>(data)] = {bytes, current_device(), 0, true};
     *out = data;
     return hipSuccess;
 }
@@ -185,9 +186,16 @@ OVERRIDE(hipStreamGetDevice)(hipStream_t, hipDevice_t* device) -> hipError_t {
 FAKE_EXPORT void fake_own(const void* data, std::size_t bytes, int device, int kind) {
     const std::lock_guard<std::mutex> lock(fake::ranges_mutex());
     if (bytes)
-        fake::ranges()[static_cast<const char*>(data)] = {bytes, device, kind};
+        fake::ranges()[static_cast<const char*>(data)] = {bytes, device, kind, false};
     else
         fake::ranges().erase(static_cast<const char*>(data));
+}
+
+FAKE_EXPORT int fake_allocations() {
+    const std::lock_guard<std::mutex> lock(fake::ranges_mutex());
+    int count = 0;
+    for (const auto& entry : fake::ranges()) count += entry.second.allocated;
+    return count;
 }
 
 // The device that is current for the calling thread, without a call being recorded.

@@ -196,6 +196,9 @@ def _wrapper(prototype: c_declarations.Prototype, overridden: bool) -> str:
                 lines.append(f"    call.used({parameter});")
         elif kind.endswith("*"):
             lines.append(f'    call.add("{parameter}", static_cast<const void*>({parameter}));')
+    if "Destroy" in name and pairs and pairs[0][0].replace("const ", "") in _OBJECTS:
+        # Also where it is to fail: nobody can end it again.
+        lines.append(f"    call.ended({pairs[0][1]});")
     text = prototype.result == "const char *"
     if not text and name not in ("hipGetLastError",):
         lines += [
@@ -205,8 +208,6 @@ def _wrapper(prototype: c_declarations.Prototype, overridden: bool) -> str:
     arguments = ", ".join(
         "nullptr" if t.replace("const ", "") in _STREAMS and not overridden else n for t, n in pairs
     )
-    if "Destroy" in name and pairs and pairs[0][0].replace("const ", "") in _OBJECTS:
-        lines.append(f"    call.ended({pairs[0][1]});")
     target = f"fake::{name}" if overridden else f'fake::forward<decltype(::{name})>("{name}")'
     lines.append(f"    const auto answer = {target}({arguments});")
     made = next((n for t, n in pairs if t[:-2] in _OBJECTS and t.endswith(" *")), None)
@@ -226,6 +227,7 @@ class Standin:
         path = re.search(r"\S+/libamdhip64\.so\.\d", maps)
         assert path, "the stand-in is not loaded"
         self._library = ctypes.CDLL(path[0])
+        self._owned: list[int] = []
         for name in ("journal", "violations", "live"):
             getattr(self._library, f"fake_{name}").restype = ctypes.c_char_p
         self._library.fake_own.argtypes = [
@@ -267,8 +269,21 @@ class Standin:
         names: list[str] = sorted(json.loads(self._library.fake_live()))
         return names
 
+    @property
+    def allocations(self) -> int:
+        """Blocks of device memory that are not freed."""
+        return int(self._library.fake_allocations())
+
     def own(self, data: int, size: int, device: int = 0, kind: int = 0) -> None:
+        """Declare host memory to be a device's (kind 0), managed (1) or pinned (2)."""
+        self._owned.append(data)
         self._library.fake_own(data, size, device, kind)
+
+    def disown(self) -> None:
+        """Take back what `own` declared."""
+        for data in self._owned:
+            self._library.fake_own(data, 0, 0, 0)
+        self._owned.clear()
 
     def fail(self, function: str = "", nth: int = 1, hip: int = 999, miopen: int = 7) -> None:
         self._library.fake_fail(function.encode(), nth, hip, miopen)

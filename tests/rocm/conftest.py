@@ -24,7 +24,7 @@ collect_ignore_glob = [] if CONFIG else ["test_*.py"]
 DEFAULTS = {
     "solutions": -1, "count_above": 0, "unsupported": 0, "workspace_says_zero": 0, "no_bias": 0,
     "refuse_bfloat16": 0, "fusion": 0, "no_transform": 0, "no_compiler": 0, "skip_run": 0,
-    "memory": 0, "capture": 0, "devices": 2, "no_device": 0, "no_math_type": 0,
+    "memory": 0, "capture": 0, "devices": 2, "no_device": 0, "invent": 0,
 }  # fmt: skip
 
 
@@ -46,6 +46,7 @@ def standin(_loaded: Standin) -> Iterator[Standin]:
     _loaded.make_current(0)
     _loaded.clear()
     yield _loaded
+    _loaded.disown()
     assert _loaded.current_device == 0, "the current device was not restored"
     assert not _loaded.violations
 

@@ -16,6 +16,7 @@ from mioconv.native cimport (
 
 import threading
 
+from mioconv._loader.advice import hip_advice, miopen_advice
 from mioconv.errors import CaptureError, MioconvError, OutOfMemoryError, StatusError, UnsupportedError
 
 
@@ -216,6 +217,9 @@ cdef int raise_status(const Api* api, Status status, object problem,
     else:
         text = (<bytes>api.miopenGetErrorString(<miopenStatus_t>status.code)).decode(
             errors="replace")
+    if api.provider == Provider.rocm:
+        advice = hip_advice(status.code) if status.hip else miopen_advice(status.code)
+        text += f": {advice}" if advice else ""
     line = problem.driver_line() if problem is not None else None
     if status.out_of_memory():
         error = OutOfMemoryError(

@@ -133,7 +133,7 @@ def test_strided_on_another_device_and_stream(standin: Standin, name: str) -> No
 
 @pytest.mark.parametrize("name", ["forward", "backward_input", "backward_weight", "relu"])
 def test_benchmark(standin: Standin, name: str) -> None:
-    standin.set(solutions=1)
+    standin.set(solutions=2)
     with mioconv.flags(benchmark_budget_ms=0):
         calls, survived = sweep(
             standin, OPERATIONS[name], Tensor, 0, (999, 7), benchmark=True)

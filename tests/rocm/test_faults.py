@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -76,7 +75,6 @@ def sweep(
     for nth in range(1, 400):
         mioconv.cache_clear()
         mioconv.empty_cache()
-        gc.collect()
         handles = standin.live.count("miopenCreateWithStream")
         blocks = standin.allocations
         standin.clear()
@@ -103,7 +101,6 @@ def sweep(
         assert same(operation(wrap, strides, **more), expected), f"unusable after {where}"
         mioconv.cache_clear()
         mioconv.empty_cache()
-        gc.collect()
         left = [n for n in standin.live if n != "miopenCreateWithStream"]
         assert not left, f"{where} leaks {left}"
         assert standin.live.count("miopenCreateWithStream") <= handles + 1, where

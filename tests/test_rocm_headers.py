@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from helpers import c_declarations, rocm_headers, standin
 
 pytestmark = pytest.mark.skipif(standin.compiler() is None, reason="no C++ compiler")
@@ -80,4 +81,6 @@ def test_different(
     flat = [re.sub(r"\(\s+", "(", re.sub(r",\n\s+", ", ", text)) for text in (hip, miopen)]
     assert sum(before in text for text in flat) == 1, "the header changed: adapt this test"
     changed = [text.replace(before, after) for text in flat]
-    assert re.search(rf"static assertion failed: \W*{named}|\.{named}", compare(tmp_path, *changed, 6))
+    assert re.search(
+        rf"static assertion failed: \W*{named}|\.{named}", compare(tmp_path, *changed, 6)
+    )

@@ -35,7 +35,8 @@ inline Status describe_any(const Api& api, const TensorView& tensor, TensorDescr
     for (int i = dims - 1; i >= 0; --i) {
         shape[i] = i < lead ? 1 : tensor.shape[i - lead];
         strides[i] = shape[i] == 1 ? packed : tensor.strides[i - lead];
-        if (strides[i] <= 0) return status_of("miopenSetTensorDescriptor", miopenStatusNotImplemented);
+        if (strides[i] <= 0)
+            return status_of("miopenSetTensorDescriptor", miopenStatusNotImplemented);
         packed = strides[i] * shape[i];
     }
     return out->set(api, tensor.dtype, dims, shape.data(), strides.data());

@@ -17,7 +17,8 @@ from mioconv.native cimport (
 import threading
 
 from mioconv._loader.advice import hip_advice, miopen_advice
-from mioconv.errors import CaptureError, MioconvError, OutOfMemoryError, StatusError, UnsupportedError
+from mioconv.errors import (
+    CaptureError, MioconvError, OutOfMemoryError, StatusError, UnsupportedError)
 
 
 cdef extern from "<dlfcn.h>" nogil:

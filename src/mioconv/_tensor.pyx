@@ -15,7 +15,7 @@ from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from libc.stdint cimport uintptr_t
 
 from mioconv._api cimport raise_status, usable
-from mioconv._own_tensor cimport Tensor, dtype_name
+from mioconv._own_tensor cimport Tensor
 from mioconv._stream cimport (
     dlpack_stream, find_owner, loadable, order, own_stream, provider_number, stream_pointer)
 from mioconv.dlpack cimport (

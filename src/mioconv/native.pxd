@@ -50,7 +50,6 @@ cdef extern from "mioconv/api.hpp" namespace "mioconv" nogil:
         miopenStatus_t (*mioconvGetObjectCounts)(mioconvObjectCounts_t*)
         miopenStatus_t (*mioconvInjectFault)(const mioconvFault_t*)
 
-
     cdef enum class MemoryType:
         unregistered
         host

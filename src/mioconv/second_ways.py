@@ -93,7 +93,9 @@ def on_stream(kind: int, stream: int, device: int) -> Any:
     """Context in which the array library queues its own work on this stream of this device."""
     if kind == TORCH:
         cuda = sys.modules["torch"].cuda
-        given = cuda.ExternalStream(stream, device=device) if stream else cuda.default_stream(device)
+        given = (
+            cuda.ExternalStream(stream, device=device) if stream else cuda.default_stream(device)
+        )
         return cuda.stream(given)
     cuda = sys.modules["cupy"].cuda
     if stream == 0:

@@ -78,7 +78,8 @@ struct Alike<R (*)(A...), S (*)(B...)> {
 #define CHECK_VALUE(name, theirs) \\
     static_assert(our_values::name##_ == static_cast<long long>(theirs), #name)
 #define CHECK_FIELD(type, field, theirs, their_field)                                     \\
-    static_assert(offsetof(ours::type, field) == offsetof(theirs, their_field), #type "." #field); \\
+    static_assert(                                                                        \\
+        offsetof(ours::type, field) == offsetof(theirs, their_field), #type "." #field);  \\
     static_assert(sizeof(ours::type::field) == sizeof(theirs::their_field), #type "." #field)
 """
 
@@ -165,14 +166,20 @@ def _functions(library: str) -> list[str]:
             check = f"CHECK_OVERLOADED({row.name}, {_OVERLOADED[row.name]});"
         if library == "HIP":
             major, minor = (*row.since, 0)[:2]
-            since = f"HIP_VERSION_MAJOR > {major} || (HIP_VERSION_MAJOR == {major} && " \
-                    f"HIP_VERSION_MINOR >= {minor})"
+            since = (
+                f"HIP_VERSION_MAJOR > {major} || (HIP_VERSION_MAJOR == {major} && "
+                f"HIP_VERSION_MINOR >= {minor})"
+            )
             if row.name == "hipGetDeviceProperties":  # a macro for the one below from HIP 6 on
                 since = "HIP_VERSION_MAJOR < 6"
         else:
             # MIOpen counts its own: 2.19 is ROCm 5.4's, 3.2 is ROCm 6.2's.
-            since = "MIOPEN_VERSION_MAJOR > 3 || (MIOPEN_VERSION_MAJOR == 3 && " \
-                    "MIOPEN_VERSION_MINOR >= 2)" if row.since >= (6, 2) else "1"
+            since = (
+                "MIOPEN_VERSION_MAJOR > 3 || (MIOPEN_VERSION_MAJOR == 3 && "
+                "MIOPEN_VERSION_MINOR >= 2)"
+                if row.since >= (6, 2)
+                else "1"
+            )
         lines.append(f"#if {since}\n{check}\n#endif")
     return lines
 
@@ -184,8 +191,9 @@ def _enumerators(header: str) -> list[str]:
             theirs, condition = name, _SINCE.get(name, "1")
             if name.endswith(_OF_MAJOR):
                 theirs = name[:-2]
-                condition = "HIP_VERSION_MAJOR < 6" if name.endswith("_5") \
-                    else "HIP_VERSION_MAJOR >= 6"
+                condition = (
+                    "HIP_VERSION_MAJOR < 6" if name.endswith("_5") else "HIP_VERSION_MAJOR >= 6"
+                )
             lines.append(f"#if {condition}\nCHECK_VALUE({name}, {theirs});\n#endif")
     return lines
 

@@ -1,7 +1,7 @@
 """The recording stand-in for ROCm's libraries: building it, its variants, its journal.
 
-`tests/fakes` has what it does; the wrappers around that, one for each function of functions.def, are
-made here from the headers' prototypes.
+`tests/fakes` has what it does; the wrappers around that, one for each function of functions.def,
+are made here from the headers' prototypes.
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ def variant(folder: Path, target: Path, hip_major: int = 6, lacks: tuple[str, ..
         for symbol in lacks:
             # A name with another first letter is not found: the hash of the old one leads to it and
             # the comparison fails.
-            data = data.replace(b"\0" + symbol.encode() + b"\0", b"\0" + b"_" + symbol[1:].encode() + b"\0")
+            data = data.replace(
+                b"\0" + symbol.encode() + b"\0", b"\0" + b"_" + symbol[1:].encode() + b"\0"
+            )
         (libraries / (soname if name == HIP else name)).write_bytes(data)
     return target
 
@@ -143,8 +145,18 @@ def child_environment(config: str) -> dict[str, str]:
 def run_tests(config: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run tests/rocm in a child process."""
     select = CONFIGS[config]["select"]
-    command = [sys.executable, "-m", "pytest", str(ROOT / "tests" / "rocm"), "-q", "-rN",
-               "-p", "no:cacheprovider", *(["-k", select] if select else []), *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        str(ROOT / "tests" / "rocm"),
+        "-q",
+        "-rN",
+        "-p",
+        "no:cacheprovider",
+        *(["-k", select] if select else []),
+        *arguments,
+    ]
     return subprocess.run(
         command, capture_output=not arguments, text=True, env=child_environment(config),
         cwd=ROOT, timeout=600,
@@ -167,8 +179,10 @@ def _wrappers(library: str, source: Path) -> str:
         for family in ("Forward", "BackwardData", "BackwardWeights")
         for what in re.findall(r"OVERRIDE\(miopenConvolution##Name##(\w+)\)", source.read_text())
     }
-    prototypes = {**c_declarations.parse("hip.h").prototypes,
-                  **c_declarations.parse("miopen.h").prototypes}
+    prototypes = {
+        **c_declarations.parse("hip.h").prototypes,
+        **c_declarations.parse("miopen.h").prototypes,
+    }
     rows = [f for f in c_declarations.functions() if f.library == library]
     return "\n".join(_wrapper(prototypes[f.name], f.name in overridden) for f in rows)
 
@@ -213,8 +227,11 @@ def _wrapper(prototype: c_declarations.Prototype, overridden: bool) -> str:
     made = next((n for t, n in pairs if t[:-2] in _OBJECTS and t.endswith(" *")), None)
     if made and "Create" in name:
         lines.append(f"    if (answer == 0) call.made(*{made});")
-    lines.append("    return answer;" if text or name == "hipGetLastError"
-                 else "    return call.done(answer);")
+    lines.append(
+        "    return answer;"
+        if text or name == "hipGetLastError"
+        else "    return call.done(answer);"
+    )
     return "\n".join([*lines, "}", ""])
 
 
@@ -231,10 +248,18 @@ class Standin:
         for name in ("journal", "violations", "live"):
             getattr(self._library, f"fake_{name}").restype = ctypes.c_char_p
         self._library.fake_own.argtypes = [
-            ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int]
+            ctypes.c_void_p,
+            ctypes.c_size_t,
+            ctypes.c_int,
+            ctypes.c_int,
+        ]
         self._library.fake_set.argtypes = [ctypes.c_char_p, ctypes.c_int64]
         self._library.fake_fail.argtypes = [
-            ctypes.c_char_p, ctypes.c_int64, ctypes.c_int, ctypes.c_int]
+            ctypes.c_char_p,
+            ctypes.c_int64,
+            ctypes.c_int,
+            ctypes.c_int,
+        ]
 
     def set(self, **options: int) -> None:
         for name, value in options.items():

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from helpers import rocm
-from helpers.standin import Standin
 
 import mioconv
+from helpers import rocm
+from helpers.standin import Standin
 
 CONFIG = os.environ.get("FAKE_ROCM_CONFIG", "")
 collect_ignore_glob = [] if CONFIG else ["test_*.py"]

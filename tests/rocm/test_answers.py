@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+import mioconv
 from helpers import operators
 from helpers.checks import operands
 from helpers.operators import Operator
@@ -14,8 +16,6 @@ from helpers.rocm import CupyArray, Tensor, read
 from helpers.standin import Standin
 from helpers.tensors import BFLOAT16, random_array
 from helpers.tolerances import assert_close
-
-import mioconv
 
 CASE = Case("answer", 2, 8, (9, 9), 8, (3, 3))
 DIRECTIONS = [operators.FORWARD, operators.BACKWARD_INPUT, operators.BACKWARD_WEIGHT]
@@ -62,7 +62,7 @@ def test_no_solution(standin: Standin, op: Operator, options: dict[str, int]) ->
 @each_direction
 @pytest.mark.parametrize("answer", ["zero", "find fails", "find says status 5"])
 def test_benchmark_goes_on(standin: Standin, op: Operator, answer: str) -> None:
-    """The workspace query may say 0, Find may fail altogether: the list is measured all the same."""
+    """The workspace query may say 0, Find may fail altogether: the list is still measured."""
     standin.set(workspace_says_zero=answer == "zero")
     family = {"forward": "Forward", "backward_input": "BackwardData",
               "backward_weight": "BackwardWeights"}[op.name]  # fmt: skip
@@ -121,13 +121,12 @@ def test_fusion_runs(standin: Standin) -> None:
 def test_bfloat16_without_bias(standin: Standin, cupy: Any) -> None:
     """Status 6 (bias, activation) and 7 (OpTensor): the array library does it, or it is refused."""
     standin.set(refuse_bfloat16=1, fusion=1)
-    x, w, b, z = (random_array(s, BFLOAT16) for s in (
-        (2, 4, 7, 6), (6, 4, 3, 2), (6,), (2, 6, 5, 5)))
-    got = mioconv.conv2d_add_relu_forward(
-        *map(CupyArray, (x, w, z)), 0.5, CupyArray(b))
+    x, w, b, z = (
+        random_array(s, BFLOAT16) for s in ((2, 4, 7, 6), (6, 4, 3, 2), (6,), (2, 6, 5, 5))
+    )
+    got = mioconv.conv2d_add_relu_forward(*map(CupyArray, (x, w, z)), 0.5, CupyArray(b))
     expected = mioconv.conv2d_add_relu_forward(x, w, z, 0.5, b)
-    np.testing.assert_allclose(
-        got.host.astype("f4"), expected.astype("f4"), rtol=0.02, atol=0.05)
+    np.testing.assert_allclose(got.host.astype("f4"), expected.astype("f4"), rtol=0.02, atol=0.05)
     for call in (
         lambda: mioconv.conv2d_forward(*map(Tensor, (x, w, b))),
         lambda: mioconv.conv2d_relu_forward(*map(Tensor, (x, w))),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
+
+import mioconv
 from helpers import operators
 from helpers.checks import operands
 from helpers.operators import Operator
@@ -13,8 +13,6 @@ from helpers.problems import Case
 from helpers.rocm import Tensor
 from helpers.standin import Standin
 from helpers.tensors import channels_last, random_array
-
-import mioconv
 
 CASE = Case("call", 2, 4, (7, 6), 6, (3, 2), 1, 1)
 TRANSPOSED = Case("call", 2, 4, (7, 6), 6, (3, 2), 1, 1, transposed=True)
@@ -83,7 +81,7 @@ def test_operands(standin: Standin, op: Operator, case: Case, family: str) -> No
     out = np.zeros(op.result_shape(case), np.float32)
     op(case, Tensor(a), Tensor(b), out=Tensor(out))
     (run,) = standin.calls("Immediate")
-    count, = standin.calls("GetSolutionCount")
+    (count,) = standin.calls("GetSolutionCount")
     args = run["args"]
     x, w, y = {
         ("conv", "Forward"): (a, b, out),
@@ -99,14 +97,15 @@ def test_operands(standin: Standin, op: Operator, case: Case, family: str) -> No
         "BackwardWeights": {"dy": y, "x": x, "dw": w},
     }[family]
     sizes = {
-        call["args"]["tensorDesc"]: call["args"] for call in standin.calls("SetTensorDescriptor")}
+        call["args"]["tensorDesc"]: call["args"] for call in standin.calls("SetTensorDescriptor")
+    }
     for name, tensor in names.items():
         assert args[name] == tensor.ctypes.data
         described = sizes[args[f"{name}Desc"]]
         assert described["dimsA"] == list(tensor.shape)
         assert described["stridesA"] == [s // 4 for s in tensor.strides]
         assert count["args"][f"{name}Desc"] == args[f"{name}Desc"]
-    convolution, = standin.calls("InitConvolutionNd")
+    (convolution,) = standin.calls("InitConvolutionNd")
     assert convolution["args"]["c_mode" if "c_mode" in convolution["args"] else "mode"] == 0
 
 
@@ -127,7 +126,8 @@ def test_workspace_is_the_solutions(standin: Standin) -> None:
 def test_strides_of_size_one(standin: Standin) -> None:
     """A dimension of size 1 has the packed stride, whatever the array library says of it."""
     odd = np.lib.stride_tricks.as_strided(
-        random_array((64,)), (1, 3, 1, 5), (4 * 999, 20, 4 * 77, 4))
+        random_array((64,)), (1, 3, 1, 5), (4 * 999, 20, 4 * 77, 4)
+    )
     mioconv.conv2d_forward(Tensor(odd), Tensor(random_array((2, 3, 1, 1))))
     strides = [call["args"]["stridesA"] for call in standin.calls("SetTensorDescriptor")]
     assert strides[:3] == [[15, 5, 5, 1], [3, 1, 1, 1], [10, 5, 5, 1]]

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+import mioconv
 from helpers.rocm import CupyArray, Tensor, read
 from helpers.standin import Standin
 from helpers.tensors import random_array
-
-import mioconv
 
 X, W, B = (2, 4, 7, 6), (6, 4, 3, 2), (6,)
 Y = (2, 6, 5, 5)
@@ -64,8 +64,12 @@ def same(got: Any, expected: Any) -> bool:
 
 
 def sweep(
-    standin: Standin, operation: Callable[..., Any], wrap: Callable[[Any], Any], device: int,
-    statuses: tuple[int, int], **more: Any,
+    standin: Standin,
+    operation: Callable[..., Any],
+    wrap: Callable[[Any], Any],
+    device: int,
+    statuses: tuple[int, int],
+    **more: Any,
 ) -> tuple[int, int]:
     """Fail the first, the second, … native call; how many there were, how many were survived."""
     strides = more.pop("strides", False)
@@ -81,9 +85,8 @@ def sweep(
         standin.fail("", nth, *statuses)
         try:
             got = operation(wrap, strides, **more)
-        except mioconv.MioconvError as error:
+        except mioconv.MioconvError:
             got = None
-            assert str(error)
         failed = next((c["call"] for c in standin.journal if c["status"] in statuses), "?")
         if not standin.end_fault():
             assert got is not None
@@ -132,8 +135,7 @@ def test_strided_on_another_device_and_stream(standin: Standin, name: str) -> No
 def test_benchmark(standin: Standin, name: str) -> None:
     standin.set(solutions=2)
     with mioconv.flags(benchmark_budget_ms=0):
-        calls, survived = sweep(
-            standin, OPERATIONS[name], Tensor, 0, (999, 7), benchmark=True)
+        calls, survived = sweep(standin, OPERATIONS[name], Tensor, 0, (999, 7), benchmark=True)
     assert calls > 30
     assert survived > 5, "a search that fails is no error"
 

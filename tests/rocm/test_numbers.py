@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+import mioconv
 from helpers import operators
 from helpers.checks import operands
 from helpers.operators import Operator
@@ -14,14 +16,13 @@ from helpers.rocm import CupyArray, Tensor, read
 from helpers.standin import Standin
 from helpers.tensors import DTYPES, LAYOUTS, is_channels_last, random_array
 from helpers.tolerances import assert_close
-
-import mioconv
 from mioconv import _execute
 
 OPERATORS = [
     operators.FORWARD, operators.BACKWARD_INPUT, operators.BACKWARD_WEIGHT,
     operators.TRANSPOSE_FORWARD, operators.TRANSPOSE_BACKWARD_INPUT,
     operators.TRANSPOSE_BACKWARD_WEIGHT, operators.DEPTHWISE_FORWARD,
+    *operators.DEPTHWISE_BACKWARD,
 ]  # fmt: skip
 NAMES = {"1d-strided-dilated", "2d-uneven", "2d-groups", "3d-uneven", "2d-depthwise", "t1d",
          "t2d-uneven", "t2d-padding-over-stride", "t3d-groups"}  # fmt: skip
@@ -32,7 +33,6 @@ def pairs() -> list[Any]:
         pytest.param(op, case, id=f"{op}-{case}")
         for op in OPERATORS for case in op.cases if case.name in NAMES
     ]  # fmt: skip
-
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -60,6 +60,16 @@ def test_layouts(standin: Standin, op: Operator, case: Case, layout: str) -> Non
     out = given(np.zeros(op.result_shape(case), np.float32))
     assert op(case, Tensor(a), Tensor(b), out=Tensor(out)) is not None
     assert_close(out, *expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("op", OPERATORS[:6], ids=str)
+def test_channels_last(standin: Standin, op: Operator, dtype: Any) -> None:
+    case = next(c for c in op.cases if c.name in ("2d-groups", "t2d-groups"))
+    a, b = (LAYOUTS["channels_last"](t) for t in operands(op, case, dtype))
+    got = read(op(case, Tensor(a), Tensor(b)))
+    assert is_channels_last(got)
+    assert_close(got, *op.expected(case, a, b))
 
 
 def test_layout_of_the_result(standin: Standin) -> None:
@@ -92,7 +102,8 @@ def test_same_with_an_even_kernel(standin: Standin, cupy: Any, wrap: Any) -> Non
     x, w = random_array((2, 3, 7, 6)), random_array((4, 3, 2, 4), seed=1)
     expected = mioconv.conv2d_forward(x, w, padding="same")
     np.testing.assert_allclose(
-        read(mioconv.conv2d_forward(wrap(x), wrap(w), padding="same")), expected, atol=1e-5)
+        read(mioconv.conv2d_forward(wrap(x), wrap(w), padding="same")), expected, atol=1e-5
+    )
     g = random_array(expected.shape, seed=2)
     got = mioconv.conv2d_backward(wrap(x), wrap(g), wrap(w), padding="same")
     for mine, theirs in zip(got, mioconv.conv2d_backward(x, g, w, padding="same"), strict=True):
@@ -199,10 +210,10 @@ class TestSplit:
         """More than 2^31 - 1 elements, in memory that is never touched."""
         standin.set(skip_run=1, invent=1)
         x = np.lib.stride_tricks.as_strided(
-            np.zeros(1, np.float16), (3, 1, 2**15, 2**15), (2**31, 2**31, 2**16, 2))
+            np.zeros(1, np.float16), (3, 1, 2**15, 2**15), (2**31, 2**31, 2**16, 2)
+        )
         w = np.zeros((1, 1, 1, 1), np.float16)
-        out = np.lib.stride_tricks.as_strided(
-            np.zeros(1, np.float16), x.shape, x.strides)
+        out = np.lib.stride_tricks.as_strided(np.zeros(1, np.float16), x.shape, x.strides)
         out = np.lib.stride_tricks.as_strided(out, x.shape, x.strides)
         far = _elsewhere(out, x)
         mioconv.conv2d_forward(Tensor(x), Tensor(w), out=Tensor(far))

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+import mioconv
 from helpers import rocm
 from helpers.rocm import CupyArray, Interface, Tensor, read, read_interface
 from helpers.standin import Standin
 from helpers.tensors import BFLOAT16, BareTensor, random_array
-
-import mioconv
 
 
 @pytest.fixture
@@ -111,7 +111,8 @@ class TestGivenStream:
             standin.clear()
             call(stream=0x4400)
             used = [
-                call["args"] for call in standin.calls("Async|EventRecord|SetStream|CreateWith")]
+                call["args"] for call in standin.calls("Async|EventRecord|SetStream|CreateWith")
+            ]
             streams = {a.get("stream", a.get("streamID")) for a in used} - {0x4400}
             # Fusion plans keep handles; memory of results that are dropped goes its own way.
             assert streams <= {None, 0}, used
@@ -162,7 +163,7 @@ class TestOwnTensor:
         del got
         gc.collect()
         pools = os.environ["FAKE_ROCM_CONFIG"] == "hip7"
-        freed, = standin.calls("hipFree")
+        (freed,) = standin.calls("hipFree")
         assert freed["on"] == 1
         if pools:
             assert freed["call"] == "hipFreeAsync"
@@ -283,7 +284,8 @@ class TestCupy:
         standin.set(fusion=1, no_bias=1)
         with cupy.cuda.ExternalStream(0x800):
             got = mioconv.conv2d_relu_forward(
-                *map(CupyArray, (*arrays, random_array((6,)))), stream=0x900)
+                *map(CupyArray, (*arrays, random_array((6,)))), stream=0x900
+            )
             assert cupy.cuda.get_current_stream(0).ptr == 0x800
         assert isinstance(got, CupyArray)
         assert waits(standin)[0] == (0x800, 0x900)
@@ -338,8 +340,8 @@ class TestDevices:
         ]:
             with pytest.raises(ValueError, match=f"weight: expected device {words}"):
                 mioconv.conv2d_forward(one, other)
+        out = np.zeros_like(expected(arrays))
         with pytest.raises(ValueError, match=r"out: expected device rocm:0.*rocm:1"):
-            out = np.zeros_like(expected(arrays))
             mioconv.conv2d_forward(Tensor(x), Tensor(w), out=Tensor(out, 1))
 
     def test_unknown_device(self, standin: Standin, arrays: tuple[Any, Any]) -> None:

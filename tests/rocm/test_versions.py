@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+import mioconv
 from helpers.rocm import Interface, Tensor, read
 from helpers.standin import CONFIGS, Standin
 from helpers.tensors import random_array
-
-import mioconv
 
 CONFIG = os.environ.get("FAKE_ROCM_CONFIG", "hip6")
 WANTED = CONFIGS[CONFIG]
@@ -47,7 +47,8 @@ def test_wide_descriptors(standin: Standin) -> None:
     """64-bit setters for what 32 bits cannot say, where there are any."""
     standin.set(skip_run=1, invent=1)
     x = np.lib.stride_tricks.as_strided(
-        np.zeros(1, np.float16), (2, 1, 2**16, 2**16), (2**33, 2**33, 2**17, 2))
+        np.zeros(1, np.float16), (2, 1, 2**16, 2**16), (2**33, 2**33, 2**17, 2)
+    )
     w = np.zeros((1, 1, 1, 1), np.float16)
     far = np.asarray(_At(x, x.ctypes.data + 2**36))
     if "miopenSetTensorDescriptorV2" in WANTED.get("lacks", ()):
@@ -64,7 +65,10 @@ def test_wide_descriptors(standin: Standin) -> None:
 class _At:
     def __init__(self, like: Any, address: int) -> None:
         self.__array_interface__ = {
-            **like.__array_interface__, "data": (address, False), "strides": like.strides}
+            **like.__array_interface__,
+            "data": (address, False),
+            "strides": like.strides,
+        }
 
 
 def test_tf32_attribute_may_be_unknown(standin: Standin) -> None:

@@ -32,7 +32,9 @@ def hip_advice(status: int) -> str:
         if status == _INVALID_DEVICE:
             return "HIP_VISIBLE_DEVICES and ROCR_VISIBLE_DEVICES decide which devices there are"
         if not os.path.exists(DEVICE_NODE):
-            return f"{DEVICE_NODE} does not exist: the amdgpu driver is not loaded, or not let in here"
+            return (
+                f"{DEVICE_NODE} does not exist: the amdgpu driver is not loaded, or not let in here"
+            )
         return (
             "no AMD GPU is visible to HIP; HIP_VISIBLE_DEVICES and ROCR_VISIBLE_DEVICES may hide "
             "it, or this ROCm release may not support it"

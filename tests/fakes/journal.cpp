@@ -2,12 +2,14 @@
 
 #include <dlfcn.h>
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <map>
 #include <mutex>
 #include <set>
+#include <thread>
 #include <vector>
 
 namespace {
@@ -25,6 +27,7 @@ struct State {
     std::map<std::string, std::int64_t> options;
     std::map<const void*, std::string> live;
     std::set<const void*> dead;
+    std::map<const void*, int> inside;  // calls that want to be alone with something
     Fault fault;
     bool recording = true;
 };
@@ -95,6 +98,8 @@ void* next(const char* name) {
     return symbol;
 }
 
+const char heuristics = 0;
+
 int& last_error() {
     thread_local int error = 0;
     return error;
@@ -110,6 +115,8 @@ Call::Call(const char* name, bool hip) : name_(name), hip_(hip) {}
 Call::~Call() {
     State& all = state();
     const std::lock_guard<std::mutex> lock(all.mutex);
+    for (const void* what : alone_)
+        if (what) --all.inside[what];
     if (!all.recording) return;
     all.journal.push_back(
         "{\"call\":\"" + std::string(name_) + "\",\"status\":" + std::to_string(status_) +
@@ -150,6 +157,17 @@ void Call::used(const void* object) {
     const std::lock_guard<std::mutex> lock(all.mutex);
     if (object && !all.live.count(object))
         all.violations.push_back("\"" + std::string(name_) + " uses what does not live\"");
+}
+
+void Call::alone(const void* what) {
+    State& all = state();
+    {
+        const std::lock_guard<std::mutex> lock(all.mutex);
+        alone_[alone_[0] != nullptr] = what;
+        if (++all.inside[what] > 1)
+            all.violations.push_back("\"" + std::string(name_) + " while another thread is there\"");
+    }
+    if (const auto us = option("slow_us")) std::this_thread::sleep_for(std::chrono::microseconds(us));
 }
 
 bool Call::fails(int* status) {

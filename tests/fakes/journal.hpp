@@ -23,6 +23,9 @@ F* forward(const char* name) {
     return reinterpret_cast<F*>(next(name));
 }
 
+// Where the vendor's library is not safe in two threads at once.
+extern __attribute__((visibility("default"))) const char heuristics;
+
 // The error that HIP keeps for this thread.
 __attribute__((visibility("default"))) int& last_error();
 __attribute__((visibility("default"))) int& current_device();
@@ -56,6 +59,10 @@ public:
     void ended(const void* object);
     void used(const void* object);
 
+    // One thread at a time: in the vendor's heuristics and Find, and with a handle. Takes a moment, so
+    // that others come by.
+    void alone(const void* what);
+
     // Whether this call is to fail, and with which status.
     bool fails(int* status);
     // Notes the outcome.
@@ -72,6 +79,7 @@ private:
 
     std::string text_;
     const char* name_;
+    const void* alone_[2] = {nullptr, nullptr};
     bool hip_;
     int status_ = 0;
 };

@@ -213,6 +213,11 @@ def _wrapper(prototype: c_declarations.Prototype, overridden: bool) -> str:
     if "Destroy" in name and pairs and pairs[0][0].replace("const ", "") in _OBJECTS:
         # Also where it is to fail: nobody can end it again.
         lines.append(f"    call.ended({pairs[0][1]});")
+    handle = next((n for t, n in pairs if t.replace("const ", "") == "miopenHandle_t"), None)
+    if handle:
+        lines.append(f"    call.alone({handle});")
+    if re.search(r"GetSolution(Count)?$|^miopenFind", name):
+        lines.append("    call.alone(&fake::heuristics);")
     text = prototype.result == "const char *"
     if not text and name not in ("hipGetLastError",):
         lines += [

@@ -19,6 +19,7 @@ struct TensorView {
     int device_type = 0;  ///< DLPack's number
     int device_id = 0;
     bool read_only = false;
+    int array_library = 0;  ///< whose operations may copy it on a GPU: Kind of _tensor.pxd
 
     std::int64_t count() const {
         std::int64_t product = 1;
@@ -219,23 +220,6 @@ inline void copy_on_host(const TensorView& from, const TensorView& to) {
         detail::copy_strided(
             static_cast<const std::uint16_t*>(from.data), from_strides.data(),
             static_cast<std::uint16_t*>(to.data), to_strides.data(), shape.data(), ndim);
-}
-
-/// bias = sum of a dense gradient over every dimension but the channels.
-inline Status bias_gradient(
-    const Api& api, miopenHandle_t handle, const TensorView& gradient, const TensorView& bias) {
-    constexpr float one = 1, zero = 0;
-    const int dims = static_cast<int>(gradient.ndim);
-    const std::int64_t channels = gradient.shape[1];
-    const std::array<std::int64_t, max_dims> shape{1, channels, 1, 1, 1},
-        strides{channels, 1, 1, 1, 1};
-    TensorDescriptor from, to;
-    MIOCONV_TRY(
-        from.set(api, gradient.dtype, dims, gradient.shape.data(), gradient.strides.data()));
-    MIOCONV_TRY(to.set(api, bias.dtype, dims, shape.data(), strides.data()));
-    return MIOCONV_CALL_OPTIONAL(
-        api, miopenConvolutionBackwardBias, handle, &one, from.get(), gradient.data, &zero,
-        to.get(), bias.data);
 }
 
 }  // namespace mioconv

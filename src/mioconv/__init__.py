@@ -13,7 +13,7 @@ own core.
 from importlib.metadata import version as _version
 from pathlib import Path as _Path
 
-from mioconv._tensor import Tensor
+from mioconv._own_tensor import Tensor
 from mioconv.conv import (
     conv1d_add_relu_forward,
     conv1d_backward,

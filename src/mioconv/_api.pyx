@@ -16,7 +16,9 @@ from mioconv.native cimport (
 
 import threading
 
-from mioconv.errors import CaptureError, MioconvError, OutOfMemoryError, StatusError
+from mioconv._loader.advice import hip_advice, miopen_advice
+from mioconv.errors import (
+    CaptureError, MioconvError, OutOfMemoryError, StatusError, UnsupportedError)
 
 
 cdef extern from "<dlfcn.h>" nogil:
@@ -36,6 +38,11 @@ cdef extern from "<dlfcn.h>" nogil:
     int dlinfo(void* handle, int request, void* result)
 
 
+cdef extern from "<pthread.h>" nogil:
+    int pthread_atfork(void (*prepare)() noexcept nogil, void (*parent)() noexcept nogil,
+                       void (*child)() noexcept nogil)
+
+
 cdef extern from *:
     const unsigned int CYTHON_HEX_VERSION
 
@@ -49,6 +56,8 @@ CUDA = <int>Provider.cuda
 cdef Api[3] tables
 # Set last, and read by other threads without a lock.
 cdef AtomicBool[3] ready
+# In a child process: the parent had initialised this GPU runtime.
+cdef AtomicBool[3] inherited
 PROVIDERS = ("cpu", "rocm", "cuda")
 # What an allocator of the user's raised in this thread, for the error that comes of it.
 refusals = threading.local()
@@ -60,9 +69,32 @@ cdef const Api* api_of(int provider) except NULL nogil:
     """The table of a provider, which is loaded at its first use. Raises ProviderNotFoundError."""
     if not ready[provider].load():
         with gil:
+            if inherited[provider].load():
+                raise UnsupportedError(
+                    f"the {PROVIDERS[provider]} provider was in use when this process was forked, "
+                    f"and a GPU context does not survive a fork; start processes with "
+                    f"multiprocessing's 'spawn' or 'forkserver', or use the GPU in the child only "
+                    f"(tensors on the CPU go on working)")
             from mioconv.providers import load
             load(provider)
     return &tables[provider]
+
+
+cdef bint usable(int provider) noexcept nogil:
+    """Whether a provider is loaded and this process may call it."""
+    return ready[provider].load()
+
+
+cdef void after_fork() noexcept nogil:
+    """In the child: whoever asks for a GPU again gets an error instead of a crash."""
+    cdef int provider
+    for provider in range(1, 3):
+        if ready[provider].load():
+            inherited[provider].store(True)
+            ready[provider].store(False)
+
+
+pthread_atfork(NULL, NULL, after_fork)
 
 
 cdef const Api* ready_api(provider) except NULL:
@@ -186,6 +218,9 @@ cdef int raise_status(const Api* api, Status status, object problem,
     else:
         text = (<bytes>api.miopenGetErrorString(<miopenStatus_t>status.code)).decode(
             errors="replace")
+    if api.provider == Provider.rocm:
+        advice = hip_advice(status.code) if status.hip else miopen_advice(status.code)
+        text += f": {advice}" if advice else ""
     line = problem.driver_line() if problem is not None else None
     if status.out_of_memory():
         error = OutOfMemoryError(

@@ -10,17 +10,22 @@ from libc.string cimport memset
 from mioconv._api cimport raise_status
 from mioconv._epilogue cimport run_all
 from mioconv._geometry cimport Geometry
+from mioconv._own_tensor cimport Tensor
 from mioconv._plans cimport Options, device_of, use_threads
 from mioconv._select cimport call_record
+from mioconv._stream cimport provider_number
+from mioconv._tensor cimport CUPY, TORCH
 from mioconv.dlpack cimport (
     kDLCPU, kDLCUDA, kDLCUDAHost, kDLCUDAManaged, kDLROCM, kDLROCMHost)
-from mioconv.miopen cimport miopenConvolution, miopenDepthwise
+from mioconv.hip cimport hipMemcpyDeviceToDevice
+from mioconv.miopen cimport miopenConvolution, miopenDepthwise, miopenStatusNotImplemented
 from mioconv.native cimport (
     CallRecord, ConvolutionParams, CurrentDevice, Device, Direction, Epilogue, HandleLease, Layout,
-    Provider, Status, TensorView, W, Workspace, X, Y, bias_gradient, copy_on_host, describe_operand,
-    lies_in, only_channels_last, result_of, same_memory, set_dense_strides,
-    status_of)
+    Provider, Status, TensorView, W, Workspace, X, Y, accumulate, bias_gradient, copy_on_host,
+    describe_operand, lies_in, only_channels_last, result_of, same_memory, set_dense_strides,
+    status_of, transform)
 
+from mioconv import second_ways
 from mioconv.errors import UnsupportedError
 
 
@@ -32,17 +37,105 @@ cdef str device_name(const TensorView* tensor):
 
 
 cdef int provider_of(const TensorView* tensor) except -1 nogil:
-    """Where a tensor's memory can be computed on. Pinned host memory is host memory."""
-    cdef int device = tensor.device_type
-    if device == kDLCPU or device == kDLCUDAHost or device == kDLROCMHost:
-        return <int>Provider.cpu
-    if device == kDLROCM:
-        return <int>Provider.rocm
-    if device == kDLCUDA or device == kDLCUDAManaged:
-        return <int>Provider.cuda
+    """Where a tensor's memory can be computed on."""
+    cdef int provider = provider_number(tensor.device_type)
+    if provider >= 0:
+        return provider
     with gil:
         raise UnsupportedError(
             f"expected tensors on a CPU, a ROCm or a CUDA device, but got {device_name(tensor)}")
+
+
+# --- copies ---------------------------------------------------------------------------------------
+
+cdef object lend(const TensorView* tensor):
+    """A tensor's memory as a DLPack object, for as long as a call of the array library takes."""
+    cdef Tensor lent = Tensor.__new__(Tensor)
+    lent.show(tensor)
+    return lent
+
+
+cdef int clear(Device* device, const TensorView* dense, const Options* options) except -1 nogil:
+    """Zeros into a dense tensor."""
+    cdef Status status
+    if device.api.provider == Provider.cpu:
+        memset(dense.data, 0, dense.bytes())
+        return 0
+    status = status_of("hipMemsetAsync", device.api.hipMemsetAsync(
+        dense.data, 0, dense.bytes(), options.stream))
+    if not status.ok():
+        with gil:
+            raise_status(&device.api, status, None)
+    return 0
+
+
+cdef int copy(Device* device, const TensorView* source, const TensorView* target,
+              const Options* options) except -1 nogil:
+    """Element by element, whatever the strides; on a GPU in the order of the call's stream.
+
+    There the array library does it where it is one that we know: its copies take any strides and
+    element type. Other producers have MIOpen's, which refuses some.
+    """
+    cdef HandleLease lease
+    cdef Status status
+    cdef Layout layout = Layout.packed
+    if device.api.provider == Provider.cpu:
+        copy_on_host(source[0], target[0])
+        return 0
+    if target.count() == 0:
+        return 0
+    if only_channels_last(target[0]):
+        layout = Layout.channels_last
+    if lies_in(source[0], layout) and lies_in(target[0], layout):
+        status = status_of("hipMemcpyAsync", device.api.hipMemcpyAsync(
+            target.data, source.data, target.bytes(), hipMemcpyDeviceToDevice, options.stream))
+        if not status.ok():
+            with gil:
+                raise_status(&device.api, status, None)
+    elif source.array_library == TORCH or source.array_library == CUPY:
+        with gil:
+            second_ways.copy_into(lend(target), lend(source), source.array_library)
+    else:
+        status = lease.lease(device.handles, options.stream)
+        if status.ok():
+            status = transform(device.api, lease.get(), source[0], target[0])
+        if not status.ok():
+            with gil:
+                refuse_copy(device, source, status)
+    return 0
+
+
+cdef int add(Device* device, const TensorView* source, const TensorView* target,
+             const Options* options) except -1 nogil:
+    """target += source, on a GPU, for dense tensors that lie alike."""
+    cdef HandleLease lease
+    cdef Status status
+    if source.array_library == TORCH or source.array_library == CUPY:
+        with gil:
+            second_ways.add(lend(target), lend(source), source.array_library)
+        return 0
+    status = lease.lease(device.handles, options.stream)
+    if status.ok():
+        status = accumulate(device.api, lease.get(), source[0], target[0])
+    if not status.ok():
+        with gil:
+            device.api.hipGetLastError()
+            raise UnsupportedError(
+                f"the gradient of the weights of so large a tensor is a sum of parts, and the "
+                f"library does not add them ({(<bytes>status.call).decode()} answered "
+                f"{status.code}); pass a smaller batch, or PyTorch or CuPy tensors")
+    return 0
+
+
+cdef int refuse_copy(Device* device, const TensorView* tensor, Status status) except -1:
+    device.api.hipGetLastError()
+    if status.out_of_memory():
+        raise_status(&device.api, status, None)
+    raise UnsupportedError(
+        f"a tensor on {device_name(tensor)} is not packed (neither contiguous nor channels-last), "
+        f"or has to be padded, and the library does not copy it "
+        f"({(<bytes>status.call).decode()} answered {status.code}); make it contiguous, or pass "
+        f"PyTorch or CuPy tensors")
 
 
 # --- layouts --------------------------------------------------------------------------------------
@@ -50,13 +143,7 @@ cdef int provider_of(const TensorView* tensor) except -1 nogil:
 cdef int stage(Device* device, TensorView* tensor, Workspace* held,
                const Options* options) except -1 nogil:
     """Point a dense tensor to scratch memory of its size."""
-    cdef Status status
-    if provider_of(tensor) != <int>Provider.cpu:
-        with gil:
-            raise UnsupportedError(
-                f"a tensor on {device_name(tensor)} is not packed (neither contiguous nor "
-                f"channels-last); make it contiguous")
-    status = held.lease(device.workspaces, tensor.bytes(), options.stream)
+    cdef Status status = held.lease(device.workspaces, tensor.bytes(), options.stream)
     if not status.ok():
         with gil:
             raise_status(&device.api, status, None)
@@ -92,7 +179,7 @@ cdef int pack(Device* device, TensorView* tensor, Layout layout, bint read, Work
     set_dense_strides(tensor[0], layout)
     stage(device, tensor, held, options)
     if read:
-        copy_on_host(original, tensor[0])
+        copy(device, &original, tensor, options)
     return 0
 
 
@@ -107,11 +194,11 @@ cdef int extend(Device* device, TensorView* tensor, const int64_t* ends, int spa
     set_dense_strides(tensor[0], layout)
     stage(device, tensor, held, options)
     if read:
-        memset(tensor.data, 0, tensor.bytes())
+        clear(device, tensor, options)
         inner = tensor[0]
         for i in range(<int>inner.ndim):
             inner.shape[i] = original.shape[i]
-        copy_on_host(original, inner)
+        copy(device, &original, &inner, options)
     return 0
 
 
@@ -169,10 +256,10 @@ cdef int nothing_to_compute(Direction direction, const TensorView* x, const Tens
 
 
 cdef int fill_zero(const TensorView* tensor, const Options* options) except -1 nogil:
-    """Zeros into a tensor: of any strides on the host, a dense one elsewhere."""
+    """Zeros into a tensor of any strides."""
     cdef Device* device
     cdef CurrentDevice current
-    cdef Status status
+    cdef Workspace held
     cdef float zero = 0
     cdef TensorView zeros = tensor[0]
     cdef int i
@@ -182,14 +269,20 @@ cdef int fill_zero(const TensorView* tensor, const Options* options) except -1 n
             zeros.strides[i] = 0
         copy_on_host(zeros, tensor[0])
         return 0
-    if not lies_in(tensor[0], Layout.packed) and not lies_in(tensor[0], Layout.channels_last):
-        with gil:
-            raise UnsupportedError(f"out: a tensor on {device_name(tensor)} must be packed")
     device = device_of(provider_of(tensor), tensor.device_id)
+    make_current(device, &current)
+    if lies_in(tensor[0], Layout.packed) or lies_in(tensor[0], Layout.channels_last):
+        return clear(device, tensor, options)
+    pack(device, &zeros, Layout.packed, False, &held, options)
+    clear(device, &zeros, options)
+    return copy(device, &zeros, tensor, options)
+
+
+cdef int make_current(Device* device, CurrentDevice* current) except -1 nogil:
+    cdef Status status
+    if device.api.provider == Provider.cpu:
+        return 0
     status = current.set(device.api, device.index)
-    if status.ok():
-        status = status_of("hipMemsetAsync", device.api.hipMemsetAsync(
-            tensor.data, 0, tensor.bytes(), options.stream))
     if not status.ok():
         with gil:
             raise_status(&device.api, status, None)
@@ -200,18 +293,33 @@ cdef int convolve(Direction direction, const TensorView* x, const TensorView* w,
                   const TensorView* y, const TensorView* bias, const TensorView* z,
                   Epilogue* epilogue, const Geometry* geometry,
                   const Options* options) except -1 nogil:
+    """One direction of y = conv(x, w), and what follows it; the result operand is written."""
     cdef Device* device
+    cdef CurrentDevice current
+    cdef int64_t samples
+    if x.shape[0] == 0:
+        return nothing_to_compute(direction, x, w, options)
+    device = device_of(provider_of(x), x.device_id)
+    make_current(device, &current)
+    samples = samples_at_once(device, x, w, y, geometry)
+    if samples < x.shape[0]:
+        return convolve_parts(
+            device, samples, direction, x, w, y, bias, z, epilogue, geometry, options)
+    return convolve_whole(device, direction, x, w, y, bias, z, epilogue, geometry, options)
+
+
+cdef int convolve_whole(Device* device, Direction direction, const TensorView* x,
+                        const TensorView* w, const TensorView* y, const TensorView* bias,
+                        const TensorView* z, Epilogue* epilogue, const Geometry* geometry,
+                        const Options* options) except -1 nogil:
     cdef ConvolutionParams params
     cdef TensorView[3] tensors
-    cdef TensorView target, dense_bias, dense_z
+    cdef TensorView target, inner, dense_bias, dense_z
     cdef Workspace[5] held
     cdef bint mixed, staged = False
     cdef int i, result = <int>result_of(direction)
     cdef const int64_t* ends
     cdef Layout layout = Layout.packed
-    if x.shape[0] == 0:
-        return nothing_to_compute(direction, x, w, options)
-    device = device_of(provider_of(x), x.device_id)
     mixed = device.api.mixed_layouts()
     tensors[<int>X] = x[0]
     tensors[<int>W] = w[0]
@@ -250,7 +358,11 @@ cdef int convolve(Direction direction, const TensorView* x, const TensorView* w,
     run_all(device, &params, tensors[<int>X].data, tensors[<int>W].data, tensors[<int>Y].data,
             epilogue, options)
     if staged:
-        copy_on_host(tensors[result], target)
+        # Padding that the result got has no place in the caller's memory.
+        inner = tensors[result]
+        for i in range(<int>inner.ndim):
+            inner.shape[i] = target.shape[i]
+        copy(device, &inner, &target, options)
     return 0
 
 
@@ -271,7 +383,85 @@ cdef int align_z(Device* device, TensorView* z, const TensorView* result, Tensor
     for i in range(<int>z.ndim):
         z.strides[i] = result.strides[i]
     stage(device, z, held, options)
-    copy_on_host(original, z[0])
+    return copy(device, &original, z, options)
+
+
+# --- tensors that 32-bit descriptors cannot describe ----------------------------------------------
+
+# Elements that a tensor may have without 64-bit descriptors.
+cdef int64_t element_limit = 2**31 - 1
+
+
+def limit_elements(limit: int) -> int:
+    """For tests: another limit than that of 32-bit descriptors; answers the one before."""
+    global element_limit
+    before, element_limit = element_limit, limit
+    return before
+
+
+cdef int64_t sample_elements(const TensorView* tensor, const int64_t* ends,
+                             const Geometry* geometry) noexcept nogil:
+    """Elements of one sample, padded as it will be handed over."""
+    cdef int64_t product = tensor.shape[1]
+    cdef int i
+    for i in range(geometry.spatial):
+        product *= tensor.shape[2 + i] + ends[i]
+    return product
+
+
+cdef int64_t samples_at_once(Device* device, const TensorView* x, const TensorView* w,
+                             const TensorView* y, const Geometry* geometry) except -1 nogil:
+    """How many samples of the batch one call may take: all of them, unless the tensors are too
+    large and the library has 32-bit descriptors only."""
+    cdef int64_t largest
+    if device.api.miopenSetTensorDescriptorV2 != NULL:
+        return x.shape[0]
+    largest = max(sample_elements(x, <const int64_t*>geometry.x_end, geometry),
+                  sample_elements(y, <const int64_t*>geometry.y_end, geometry))
+    if largest <= element_limit // x.shape[0] and w.count() <= element_limit:
+        return x.shape[0]
+    if largest > element_limit or w.count() > element_limit:
+        with gil:
+            raise UnsupportedError(
+                f"a sample of {largest} elements with a weight of {w.count()} is more than this "
+                f"MIOpen describes: it lacks miopenSetTensorDescriptorV2 and so takes at most "
+                f"{element_limit} elements")
+    return element_limit // largest
+
+
+cdef int convolve_parts(Device* device, int64_t samples, Direction direction, const TensorView* x,
+                        const TensorView* w, const TensorView* y, const TensorView* bias,
+                        const TensorView* z, Epilogue* epilogue, const Geometry* geometry,
+                        const Options* options) except -1 nogil:
+    """A convolution part by part of its batch. Gradients of weights are added up; what follows the
+    convolution is left to the caller, which does it for the whole."""
+    cdef TensorView part_x = x[0], part_y = y[0], part_w = w[0], total = w[0]
+    cdef Workspace held_total, held_part
+    cdef Epilogue none
+    cdef int64_t start = 0, count
+    cdef bint sums = direction == Direction.backward_weights
+    cdef Layout layout = Layout.channels_last if only_channels_last(w[0]) else Layout.packed
+    if sums:
+        if not lies_in(w[0], layout):
+            pack(device, &total, layout, False, &held_total, options)
+        part_w = total
+        pack(device, &part_w, layout, False, &held_part, options)
+    while start < x.shape[0]:
+        count = min(samples, x.shape[0] - start)
+        part_x.shape[0] = part_y.shape[0] = count
+        part_x.data = <char*>x.data + start * x.strides[0] * x.itemsize()
+        part_y.data = <char*>y.data + start * y.strides[0] * y.itemsize()
+        convolve_whole(device, direction, &part_x, &total if start == 0 else &part_w, &part_y, NULL,
+                       NULL, &none, geometry, options)
+        if sums and start > 0:
+            add(device, &part_w, &total, options)
+        start += count
+    if sums and total.data != w.data:
+        copy(device, &total, w, options)
+    epilogue.bias_pending = bias != NULL
+    epilogue.z_pending = z != NULL and epilogue.alpha != 0
+    epilogue.relu_pending = epilogue.relu
+    epilogue.refusal = status_of("miopenSetTensorDescriptorV2", miopenStatusNotImplemented)
     return 0
 
 
@@ -292,6 +482,10 @@ cdef int sum_to_bias(const TensorView* gradient, const TensorView* bias, const O
     cdef Layout layout = (
         Layout.channels_last if only_channels_last(dense) else Layout.packed)
     device = device_of(provider_of(gradient), gradient.device_id)
+    if device.api.miopenSetTensorDescriptorV2 == NULL and dense.count() > element_limit:
+        refusal[0] = status_of("miopenSetTensorDescriptorV2", miopenStatusNotImplemented)
+        return 0
+    make_current(device, &current)
     use_threads(&device.api, options.threads, &threads)
     if dense.ndim == 3:
         add_height(&dense)
@@ -300,9 +494,7 @@ cdef int sum_to_bias(const TensorView* gradient, const TensorView* bias, const O
     staged = not settle_layout(&target, Layout.packed, False)
     if staged:
         pack(device, &target, Layout.packed, False, &held[1], options)
-    status = current.set(device.api, device.index)
-    if status.ok():
-        status = lease.lease(device.handles, options.stream)
+    status = lease.lease(device.handles, options.stream)
     if not status.ok():
         with gil:
             raise_status(&device.api, status, None)
@@ -311,5 +503,5 @@ cdef int sum_to_bias(const TensorView* gradient, const TensorView* bias, const O
         device.api.hipGetLastError()
         refusal[0] = status
     elif staged:
-        copy_on_host(target, bias[0])
+        copy(device, &target, bias, options)
     return 0

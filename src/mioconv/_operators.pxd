@@ -8,7 +8,13 @@ cdef int check_same(
     const TensorView* first, Kind kind, str first_name, const TensorView* tensor, Kind other,
     str name) except -1
 cdef int check_overlap(const TensorView* out, const TensorView* tensor, str name) except -1
-cdef int take_stream(Options* options, object stream, const TensorView* tensor) except -1
+cdef object take_stream(
+    Options* options, object stream, object operand, const TensorView* tensor, Loan* loans,
+    int first, int count)
+cdef int ask_stream(object stream, Loan* loan) except -1
+cdef int await_all(
+    const Options* options, const TensorView* tensor, const Loan* loans, int count) except -1
+cdef int check_provider(const TensorView* tensor) except -1
 cdef int borrow_out(
     object out, Kind kind, const TensorView* first, str first_name, const TensorView* expected,
     bint batched, TensorView* view, Loan* loan) except -1

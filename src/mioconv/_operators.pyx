@@ -9,21 +9,26 @@ from cpython.pycapsule cimport PyCapsule_CheckExact
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
+from mioconv._api cimport usable
 from mioconv._execute cimport (
     convolve, device_name, fill_zero, provider_of, sum_to_bias)
 from mioconv._flags cimport resolve_flags
 from mioconv._geometry cimport (
     Geometry, Names, check_bias, check_rank, check_shape, output_sizes, parse_geometry,
     parse_output_padding, parse_shape, transposed_input_sizes, transposed_sizes)
+from mioconv._own_tensor cimport Tensor, dtype_name
 from mioconv._plans cimport Options, device_of
+from mioconv._stream cimport stream_pointer
 from mioconv._tensor cimport (
-    OTHER, TORCH, Kind, Loan, Tensor, borrow, dtype_name, give_back, kind_name, new_tensor)
+    OTHER, TORCH, Kind, Loan, Ordering, await_ready, borrow, give_back, kind_name, new_tensor,
+    settle_stream)
+from mioconv.dlpack cimport kDLCPU, kDLCUDA
 from mioconv.native cimport (
     Direction, Epilogue, Layout, Provider, Status, TensorView, W, X, Y, max_dims, may_overlap,
     only_channels_last, overlaps_itself, result_of, same_memory)
 
 from mioconv import second_ways
-from mioconv.errors import UnsupportedError
+from mioconv.errors import ProviderNotFoundError
 
 # --- what the operands have in common -------------------------------------------------------------
 
@@ -51,15 +56,55 @@ cdef int check_overlap(const TensorView* out, const TensorView* tensor, str name
     return 0
 
 
-cdef int take_stream(Options* options, object stream, const TensorView* tensor) except -1:
+cdef object take_stream(Options* options, object stream, object operand, const TensorView* tensor,
+                        Loan* loans, int first, int count):
+    """Settle the stream of a call by its first operand, and tell the other loans.
+
+    A context manager that was entered and is the caller's to leave, or None.
+    """
+    cdef int i
     if provider_of(tensor) == <int>Provider.cpu:
         if stream is not None:
             raise ValueError(f"stream: expected None for tensors on the CPU, but got {stream!r}")
+        return None
+    context = settle_stream(stream, operand, tensor, &loans[first], &options.stream)
+    for i in range(count):
+        loans[i].order = Ordering.known
+        loans[i].stream = options.stream
+    return context
+
+
+cdef int check_provider(const TensorView* tensor) except -1:
+    """Load what a GPU's tensors need: without it nothing else about the call matters."""
+    if tensor.device_type == kDLCPU:
         return 0
-    # Without a provider nothing else about the call matters, so that is what it says first.
-    device_of(provider_of(tensor), tensor.device_id)
+    try:
+        device_of(provider_of(tensor), tensor.device_id)
+    except ProviderNotFoundError as error:
+        if tensor.device_type != kDLCUDA or not usable(<int>Provider.rocm):
+            raise
+        raise ProviderNotFoundError(
+            f"{error}\nROCm builds exist that call their devices CUDA, so HIP was asked too: it "
+            f"does not know this memory.") from None
+    return 0
+
+
+cdef int ask_stream(object stream, Loan* loan) except -1:
+    """Tell the first loan of a call which stream the caller gave."""
     if stream is not None:
-        raise UnsupportedError("stream: this release queues work on the default stream only")
+        loan.order = Ordering.known
+        loan.stream = stream_pointer(stream)
+    return 0
+
+
+cdef int await_all(const Options* options, const TensorView* tensor, const Loan* loans,
+                   int count) except -1:
+    """Order the call after what its operands wait for themselves."""
+    cdef int i
+    if tensor.device_type == kDLCPU:
+        return 0
+    for i in range(count):
+        await_ready(tensor, &loans[i], options.stream)
     return 0
 
 
@@ -246,16 +291,20 @@ cdef object operate(
     cdef int i
     cdef tuple operands = (x, w, y), names = operator_names[which]
     cdef str first_name = names[first], second_name = names[second]
+    cdef object context = None
     memset(loans, 0, sizeof(loans))
     try:
+        ask_stream(stream, &loans[first])
         borrow(operands[first], first_name, False, &tensors[first], &loans[first])
+        resolve_flags(&options, benchmark, deterministic, allow_tf32, workspace_limit, exclude,
+                      solution)
+        context = take_stream(
+            &options, stream, operands[first], &tensors[first], loans, first, 5)
         borrow(operands[second], second_name, False, &tensors[second], &loans[second])
         kind = loans[first].kind
         check_same(&tensors[first], kind, first_name, &tensors[second], loans[second].kind,
                    second_name)
-        resolve_flags(&options, benchmark, deterministic, allow_tf32, workspace_limit, exclude,
-                      solution)
-        take_stream(&options, stream, &tensors[first])
+        check_provider(&tensors[first])
         check_ranks(op, names, tensors, spatial, result, operands[result], &batched)
         settle_geometry(op, names, &geometry, spatial, tensors, result, stride, padding,
                         output_padding, dilation, groups)
@@ -289,6 +338,7 @@ cdef object operate(
             last = only_channels_last(tensors[first]) or only_channels_last(tensors[second])
             out = new_output(kind, operands[first], &tensors[first], &tensors[result], last,
                              batched or result == <int>W, &loans[result])
+        await_all(&options, &tensors[first], loans, 5)
         with nogil:
             convolve(op.direction, &tensors[<int>X], &tensors[<int>W], &tensors[<int>Y],
                      &bias_view if has_bias else NULL, &z_view if has_z else NULL,
@@ -297,6 +347,8 @@ cdef object operate(
     finally:
         for i in range(5):
             give_back(&loans[i])
+        if context is not None:
+            context.__exit__(None, None, None)
 
 
 # --- the three gradients --------------------------------------------------------------------------
@@ -323,17 +375,22 @@ cdef tuple gradients(
     cdef Direction towards = Direction.forward if transposed else Direction.backward_data
     cdef tuple names = gradient_names[transposed]
     objects = (grad_output, weight, input) if transposed else (input, weight, grad_output)
+    cdef object context = None
     found = [None, None, None]
     memset(loans, 0, sizeof(loans))
     try:
+        ask_stream(stream, &loans[0])
         for i in range(3):
             borrow(objects[i], names[i], False, &tensors[i], &loans[i])
+            if i == 0:
+                context = take_stream(&options[0], stream, objects[0], &tensors[0], loans, 0, 6)
             check_same(&tensors[0], loans[0].kind, names[0], &tensors[i], loans[i].kind, names[i])
         kind = loans[0].kind
         for i in range(3):
             resolve_flags(&options[i], benchmark, deterministic, allow_tf32, workspace_limit,
                           exclude, solutions[i])
-        take_stream(&options[0], stream, &tensors[0])
+            options[i].stream = loans[5].stream
+        check_provider(&tensors[0])
         check_ranks(op, names, tensors, spatial, <int>W, None, &batched)
         settle_geometry(op, names, &geometry, spatial, tensors, <int>W, stride, padding,
                         output_padding, dilation, groups)
@@ -358,6 +415,7 @@ cdef tuple gradients(
                 if outs[i] is None:
                     found[i] = new_output(kind, objects[0], &tensors[0], &results[i],
                                           last and i < 2, batched or i > 0, &loans[3 + i])
+        await_all(&options[0], &tensors[0], loans, 6)
         for i in range(2):
             if mask[i]:
                 for j in range(3):
@@ -379,6 +437,8 @@ cdef tuple gradients(
     finally:
         for i in range(6):
             give_back(&loans[i])
+        if context is not None:
+            context.__exit__(None, None, None)
 
 
 # --- the gradient of a bias -----------------------------------------------------------------------
@@ -398,16 +458,18 @@ cdef int sum_gradient(object out, Kind kind, object gradient, const TensorView* 
 cdef object bias_gradient(int spatial, gradient, out, stream):
     """The sum of a gradient over every dimension but the channels."""
     cdef TensorView view, bias
-    cdef Loan loan, bias_loan
+    cdef Loan[2] loans
     cdef Options options
+    cdef object context = None
     cdef int i
     cdef bint batched, given = out is not None
-    memset(&loan, 0, sizeof(Loan))
-    memset(&bias_loan, 0, sizeof(Loan))
+    memset(loans, 0, sizeof(loans))
     try:
-        borrow(gradient, "grad_output", False, &view, &loan)
+        ask_stream(stream, &loans[0])
+        borrow(gradient, "grad_output", False, &view, &loans[0])
         resolve_flags(&options, None, None, None, None, None, None)
-        take_stream(&options, stream, &view)
+        context = take_stream(&options, stream, gradient, &view, loans, 0, 2)
+        check_provider(&view)
         check_rank(&view, "grad_output", spatial, &batched)
         for i in range(1, spatial + 2):
             if view.shape[i] <= 0:
@@ -417,14 +479,17 @@ cdef object bias_gradient(int spatial, gradient, out, stream):
         bias.ndim = 1
         bias.shape[0] = view.shape[1]
         if given:
-            borrow_out(out, loan.kind, &view, "grad_output", &bias, True, &bias, &bias_loan)
+            borrow_out(out, loans[0].kind, &view, "grad_output", &bias, True, &bias, &loans[1])
             check_overlap(&bias, &view, "grad_output")
         else:
-            out = new_output(loan.kind, gradient, &view, &bias, False, True, &bias_loan)
-        sum_gradient(out, loan.kind, gradient, &view, &bias, spatial, &options)
-        if given and loan.kind == TORCH:
+            out = new_output(loans[0].kind, gradient, &view, &bias, False, True, &loans[1])
+        await_all(&options, &view, loans, 2)
+        sum_gradient(out, loans[0].kind, gradient, &view, &bias, spatial, &options)
+        if given and loans[0].kind == TORCH:
             second_ways.note_write(out)
         return out
     finally:
-        give_back(&loan)
-        give_back(&bias_loan)
+        for i in range(2):
+            give_back(&loans[i])
+        if context is not None:
+            context.__exit__(None, None, None)

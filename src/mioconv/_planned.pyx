@@ -8,11 +8,16 @@ from mioconv._api cimport raise_status
 from mioconv._execute cimport add_height
 from mioconv._flags cimport resolve_flags
 from mioconv._geometry cimport check_shape
-from mioconv._operators cimport borrow_out, check_overlap, check_same, new_output, take_stream
+from mioconv._operators cimport (
+    ask_stream, await_all, borrow_out, check_overlap, check_provider, check_same, new_output,
+    take_stream)
+from mioconv._own_tensor cimport dtype_name
 from mioconv._plans cimport Options, solution_fields, solution_name
 from mioconv._problems cimport settle
 from mioconv._select cimport call_record
-from mioconv._tensor cimport TORCH, Kind, Loan, borrow, dtype_name, give_back
+from mioconv._stream cimport own_stream, stream_pointer
+from mioconv._tensor cimport TORCH, Kind, Loan, borrow, give_back
+from mioconv.dlpack cimport kDLCUDA, kDLROCM
 from mioconv.hip cimport hipStream_t
 from mioconv.native cimport (
     CallRecord, Choice, CurrentDevice, HandleLease, Operands, Plan, Solution, Status,
@@ -28,6 +33,14 @@ NAMES = {
     "backward_input": ("grad_output", "weight"),
     "backward_weight": ("grad_output", "input"),
 }
+
+
+cdef hipStream_t planned_stream(object stream, str device) except? NULL:
+    """The stream that a plan is made for."""
+    if device == "cpu":
+        raise ValueError(f"stream: expected None for a problem on the CPU, but got {stream!r}")
+    return own_stream(
+        stream_pointer(stream), kDLROCM if device.startswith("rocm") else kDLCUDA)
 
 
 cdef class ConvolutionPlan:
@@ -67,6 +80,8 @@ cdef class ConvolutionPlan:
         self.result = 3 - self.first - self.second
         resolve_flags(&options, benchmark, deterministic, allow_tf32, workspace_limit, exclude,
                       solution)
+        if stream is not None:
+            options.stream = planned_stream(stream, problem.device)
         self.plan = settle(problem, solution, &options, &self.held, &choice, &before, &self.chosen)
         status = current.set(self.plan.device.api, self.plan.device.index)
         if status.ok():
@@ -105,16 +120,20 @@ cdef class ConvolutionPlan:
         cdef Kind kind
         cdef bint given = out is not None
         cdef int i
+        cdef object context = None
         cdef str first_name = self.names[0], second_name = self.names[1]
         memset(loans, 0, sizeof(loans))
         memset(&options, 0, sizeof(options))
         try:
+            ask_stream(stream, &loans[self.first])
             borrow(first, first_name, False, &tensors[self.first], &loans[self.first])
+            context = take_stream(
+                &options, stream, first, &tensors[self.first], loans, self.first, 3)
             borrow(second, second_name, False, &tensors[self.second], &loans[self.second])
             kind = loans[self.first].kind
             check_same(&tensors[self.first], kind, first_name, &tensors[self.second],
                        loans[self.second].kind, second_name)
-            take_stream(&options, stream, &tensors[self.first])
+            check_provider(&tensors[self.first])
             self.check(&tensors[self.first], self.first, first_name)
             self.check(&tensors[self.second], self.second, second_name)
             self.describe(&expected, self.result)
@@ -129,6 +148,7 @@ cdef class ConvolutionPlan:
                     kind, first, &tensors[self.first], &tensors[self.result],
                     self.plan.params.strides[self.result][1] == 1, True, &loans[self.result])
             self.check(&tensors[self.result], self.result, "out")
+            await_all(&options, &tensors[self.first], loans, 3)
             with self.one_at_a_time:
                 self.run(tensors, options.stream)
             if given and kind == TORCH:
@@ -137,6 +157,8 @@ cdef class ConvolutionPlan:
         finally:
             for i in range(3):
                 give_back(&loans[i])
+            if context is not None:
+                context.__exit__(None, None, None)
 
     cdef void describe(self, TensorView* view, int operand) noexcept:
         """Shape and dtype of an operand as the user knows it."""

@@ -15,7 +15,8 @@ from mioconv._plans cimport (
     Options, device_of, list_solutions, plan_of, problem_of, remember, solution_fields)
 from mioconv._search cimport search
 from mioconv._select cimport run
-from mioconv._tensor cimport Loan, borrow, dtype_name, give_back
+from mioconv._own_tensor cimport dtype_name
+from mioconv._tensor cimport Loan, Ordering, borrow, give_back
 from mioconv.hip cimport hipMemcpyDeviceToHost, hipMemcpyHostToDevice
 from mioconv.miopen cimport miopenBFloat16, miopenFloat, miopenHalf
 from mioconv.native cimport (
@@ -38,6 +39,7 @@ def describe_tensor(tensor) -> tuple:
     cdef Loan loan
     memset(&loan, 0, sizeof(Loan))
     try:
+        loan.order = Ordering.nothing
         borrow(tensor, "tensor", False, &view, &loan)
         if view.ndim > max_dims:
             raise ValueError(f"tensor: expected at most {max_dims} dimensions, but got {view.ndim}")

@@ -3,10 +3,8 @@
 from cpython.buffer cimport Py_buffer
 from cpython.ref cimport PyObject
 
-from libc.stdint cimport int64_t
-
 from mioconv.dlpack cimport DLManagedTensor, DLManagedTensorVersioned
-from mioconv.miopen cimport miopenDataType_t
+from mioconv.hip cimport hipStream_t
 from mioconv.native cimport Layout, TensorView
 
 cdef enum Kind:
@@ -14,6 +12,12 @@ cdef enum Kind:
     TORCH
     CUPY
     OTHER
+
+# What a producer is told of the stream that its data shall be ready for.
+cdef enum class Ordering:
+    default_stream  # none is known yet
+    known           # `stream`
+    nothing         # nobody will read the data
 
 # What must be given back when a call is over. All fields zero: nothing.
 ctypedef struct Loan:
@@ -23,22 +27,17 @@ ctypedef struct Loan:
     DLManagedTensorVersioned* versioned
     bint has_buffer
     Py_buffer buffer
-
-cdef class Tensor:
-    cdef void* data
-    cdef int ndim
-    cdef miopenDataType_t type
-    cdef int64_t[5] sizes
-    cdef int64_t[5] steps
-    # The buffer protocol counts strides in bytes; these live as long as the tensor.
-    cdef Py_ssize_t[5] buffer_shape
-    cdef Py_ssize_t[5] buffer_strides
-
-    cdef int allocate(self, TensorView* view) except -1
-    cdef Tensor without_batch(self)
+    # Before the loan, for tensors of a GPU:
+    Ordering order
+    hipStream_t stream
+    # After it: the stream that the data is ready on, where the producer left the waiting to us.
+    bint has_ready
+    hipStream_t ready
 
 cdef int borrow(object tensor, str name, bint writable, TensorView* view, Loan* loan) except -1
 cdef void give_back(Loan* loan) noexcept
-cdef str dtype_name(miopenDataType_t dtype)
 cdef str kind_name(Kind kind)
 cdef object new_tensor(Kind kind, object like, TensorView* view, Layout layout, Loan* loan)
+cdef object settle_stream(
+    object stream, object tensor, const TensorView* view, const Loan* loan, hipStream_t* settled)
+cdef int await_ready(const TensorView* view, const Loan* loan, hipStream_t stream) except -1

@@ -1,38 +1,37 @@
 """Borrowing tensors from Python objects without copying, and making results of the same kind.
 
-NumPy arrays are read through NumPy's C API, PyTorch tensors through DLPack's C exchange API where
-the tensor type has it, everything else through `__dlpack__` or the buffer protocol.
+NumPy arrays are read through NumPy's C API, tensors of types that have it through DLPack's C
+exchange API, everything else through `__dlpack__`, the buffer protocol or
+`__cuda_array_interface__`.
 """
 
-cimport cython
 cimport numpy as cnp
 from cpython.buffer cimport (
-    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBuffer_Release,
-    PyObject_CheckBuffer, PyObject_GetBuffer)
+    PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBuffer_Release, PyObject_CheckBuffer,
+    PyObject_GetBuffer)
 from cpython.pycapsule cimport (
-    PyCapsule_CheckExact, PyCapsule_GetPointer, PyCapsule_IsValid, PyCapsule_New,
-    PyCapsule_SetName)
+    PyCapsule_CheckExact, PyCapsule_GetPointer, PyCapsule_IsValid, PyCapsule_SetName)
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
-from libc.stddef cimport size_t
-from libc.stdint cimport int64_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memset
+from libc.stdint cimport uintptr_t
 
+from mioconv._api cimport raise_status, usable
+from mioconv._own_tensor cimport Tensor
+from mioconv._stream cimport (
+    dlpack_stream, find_owner, loadable, order, own_stream, provider_number, stream_pointer)
 from mioconv.dlpack cimport (
     DLDataType, DLManagedTensor, DLManagedTensorVersioned, DLPACK_FLAG_BITMASK_IS_COPIED,
     DLPACK_FLAG_BITMASK_READ_ONLY, DLPackExchangeAPI, DLTensor, MIOCONV_DLPACK_MAJOR,
-    MIOCONV_DLPACK_MINOR, kDLBfloat, kDLCPU, kDLCUDAHost, kDLFloat, kDLROCMHost)
-from mioconv.miopen cimport miopenBFloat16, miopenDataType_t, miopenFloat, miopenHalf
-from mioconv.native cimport Layout, TensorView, max_dims, set_dense_strides
+    MIOCONV_DLPACK_MINOR, kDLBfloat, kDLCPU, kDLCUDA, kDLFloat)
+from mioconv.hip cimport hipStream_t
+from mioconv.miopen cimport miopenBFloat16, miopenFloat, miopenHalf
+from mioconv.native cimport (
+    Api, CurrentDevice, Layout, Provider, Status, TensorView, max_dims, set_dense_strides)
 
 import sys
 
-from mioconv.errors import UnsupportedError
+from mioconv import second_ways
 
 cnp.import_array()
-
-cdef extern from "<stdlib.h>" nogil:
-    void* aligned_alloc(size_t alignment, size_t size)
 
 cdef extern from "numpy/arrayobject.h":
     object PyArray_Empty(int ndim, cnp.npy_intp* shape, cnp.dtype dtype, int fortran)
@@ -53,12 +52,6 @@ cdef object dtype_error(str name, str dtype, Kind kind):
     return TypeError(
         f"{name}: expected dtype float32, float16 or bfloat16, but got {dtype}; "
         f"{advice(kind, dtype)}")
-
-
-cdef str dtype_name(miopenDataType_t dtype):
-    if dtype == miopenFloat:
-        return "float32"
-    return "float16" if dtype == miopenHalf else "bfloat16"
 
 
 # ml_dtypes' bfloat16 is a user-defined NumPy dtype, known by its scalar type.
@@ -146,10 +139,12 @@ cdef object torch = None
 cdef object torch_tensor = None
 cdef object torch_strided = None
 cdef const DLPackExchangeAPI* torch_api = NULL
+cdef object torch_current_stream = None
+cdef bint torch_is_hip = False
 
 
 cdef bint is_torch(object tensor):
-    global torch, torch_tensor, torch_strided, torch_api
+    global torch, torch_tensor, torch_strided, torch_api, torch_is_hip
     if torch is None:
         module = sys.modules.get("torch")
         # A half-imported torch has no Tensor yet; no tensor can exist then either.
@@ -159,6 +154,7 @@ cdef bint is_torch(object tensor):
         torch_tensor = module.Tensor
         torch_strided = module.strided
         torch_api = exchange_api(torch_tensor)
+        torch_is_hip = getattr(getattr(module, "version", None), "hip", None) is not None
     return isinstance(tensor, torch_tensor)
 
 
@@ -199,6 +195,20 @@ cdef int borrow_torch(object tensor, str name, bint writable, TensorView* view,
     return take_dltensor(&lent, name, TORCH, view)
 
 
+# Types other than PyTorch's that lend through the exchange API; the answer is kept for each.
+cdef dict exchange_apis = {}
+
+
+cdef const DLPackExchangeAPI* exchange_api_of(object tensor) except? NULL:
+    cdef object address = exchange_apis.get(type(tensor))
+    if address is None:
+        address = <uintptr_t>exchange_api(type(tensor))
+        # Types are few; a program that makes them without end must not make us keep them.
+        if len(exchange_apis) < 100:
+            exchange_apis[type(tensor)] = address
+    return <const DLPackExchangeAPI*><uintptr_t>address
+
+
 # --- DLPack ---------------------------------------------------------------------------------------
 
 cdef int take_dltensor(const DLTensor* lent, str name, Kind kind, TensorView* view) except -1:
@@ -215,20 +225,82 @@ cdef int take_dltensor(const DLTensor* lent, str name, Kind kind, TensorView* vi
             view.strides[i] = lent.strides[i]
     elif view.ndim <= max_dims:
         set_dense_strides(view[0], Layout.packed)
+    if view.device_type == kDLCUDA:
+        unmask(view, kind)
     return 0
 
 
-cdef object ask_for_capsule(object tensor):
+# Whether tensors that say CUDA are a ROCm build's: such a build exists, and calls its devices so.
+cdef bint masquerade = False
+
+
+cdef int unmask(TensorView* view, Kind kind) except -1:
+    """Where no CUDA library can be loaded, or PyTorch says that it is built on HIP, HIP knows
+    whether the memory is its own. A tensor of unknown memory keeps what it says."""
+    global masquerade
+    cdef int device_type = 0, device_id = 0
+    cdef bint hip_only = masquerade or (kind == TORCH and torch_is_hip)
+    if not hip_only and (usable(<int>Provider.cuda) or loadable(<int>Provider.cuda) != NULL):
+        return 0
+    if find_owner(view.data, True, &device_type, &device_id):
+        masquerade = True
+        view.device_type = device_type
+        view.device_id = device_id
+    return 0
+
+
+cdef object call_dlpack(object tensor, dict arguments):
     try:
-        return tensor.__dlpack__(max_version=(MIOCONV_DLPACK_MAJOR, MIOCONV_DLPACK_MINOR))
+        return tensor.__dlpack__(
+            max_version=(MIOCONV_DLPACK_MAJOR, MIOCONV_DLPACK_MINOR), **arguments)
     except TypeError:
         # A producer from before DLPack 1.0 does not know the keyword.
-        return tensor.__dlpack__()
+        return tensor.__dlpack__(**arguments)
+
+
+cdef object ask_for_capsule(object tensor, Loan* loan):
+    """A capsule that is safe to use on the stream of the call."""
+    cdef int device_type = kDLCPU, device_id = 0
+    cdef int provider
+    cdef const Api* api
+    cdef CurrentDevice current
+    cdef Status status
+    if hasattr(tensor, "__dlpack_device__"):
+        device_type, device_id = tensor.__dlpack_device__()
+    provider = provider_number(device_type)
+    if provider <= <int>Provider.cpu:
+        return call_dlpack(tensor, {})
+    if device_type == kDLCUDA and (masquerade or loan.kind == TORCH and torch_is_hip):
+        provider = <int>Provider.rocm
+    # PyTorch refuses to export from a device that is not current.
+    api = loadable(provider)
+    if api != NULL:
+        status = current.set(api[0], device_id)
+        if not status.ok():
+            raise_status(api, status, None)
+    return call_dlpack(tensor, {"stream": handshake(loan, device_type)})
+
+
+cdef object handshake(const Loan* loan, int device_type):
+    """DLPack's number of the stream that the producer is to make its data ready for."""
+    # These two queue on their own current stream, which is the stream of the call.
+    if loan.order == Ordering.nothing or loan.kind == TORCH or loan.kind == CUPY:
+        return -1
+    if loan.order == Ordering.known:
+        return dlpack_stream(own_stream(loan.stream, device_type), device_type)
+    return dlpack_stream(NULL, device_type)
 
 
 cdef int borrow_dlpack(object tensor, str name, bint writable, TensorView* view,
                        Loan* loan) except -1:
-    capsule = tensor if PyCapsule_CheckExact(tensor) else ask_for_capsule(tensor)
+    cdef const DLPackExchangeAPI* api
+    cdef DLTensor lent
+    if loan.kind == OTHER and not PyCapsule_CheckExact(tensor):
+        api = exchange_api_of(tensor)
+        if api != NULL:
+            api.dltensor_from_py_object_no_sync(<void*>tensor, &lent)
+            return take_dltensor(&lent, name, loan.kind, view)
+    capsule = tensor if PyCapsule_CheckExact(tensor) else ask_for_capsule(tensor, loan)
     if PyCapsule_IsValid(capsule, "dltensor_versioned"):
         borrow_versioned(capsule, name, writable, view, loan)
     elif PyCapsule_IsValid(capsule, "dltensor"):
@@ -294,6 +366,122 @@ cdef int borrow_buffer(object tensor, str name, bint writable, TensorView* view,
     return 0
 
 
+# --- __cuda_array_interface__ ---------------------------------------------------------------------
+
+cdef int borrow_cuda_array(object tensor, str name, TensorView* view, Loan* loan) except -1:
+    """Numba's protocol, for objects of a GPU that have no DLPack; version 3 and before."""
+    cdef int i, shift
+    cdef uintptr_t number
+    interface = tensor.__cuda_array_interface__
+    typestr = interface["typestr"]
+    shape, strides = interface["shape"], interface.get("strides")
+    if interface.get("mask") is not None:
+        raise TypeError(f"{name}: expected a plain array, but got a masked one")
+    if typestr[:1] == ">":
+        raise TypeError(f"{name}: expected native byte order, but got typestr {typestr!r}")
+    if typestr[1:] == "f4":
+        view.dtype = miopenFloat
+    elif typestr[1:] == "f2":
+        view.dtype = miopenHalf
+    else:
+        raise dtype_error(name, {"f8": "float64", "c8": "complex64"}.get(
+            typestr[1:], f"typestr {typestr!r}"), OTHER)
+    shift = 2 if view.dtype == miopenFloat else 1
+    number, view.read_only = interface["data"]
+    view.data = <void*>number
+    view.ndim = len(shape)
+    for i in range(min(view.ndim, max_dims)):
+        view.shape[i] = shape[i]
+    if strides is None:
+        if view.ndim <= max_dims:
+            set_dense_strides(view[0], Layout.packed)
+    else:
+        for i in range(min(view.ndim, max_dims)):
+            if strides[i] % (1 << shift):
+                raise BufferError(f"{name}: the array's elements are not aligned to their size")
+            view.strides[i] = <Py_ssize_t>strides[i] >> shift
+    # The protocol does not say which device it is; an empty array is on any.
+    if not find_owner(view.data, masquerade, &view.device_type, &view.device_id):
+        view.device_type = kDLCUDA
+        view.device_id = 0
+    stream = interface.get("stream")
+    if stream is not None:
+        if not isinstance(stream, int) or stream < 1:
+            raise ValueError(f"{name}: expected the stream of __cuda_array_interface__ to be 1, 2 "
+                             f"or an address, but got {stream!r}")
+        number = stream
+        loan.has_ready = True
+        loan.ready = own_stream(<hipStream_t>number, kDLCUDA)
+    return 0
+
+
+# --- the stream of a call -------------------------------------------------------------------------
+
+cdef bint current_stream(object tensor, const TensorView* view, const Loan* loan,
+                         hipStream_t* stream) except -1:
+    """The stream on which the producer of a tensor queues its own work; False where it does not
+    say: then the default stream, and `__dlpack__` has made the data ready."""
+    cdef const DLPackExchangeAPI* api = NULL
+    cdef void* found = NULL
+    global torch_current_stream
+    stream[0] = NULL
+    if loan.kind == TORCH:
+        api = torch_api
+    elif loan.kind == OTHER and loan.has_ready:
+        stream[0] = loan.ready
+        return True
+    elif loan.kind == OTHER and not PyCapsule_CheckExact(tensor):
+        api = exchange_api_of(tensor)
+    if api != NULL and api.current_work_stream != NULL:
+        # PyTorch's ROCm builds may know their devices by either name: they are asked by their own.
+        api.current_work_stream(
+            view.device_type, view.device_id, &found)
+        stream[0] = <hipStream_t>found
+    elif loan.kind == TORCH:
+        if torch_current_stream is None:
+            torch_current_stream = torch.cuda.current_stream
+        stream[0] = <hipStream_t><uintptr_t>torch_current_stream(view.device_id).cuda_stream
+    elif loan.kind == CUPY:
+        stream[0] = <hipStream_t><uintptr_t>(
+            sys.modules["cupy"].cuda.get_current_stream(view.device_id).ptr)
+    else:
+        return False
+    stream[0] = own_stream(stream[0], kDLCUDA)
+    return True
+
+
+cdef object settle_stream(object stream, object tensor, const TensorView* view, const Loan* loan,
+                          hipStream_t* settled):
+    """The stream of a call on a GPU: the caller's, or the producer's current one.
+
+    A caller's stream waits for the producer's, on which the operands were made; what the array
+    library does for the call goes there as well: a context manager that has been entered does that,
+    where one is returned.
+    """
+    cdef hipStream_t producer
+    cdef bint known = current_stream(tensor, view, loan, &producer)
+    settled[0] = producer
+    if stream is None:
+        return None
+    settled[0] = own_stream(stream_pointer(stream), view.device_type)
+    if not known or settled[0] == producer:
+        return None
+    order(provider_number(view.device_type), view.device_id, producer, settled[0])
+    if loan.kind != TORCH and loan.kind != CUPY:
+        return None
+    context = second_ways.on_stream(loan.kind, <uintptr_t>settled[0], view.device_id)
+    context.__enter__()
+    return context
+
+
+cdef int await_ready(const TensorView* view, const Loan* loan, hipStream_t stream) except -1:
+    """Let a call's stream wait for the one on which `__cuda_array_interface__` says that the data
+    will be ready."""
+    if loan.has_ready and loan.ready != stream:
+        order(provider_number(view.device_type), view.device_id, loan.ready, stream)
+    return 0
+
+
 # --- all kinds ------------------------------------------------------------------------------------
 
 cdef str kind_name(Kind kind):
@@ -321,10 +509,14 @@ cdef int borrow(object tensor, str name, bint writable, TensorView* view, Loan* 
             borrow_dlpack(tensor, name, writable, view, loan)
         elif PyObject_CheckBuffer(tensor):
             borrow_buffer(tensor, name, writable, view, loan)
+        elif hasattr(tensor, "__cuda_array_interface__"):
+            borrow_cuda_array(tensor, name, view, loan)
         else:
             raise TypeError(
                 f"{name}: expected an array or tensor (NumPy, PyTorch, CuPy, or any object with "
-                f"__dlpack__ or the buffer protocol), but got {type(tensor).__name__}")
+                f"__dlpack__, the buffer protocol or __cuda_array_interface__), but got "
+                f"{type(tensor).__name__}")
+    view.array_library = <int>loan.kind
     if writable and view.read_only:
         raise BufferError(f"{name}: the array is read-only")
     if view.ndim <= max_dims and view.too_large():
@@ -385,13 +577,13 @@ cdef object new_tensor(Kind kind, object like, TensorView* view, Layout layout, 
                 result = cupy.moveaxis(
                     cupy.empty(sizes[:1] + sizes[2:] + sizes[1:2], dtype=like.dtype), -1, 1)
     else:
-        if view.device_type not in (kDLCPU, kDLCUDAHost, kDLROCMHost):
-            raise UnsupportedError(
-                "out: mioconv makes results in host memory only for DLPack objects that are not "
-                "PyTorch or CuPy tensors; pass out=")
         set_dense_strides(view[0], layout)
         result = Tensor.__new__(Tensor)
-        (<Tensor>result).allocate(view)
+        (<Tensor>result).allocate(view, loan.stream)
+        # Its memory is known: no handshake, which would count as handing it to somebody.
+        view.data = (<Tensor>result).data
+        view.array_library = <int>OTHER
+        return result
     borrow(result, "output", True, view, loan)
     return result
 
@@ -416,183 +608,3 @@ cdef object empty_channels_last(TensorView* view, int ndim, object dtype):
 
 cdef tuple shape_tuple(TensorView* view):
     return tuple([view.shape[i] for i in range(view.ndim)])
-
-
-# --- our own tensor -------------------------------------------------------------------------------
-
-@cython.final
-cdef class Tensor:
-    """The result of a call whose operands are of no kind that mioconv knows how to make.
-
-    It owns host memory and hands it on by `__dlpack__` and, except for bfloat16, by the buffer
-    protocol: ``numpy.from_dlpack(t)``, ``numpy.asarray(t)``, ``jax.numpy.from_dlpack(t)``.
-
-    Attributes
-    ----------
-    shape : tuple of int
-    strides : tuple of int
-        In elements.
-    dtype : str
-        "float32", "float16" or "bfloat16".
-    """
-
-    def __init__(self):
-        raise TypeError("mioconv.Tensor is made by mioconv's functions only")
-
-    cdef int allocate(self, TensorView* view) except -1:
-        cdef size_t bytes = <size_t>view.bytes()
-        cdef int i
-        self.ndim = <int>view.ndim
-        self.type = view.dtype
-        for i in range(self.ndim):
-            self.sizes[i] = view.shape[i]
-            self.steps[i] = view.strides[i]
-            self.buffer_shape[i] = view.shape[i]
-            self.buffer_strides[i] = view.strides[i] * view.itemsize()
-        self.data = aligned_alloc(64, (bytes + 64) // 64 * 64)
-        if self.data == NULL:
-            raise MemoryError(f"output: no memory for {bytes} bytes")
-        return 0
-
-    cdef Tensor without_batch(self):
-        """This tensor itself, its leading dimension dropped; only before it is handed out."""
-        cdef int i
-        self.ndim -= 1
-        for i in range(self.ndim):
-            self.sizes[i] = self.sizes[i + 1]
-            self.steps[i] = self.steps[i + 1]
-            self.buffer_shape[i] = self.buffer_shape[i + 1]
-            self.buffer_strides[i] = self.buffer_strides[i + 1]
-        return self
-
-    def __dealloc__(self):
-        free(self.data)
-
-    @property
-    def shape(self):
-        return tuple([self.sizes[i] for i in range(self.ndim)])
-
-    @property
-    def strides(self):
-        return tuple([self.steps[i] for i in range(self.ndim)])
-
-    @property
-    def dtype(self):
-        return dtype_name(self.type)
-
-    def __len__(self):
-        return self.sizes[0]
-
-    def __repr__(self):
-        return f"mioconv.Tensor(shape={self.shape}, dtype={self.dtype}, device=cpu)"
-
-    def __getbuffer__(self, Py_buffer* buffer, int flags):
-        cdef int i
-        cdef bint row_major = True
-        cdef int64_t step = 1
-        if self.data == NULL:
-            raise BufferError("this tensor was never made by mioconv and has no memory")
-        for i in range(self.ndim - 1, -1, -1):
-            row_major = row_major and (self.sizes[i] == 1 or self.steps[i] == step)
-            step *= self.sizes[i]
-        if not row_major and ((flags & PyBUF_STRIDES) != PyBUF_STRIDES
-                              or (flags & PyBUF_C_CONTIGUOUS) == PyBUF_C_CONTIGUOUS):
-            raise BufferError("the tensor is channels-last, and the consumer takes row-major only")
-        if self.type == miopenBFloat16:
-            raise BufferError("the buffer protocol has no code for bfloat16; use __dlpack__")
-        buffer.buf = self.data
-        buffer.obj = self
-        buffer.itemsize = 4 if self.type == miopenFloat else 2
-        buffer.len = buffer.itemsize
-        for i in range(self.ndim):
-            buffer.len *= self.buffer_shape[i]
-        buffer.format = <char*>(b"f" if self.type == miopenFloat else b"e")
-        buffer.ndim = self.ndim
-        buffer.shape = self.buffer_shape
-        buffer.strides = self.buffer_strides
-        buffer.suboffsets = NULL
-        buffer.internal = NULL
-        buffer.readonly = 0
-
-    def __dlpack_device__(self):
-        return (kDLCPU, 0)
-
-    def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
-        """Hand the memory to another library, as DLPack's Python protocol says.
-
-        Raises BufferError for what host memory cannot do: a stream, another device, a copy.
-        """
-        if stream is not None:
-            raise BufferError("stream: host memory has none; expected None")
-        if dl_device is not None and tuple(dl_device) != (kDLCPU, 0):
-            raise BufferError(f"dl_device: the tensor is on {(kDLCPU, 0)}, not {dl_device}")
-        if copy:
-            raise BufferError("copy: this tensor hands out its own memory only")
-        if max_version is not None and max_version[0] >= 1:
-            return export_versioned(self)
-        return export_legacy(self)
-
-
-cdef void fill_dltensor(Tensor tensor, DLTensor* lent) noexcept:
-    lent.data = tensor.data
-    lent.device.device_type = kDLCPU
-    lent.device.device_id = 0
-    lent.ndim = tensor.ndim
-    lent.dtype.code = kDLBfloat if tensor.type == miopenBFloat16 else kDLFloat
-    lent.dtype.bits = 32 if tensor.type == miopenFloat else 16
-    lent.dtype.lanes = 1
-    lent.shape = tensor.sizes
-    lent.strides = tensor.steps
-    lent.byte_offset = 0
-
-
-cdef object export_versioned(Tensor tensor):
-    cdef DLManagedTensorVersioned* managed = <DLManagedTensorVersioned*>malloc(
-        sizeof(DLManagedTensorVersioned))
-    if managed == NULL:
-        raise MemoryError()
-    memset(managed, 0, sizeof(DLManagedTensorVersioned))
-    managed.version.major = MIOCONV_DLPACK_MAJOR
-    managed.version.minor = MIOCONV_DLPACK_MINOR
-    managed.deleter = delete_versioned
-    fill_dltensor(tensor, &managed.dl_tensor)
-    capsule = PyCapsule_New(managed, "dltensor_versioned", drop_versioned)
-    Py_INCREF(tensor)
-    managed.manager_ctx = <void*>tensor
-    return capsule
-
-
-cdef object export_legacy(Tensor tensor):
-    cdef DLManagedTensor* managed = <DLManagedTensor*>malloc(sizeof(DLManagedTensor))
-    if managed == NULL:
-        raise MemoryError()
-    memset(managed, 0, sizeof(DLManagedTensor))
-    managed.deleter = delete_legacy
-    fill_dltensor(tensor, &managed.dl_tensor)
-    capsule = PyCapsule_New(managed, "dltensor", drop_legacy)
-    Py_INCREF(tensor)
-    managed.manager_ctx = <void*>tensor
-    return capsule
-
-
-# A consumer may delete from any thread, with or without the GIL.
-cdef void delete_versioned(DLManagedTensorVersioned* managed) noexcept with gil:
-    Py_XDECREF(<PyObject*>managed.manager_ctx)
-    free(managed)
-
-
-cdef void delete_legacy(DLManagedTensor* managed) noexcept with gil:
-    Py_XDECREF(<PyObject*>managed.manager_ctx)
-    free(managed)
-
-
-# A capsule that nobody consumed still owns the tensor.
-cdef void drop_versioned(object capsule) noexcept:
-    if PyCapsule_IsValid(capsule, "dltensor_versioned"):
-        delete_versioned(<DLManagedTensorVersioned*>PyCapsule_GetPointer(
-            capsule, "dltensor_versioned"))
-
-
-cdef void drop_legacy(object capsule) noexcept:
-    if PyCapsule_IsValid(capsule, "dltensor"):
-        delete_legacy(<DLManagedTensor*>PyCapsule_GetPointer(capsule, "dltensor"))

@@ -13,3 +13,4 @@ cdef extern from "mioconv/abi/hip.h" nogil:
     ctypedef enum hipMemcpyKind:
         hipMemcpyHostToDevice
         hipMemcpyDeviceToHost
+        hipMemcpyDeviceToDevice

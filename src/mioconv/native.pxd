@@ -42,12 +42,20 @@ cdef extern from "mioconv/api.hpp" namespace "mioconv" nogil:
         const char* miopenGetErrorString(miopenStatus_t)
         miopenStatus_t miopenGetVersion(size_t*, size_t*, size_t*)
         # Optional ones are pointers here, to be asked before they are called.
+        void* miopenSetTensorDescriptorV2
         miopenStatus_t (*mioconvGetSolutionName)(uint64_t, char*, size_t)
         miopenStatus_t (*mioconvDescribe)(char*, size_t)
         miopenStatus_t (*mioconvSetNumThreads)(int)
         miopenStatus_t (*mioconvGetNumThreads)(int*)
         miopenStatus_t (*mioconvGetObjectCounts)(mioconvObjectCounts_t*)
         miopenStatus_t (*mioconvInjectFault)(const mioconvFault_t*)
+
+    cdef enum class MemoryType:
+        unregistered
+        host
+        device
+        managed
+        other
 
 
 cdef extern from "mioconv/error.hpp" namespace "mioconv" nogil:
@@ -130,6 +138,7 @@ cdef extern from "mioconv/tensor_view.hpp" namespace "mioconv" nogil:
         int device_type
         int device_id
         cbool read_only
+        int array_library
         int64_t count()
         int64_t itemsize()
         int64_t bytes()
@@ -139,14 +148,21 @@ cdef extern from "mioconv/tensor_view.hpp" namespace "mioconv" nogil:
     cbool lies_in(const TensorView& tensor, Layout layout)
     cbool only_channels_last(const TensorView& tensor)
     cbool same_memory(const TensorView& a, const TensorView& b)
-    Status bias_gradient(
-        const Api& api, miopenHandle_t handle, const TensorView& gradient, const TensorView& bias)
     cbool overlaps_itself(const TensorView& tensor)
     cbool may_overlap(const TensorView& a, const TensorView& b)
     void set_dense_strides(TensorView& tensor, Layout layout)
     void describe_operand(
         ConvolutionParams& params, Operand operand, const TensorView& tensor)
     void copy_on_host(const TensorView& source, const TensorView& target)
+
+
+cdef extern from "mioconv/tensor_ops.hpp" namespace "mioconv" nogil:
+    Status bias_gradient(
+        const Api& api, miopenHandle_t handle, const TensorView& gradient, const TensorView& bias)
+    Status transform(
+        const Api& api, miopenHandle_t handle, const TensorView& source, const TensorView& target)
+    Status accumulate(
+        const Api& api, miopenHandle_t handle, const TensorView& source, const TensorView& target)
 
 
 cdef extern from "mioconv/function_table.hpp" namespace "mioconv" nogil:
@@ -185,6 +201,25 @@ cdef extern from "mioconv/device.hpp" namespace "mioconv" nogil:
 
     cdef cppclass CurrentDevice:
         Status set(const Api& api, int device)
+
+
+cdef extern from "mioconv/stream.hpp" namespace "mioconv" nogil:
+    Status order_streams(const Api& api, hipStream_t before, hipStream_t after)
+
+    cdef cppclass PointerOwner:
+        MemoryType type
+        int device
+
+    PointerOwner owner_of(const Api& api, const void* data)
+
+    cdef cppclass DeviceMemory:
+        Status allocate(const Api& api, int device, size_t bytes, hipStream_t stream)
+        void* data()
+        hipStream_t stream()
+        int device()
+        const Api* api()
+        void share()
+        void abandon()
 
 
 cdef extern from "mioconv/handle.hpp" namespace "mioconv" nogil:

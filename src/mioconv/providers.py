@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import warnings
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -12,7 +13,8 @@ import numpy as np
 
 import mioconv
 from mioconv import _api
-from mioconv._loader.catalogue import NUMBERS, PROVIDERS
+from mioconv._loader.advice import kernel_cache_problem
+from mioconv._loader.catalogue import NUMBERS, PROVIDERS, ROCM
 from mioconv._loader.load import Failed, Loader
 from mioconv.errors import MioconvError
 
@@ -55,6 +57,8 @@ class ProviderInfo:
         Optional functions that this release of the libraries does not have.
     error : str or None
         Why it is not available, or why its devices could not be listed.
+    note : str or None
+        What will make its first use slow on this machine.
     """
 
     name: str
@@ -67,6 +71,7 @@ class ProviderInfo:
     devices: tuple[dict[str, Any], ...] = ()
     missing: tuple[str, ...] = ()
     error: str | None = None
+    note: str | None = None
 
 
 def load(number: int) -> None:
@@ -88,6 +93,11 @@ def load(number: int) -> None:
     Safe to call from several threads: one of them loads, the others wait for the outcome.
     """
     _LOADER.load(number)
+    if number == ROCM:
+        problem = kernel_cache_problem(os.environ)
+        if problem is not None:
+            # Once for a process: afterwards the core does not come here any more.
+            warnings.warn(problem, RuntimeWarning, stacklevel=2)
 
 
 def providers() -> dict[str, ProviderInfo]:
@@ -151,4 +161,5 @@ def _info(name: str) -> ProviderInfo:
         devices=devices,
         missing=outcome.missing,
         error=error,
+        note=kernel_cache_problem(os.environ) if provider.number == ROCM else None,
     )

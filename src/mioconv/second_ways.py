@@ -14,7 +14,7 @@ import numpy as np
 
 from mioconv.errors import UnsupportedError
 
-__all__ = ["bias_gradient", "copy", "finish", "note_write"]
+__all__ = ["add", "bias_gradient", "copy", "copy_into", "finish", "note_write", "on_stream"]
 
 # The kinds of tensor as the core numbers them.
 NUMPY: Final = 0
@@ -70,6 +70,37 @@ def bias_gradient(out: Any, kind: int, gradient: Any, spatial: int, why: str) ->
 def copy(tensor: Any, kind: int) -> Any:
     """The same values in memory of their own, in the same layout."""
     return tensor.clone() if kind == TORCH else tensor.copy(order="K")
+
+
+def copy_into(target: Any, source: Any, kind: int) -> None:
+    """Copy between DLPack objects of one shape, dtype and device, whatever their strides."""
+    library = sys.modules["torch" if kind == TORCH else "cupy"]
+    to, values = library.from_dlpack(target), library.from_dlpack(source)
+    if kind == TORCH:
+        to.copy_(values)
+    else:
+        to[...] = values
+
+
+def add(target: Any, source: Any, kind: int) -> None:
+    """``target += source`` between DLPack objects of one shape, dtype and device."""
+    library = sys.modules["torch" if kind == TORCH else "cupy"]
+    to = library.from_dlpack(target)
+    to += library.from_dlpack(source)
+
+
+def on_stream(kind: int, stream: int, device: int) -> Any:
+    """Context in which the array library queues its own work on this stream of this device."""
+    if kind == TORCH:
+        cuda = sys.modules["torch"].cuda
+        given = (
+            cuda.ExternalStream(stream, device=device) if stream else cuda.default_stream(device)
+        )
+        return cuda.stream(given)
+    cuda = sys.modules["cupy"].cuda
+    if stream == 0:
+        return cuda.Stream.null
+    return cuda.ExternalStream(stream, device)
 
 
 def note_write(tensor: Any) -> None:

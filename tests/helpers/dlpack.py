@@ -120,9 +120,14 @@ def make_capsule(producer: BareTensor, versioned: bool) -> Any:
 
 
 def read(producer: Any) -> np.ndarray[Any, Any]:
-    """Copy any CPU producer's tensor into a NumPy array, bfloat16 included."""
+    """Copy any producer's tensor into a NumPy array, bfloat16 included."""
     capsule = producer.__dlpack__()
     assert capsule_name(capsule) == "dltensor", "asked without max_version"
+    return view(capsule).copy(order="K")
+
+
+def view(capsule: Any) -> np.ndarray[Any, Any]:
+    """The memory of a legacy capsule, wherever it says that it is; kept by the capsule's owner."""
     address = _capsule_pointer(capsule, b"dltensor")
     managed = DLManagedTensor.from_address(address)
     tensor = managed.dl_tensor
@@ -140,7 +145,9 @@ def read(producer: Any) -> np.ndarray[Any, Any]:
         strides = tuple(tensor.strides[i] * itemsize for i in range(tensor.ndim))
     else:
         strides = np.empty(shape, dtype).strides
-    extent = sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) + itemsize
-    raw = (ctypes.c_uint8 * extent).from_address(tensor.data + tensor.byte_offset)
-    view: Any = np.ndarray(shape, dtype, buffer=memoryview(raw), strides=strides)
-    return view.copy(order="K")
+    reaches = [(n - 1) * s for n, s in zip(shape, strides, strict=True)]
+    low = sum(r for r in reaches if r < 0)
+    extent = sum(r for r in reaches if r > 0) - low + itemsize
+    raw = (ctypes.c_uint8 * extent).from_address(tensor.data + tensor.byte_offset + low)
+    array: Any = np.ndarray(shape, dtype, memoryview(raw), offset=-low, strides=strides)
+    return array

@@ -3,6 +3,9 @@
  * Names, values and layouts are AMD's; tests/test_abi.py compares them with the facts recorded from
  * HIP 5.2, 6.0 and 7. Where majors differ, both forms stand here and the code asks the loaded
  * library for its version (Api::hip_version). No other header of the project restates any of this.
+ *
+ * With MIOCONV_ABI_COMPARED the functions are declared without C linkage, so that they can stand in
+ * a namespace beside AMD's own: MIOCONV_CHECK_ROCM_HEADERS builds that comparison.
  */
 #ifndef MIOCONV_ABI_HIP_H
 #define MIOCONV_ABI_HIP_H
@@ -10,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#ifdef __cplusplus
+#if defined(__cplusplus) && !defined(MIOCONV_ABI_COMPARED)
 extern "C" {
 #endif
 
@@ -173,7 +176,7 @@ hipError_t hipEventQuery(hipEvent_t event);
 hipError_t hipEventSynchronize(hipEvent_t event);
 hipError_t hipEventElapsedTime(float* ms, hipEvent_t start, hipEvent_t stop);
 
-#ifdef __cplusplus
+#if defined(__cplusplus) && !defined(MIOCONV_ABI_COMPARED)
 }
 #endif
 

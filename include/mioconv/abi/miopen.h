@@ -13,7 +13,7 @@
 
 #include "hip.h"
 
-#ifdef __cplusplus
+#if defined(__cplusplus) && !defined(MIOCONV_ABI_COMPARED)
 extern "C" {
 #endif
 
@@ -401,7 +401,7 @@ miopenStatus_t miopenConvolutionBiasActivationForward(
     const miopenActivationDescriptor_t activationDesc, const miopenTensorDescriptor_t yDesc,
     void* y);
 
-#ifdef __cplusplus
+#if defined(__cplusplus) && !defined(MIOCONV_ABI_COMPARED)
 }
 #endif
 

@@ -45,6 +45,8 @@ def _lines(info: ProviderInfo) -> list[str]:
     lines += [f"  device {index}: {_device(device)}" for index, device in enumerate(info.devices)]
     if info.missing:
         lines.append(f"  without {', '.join(info.missing)}")
+    if info.note:
+        lines.append(f"  note: {info.note}")
     if info.error:
         lines += [f"  {line}" for line in info.error.splitlines()]
     return lines

@@ -1,0 +1,234 @@
+"""The AMD path through a recording stand-in for ROCm's libraries (tests/fakes).
+
+Every configuration is a child process that runs the tests in tests/rocm. By hand:
+
+    python -m helpers.standin hip6 -x -k streams     (in tests/)
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers import c_declarations, standin
+
+needs_compiler = pytest.mark.skipif(
+    standin.compiler() is None, reason="no C++ compiler to build the stand-in with"
+)
+
+
+@needs_compiler
+@pytest.mark.parametrize("config", standin.CONFIGS)
+def test_configuration(config: str) -> None:
+    done = standin.run_tests(config)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# --- installations that do not work ---------------------------------------------------------------
+
+TENSOR = """
+import numpy as np, mioconv, sys, warnings
+sys.path.insert(0, {tests!r})
+from helpers.rocm import Tensor
+x, w = np.ones((1, 2, 4, 4), np.float32), np.ones((3, 2, 2, 2), np.float32)
+b, y = np.ones(3, np.float32), np.ones((1, 3, 3, 3), np.float32)
+def on_rocm():
+    return mioconv.conv2d_forward(Tensor(x), Tensor(w))
+def error():
+    try:
+        on_rocm()
+    except Exception as error:
+        return f"{{type(error).__name__}}: {{error}}"
+    return "no error"
+"""
+
+
+def child(code: str, env: dict[str, str], **more: str) -> str:
+    """What a child process with these variables prints."""
+    source = TENSOR.format(tests=str(standin.ROOT / "tests")) + code
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", source], capture_output=True, text=True,
+        env={**env, **more},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def with_options(**options: int) -> dict[str, str]:
+    env = standin.child_environment("hip6")
+    env["FAKE_ROCM_OPTIONS"] += "," + ",".join(f"{k}={v}" for k, v in options.items())
+    return env
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(100, "/dev/kfd"), (3, "/dev/kfd"), (304, "/dev/kfd"), (35, "driver is older")],
+)
+def test_no_device(status: int, words: str) -> None:
+    """The libraries are there and no GPU is: an error at the first use, the CPU goes on."""
+    if os.path.exists("/dev/kfd"):
+        words = "HIP_VISIBLE_DEVICES|driver is older|this user may not open"
+    out = child(
+        "print(error()); print(error())\n"
+        "assert mioconv.conv2d_forward(x, w).shape == (1, 3, 3, 3)\n"
+        "info = mioconv.providers()['rocm']\n"
+        "print(info.available, info.devices, info.error)\n"
+        "from mioconv.cli import main; main(['info'])\n",
+        with_options(no_device=status),
+    )
+    first, second, info, *shown = out.splitlines()
+    assert first == second
+    assert first.startswith("StatusError: hip")
+    assert f"returned status {status} " in first
+    assert re.search(words, first)
+    assert info.startswith("True () hipGetDeviceCount returned status")
+    assert any("rocm: available" in line for line in shown)
+    assert any(f"returned status {status}" in line for line in shown)
+    assert any("libMIOpen.so.1" in line for line in shown)
+
+
+@needs_compiler
+def test_no_permission() -> None:
+    """A device node that this user may not open is named, with what to do."""
+    out = child(
+        "from mioconv._loader import advice\n"
+        "advice.DEVICE_NODE = '/dev/null'\n"
+        "may = advice.os.access\n"
+        "advice.os.access = lambda path, mode: path != '/dev/null' and may(path, mode)\n"
+        "print(error())\n",
+        with_options(no_device=100),
+    )
+    assert "this user may not open /dev/null; add it to the groups" in out
+
+
+@needs_compiler
+def test_wrong_architecture() -> None:
+    out = child(
+        "mioconv.providers()\n"
+        "from helpers.standin import Standin\n"
+        "s = Standin(); s.fail('miopenCreateWithStream', hip=209, miopen=7); print(error())\n"
+        "s.fail('hipGetDevicePropertiesR0600', hip=209); mioconv.providers()\n"
+        "s.end_fault(); s.fail('hipMalloc', 1, 209); print(error()); s.end_fault()\n"
+        "on_rocm()\n",
+        standin.child_environment("hip6"),
+    )
+    launch, memory = out.splitlines()
+    assert "MIOPEN_LOG_LEVEL" in launch
+    assert "no code for this GPU's architecture" in memory
+
+
+@needs_compiler
+def test_miopen_is_missing(tmp_path: Path) -> None:
+    """HIP without MIOpen says which of the two is missing, and where HIP is."""
+    env = standin.child_environment("hip6")
+    root = Path(env["ROCM_PATH"])
+    (tmp_path / "lib").mkdir()
+    shutil.copy(root / "lib" / standin.HIP, tmp_path / "lib")
+    out = child("print(error()); mioconv.conv2d_forward(x, w)", env, ROCM_PATH=str(tmp_path))
+    assert out.startswith("ProviderNotFoundError: the rocm provider is not available: MIOpen was")
+    assert f"The HIP runtime is there, unopened: {tmp_path}/lib/{standin.HIP}" in out
+    assert "MIOCONV_MIOPEN_LIBRARY" in out
+    assert "Available providers: cpu." in out
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("symbol", "library"),
+    [("miopenConvolutionForwardImmediate", "MIOpen"), ("hipStreamWaitEvent", "HIP")],
+)
+def test_required_symbol_is_missing(tmp_path: Path, symbol: str, library: str) -> None:
+    env = standin.child_environment("hip6")
+    root = standin.variant(standin.build(), tmp_path / "rocm", 6, (symbol,))
+    out = child("print(error()); print(error())", env, ROCM_PATH=str(root))
+    assert f"this {library} library has no function {symbol}, which {library}" in out
+    assert str(root) in out
+    assert out.count(symbol) == 2, "the failure is remembered"
+
+
+# A function, and what is refused by its name where the library lacks it.
+OPTIONAL = {
+    "miopenTransformTensor": "conv2d_forward(Tensor(x[:, :, ::2]), Tensor(w))",
+    "miopenConvolutionForwardBias": "conv2d_forward(Tensor(x), Tensor(w), Tensor(b))",
+    "miopenConvolutionBackwardBias": "conv2d_backward_bias(Tensor(x))",
+    "miopenCreateActivationDescriptor": "conv2d_relu_forward(Tensor(x), Tensor(w))",
+    "miopenOpTensor": "conv2d_add_relu_forward(Tensor(x), Tensor(w), Tensor(y))",
+}
+
+
+@needs_compiler
+def test_optional_symbols_are_missing(tmp_path: Path) -> None:
+    """Without any of them convolutions run; each feature is refused by the function's name."""
+    optional = [
+        f.name
+        for f in c_declarations.functions()
+        if f.need == "OPTIONAL" and f.library != "MIOCONV"
+    ]
+    optional.remove("hipGetDeviceProperties")  # one of the two must be there for the architecture
+    env = standin.child_environment("hip6")
+    root = standin.variant(standin.build(), tmp_path / "rocm", 6, tuple(optional))
+    code = "on_rocm(); mioconv.conv2d_relu_forward\n"
+    code += "g = mioconv.conv2d_backward(Tensor(x), Tensor(y), Tensor(w),"
+    code += " output_mask=(True, True, False))\n"
+    code += (
+        "on = mioconv.providers()['rocm']; print(len(on.missing), on.devices[0]['architecture'])\n"
+    )
+    for expression in OPTIONAL.values():
+        code += (
+            f"try:\n    mioconv.{expression}\nexcept mioconv.UnsupportedError as e:\n    print(e)\n"
+        )
+    first, *refused = child(code, env, ROCM_PATH=str(root)).splitlines()
+    count, architecture = first.split()
+    assert int(count) >= len(optional)
+    assert architecture.startswith("gfx90a")
+    assert len(refused) == len(OPTIONAL)
+    for symbol, text in zip(OPTIONAL, refused, strict=True):
+        assert symbol in text
+
+
+# --- first use ------------------------------------------------------------------------------------
+
+
+@needs_compiler
+def test_folders_that_miopen_cannot_write(tmp_path: Path) -> None:
+    """One warning, at the first use; the call itself goes on."""
+    env = standin.child_environment("hip6")
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    code = (
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always')\n"
+        "    on_rocm(); on_rocm()\n"
+        "for w in caught: print(w.category.__name__, w.message)\n"
+        "print(mioconv.providers()['rocm'].note is not None)\n"
+    )
+    unset = {k: v for k, v in env.items() if k not in ("HOME", "XDG_CACHE_HOME")}
+    for where in ({"HOME": str(blocked)}, {}):
+        warned, noted = child(code, {**unset, **where}).splitlines()
+        assert warned.startswith("RuntimeWarning MIOpen cannot write to MIOPEN_USER_DB_PATH (")
+        assert noted == "True"
+    fine = {"HOME": str(tmp_path)}
+    assert child(code, {**unset, **fine}) == "False\n"
+    set_apart = {"MIOPEN_USER_DB_PATH": str(tmp_path), "MIOPEN_CUSTOM_CACHE_DIR": str(tmp_path)}
+    assert child(code, {**unset, **set_apart}) == "False\n"
+
+
+@needs_compiler
+def test_prepare_compiles(tmp_path: Path) -> None:
+    """What `prepare` has compiled and searched, a call does not again."""
+    out = child(
+        "mioconv.providers()\n"
+        "from helpers.standin import Standin\n"
+        "s = Standin()\n"
+        "p = mioconv.Problem('forward', x.shape, w.shape, 'float32', device='rocm:0')\n"
+        "s.clear(); mioconv.prepare([p]); print(len(s.names('CompileSolution')) > 0)\n"
+        "s.clear(); on_rocm(); print(s.names('^miopen(?!Tensor)'))\n",
+        standin.child_environment("hip6"),
+    )
+    assert out.splitlines() == ["True", "['miopenConvolutionForwardImmediate']"]

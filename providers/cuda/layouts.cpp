@@ -1,0 +1,131 @@
+#include "layouts.hpp"
+
+#include "common/strides.hpp"
+
+namespace mioconv::cuda {
+namespace {
+
+using provider::Direction;
+using provider::packed_strides;
+
+constexpr Role kTensors[] = {Role::src, Role::wei, Role::dst};
+
+std::int64_t elements(const ConvProblem& problem, Role role) noexcept {
+    std::int64_t count = 1;
+    for (int i = 0; i < problem.rank; ++i) count *= dims_of(problem, role)[i];
+    return count;
+}
+
+std::int64_t size_of(const ConvProblem& problem) noexcept {
+    return problem.dtype == miopenFloat ? 4 : 2;
+}
+
+// Strides of dimensions of size 1 say nothing.
+bool lies_so(const ConvProblem& problem, Role role, const Dims& strides) noexcept {
+    for (int i = 0; i < problem.rank; ++i) {
+        if (dims_of(problem, role)[i] > 1 && strides_of(problem, role)[i] != strides[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool lies_packed(const ConvProblem& problem, Role role, bool last) noexcept {
+    return lies_so(problem, role, packed_strides(problem.rank, dims_of(problem, role), last));
+}
+
+bool all_packed(const ConvProblem& problem, bool last) noexcept {
+    for (const Role role : kTensors) {
+        if (!lies_packed(problem, role, last)) return false;
+    }
+    return true;
+}
+
+void stage(Layout& layout, const ConvProblem& problem, Role role, const Dims& strides) {
+    const std::int64_t bytes = elements(problem, role) * size_of(problem);
+    layout.staged.push_back({role, strides, layout.staged_bytes});
+    layout.staged_bytes +=
+        (static_cast<std::size_t>(bytes) + kAlignment - 1) / kAlignment * kAlignment;
+    layout.moved_bytes += 2 * bytes;
+}
+
+Layout make_layout(const ConvProblem& problem, Strategy strategy, bool last) {
+    Layout layout;
+    layout.strategy = strategy;
+    // Pointers that suit nothing are only used where every tensor is copied.
+    layout.alignment = strategy == Strategy::copied ? 16 : problem.alignment;
+    for (const Role role : kTensors) {
+        const Dims wanted = packed_strides(problem.rank, dims_of(problem, role), last);
+        layout.strides[static_cast<int>(role)] = wanted;
+        if (strategy == Strategy::copied || !lies_so(problem, role, wanted)) {
+            stage(layout, problem, role, wanted);
+        }
+    }
+    if (problem.has_sum != 0 && (strategy == Strategy::copied || !lies_packed(problem, Role::dst, last))) {
+        stage(layout, problem, Role::z, layout.strides[static_cast<int>(Role::dst)]);
+    }
+    return layout;
+}
+
+// Depthwise kernels for channels second keep up in float; everything else in half types, and what
+// TF32 may help, is faster with the channels last, copies included.
+bool prefers_last(const ConvProblem& problem) noexcept {
+    return problem.dtype != miopenFloat ||
+           (problem.strict_math == 0 && !provider::is_depthwise(problem));
+}
+
+}  // namespace
+
+const char* name_of(Strategy strategy) noexcept {
+    switch (strategy) {
+        case Strategy::as_is: return "asis";
+        case Strategy::channels_last: return "nhwc";
+        case Strategy::channels_second: return "nchw";
+        default: return "copied";
+    }
+}
+
+// z lies as the result does.
+const Dims& dims_of(const ConvProblem& problem, Role role) noexcept {
+    if (role == Role::src) return problem.src;
+    return role == Role::wei ? problem.wei : problem.dst;
+}
+
+const Dims& strides_of(const ConvProblem& problem, Role role) noexcept {
+    if (role == Role::src) return problem.src_strides;
+    return role == Role::wei ? problem.wei_strides : problem.dst_strides;
+}
+
+Role result_of(const ConvProblem& problem) noexcept {
+    switch (problem.direction) {
+        case Direction::forward: return Role::dst;
+        case Direction::backward_data: return Role::src;
+        default: return Role::wei;
+    }
+}
+
+std::vector<Layout> layouts_of(const ConvProblem& problem) {
+    const bool second = all_packed(problem, false), last = all_packed(problem, true);
+    const auto make = [&](Strategy strategy, bool channels_last) {
+        return make_layout(problem, strategy, channels_last);
+    };
+    std::vector<Layout> layouts;
+    if (second || last) {
+        layouts.push_back(make(Strategy::as_is, last));
+        if (!last) {
+            auto place = prefers_last(problem) ? layouts.begin() : layouts.end();
+            layouts.insert(place, make(Strategy::channels_last, true));
+        }
+        if (!second) layouts.push_back(make(Strategy::channels_second, false));
+    } else if (prefers_last(problem)) {
+        layouts.push_back(make(Strategy::channels_last, true));
+        layouts.push_back(make(Strategy::channels_second, false));
+    } else {
+        layouts.push_back(make(Strategy::channels_second, false));
+        layouts.push_back(make(Strategy::channels_last, true));
+    }
+    layouts.push_back(make(Strategy::copied, last || prefers_last(problem)));
+    return layouts;
+}
+
+}  // namespace mioconv::cuda

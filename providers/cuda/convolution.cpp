@@ -234,7 +234,9 @@ void find_algorithms(
                 Executable& executable = handle->executable(problem, solution.id());
                 ms = stopwatch.measure(*handle, executable, operands, workspace.memory);
             } catch (const StatusError&) {
-                continue;  // an engine that fails at its run, or on these addresses
+                // An engine that fails at its run is not listed again; on odd addresses it may.
+                if (problem.alignment == listed.alignment) entry->remove(solution.id());
+                continue;
             }
             entry->set_measured(solution.id(), ms);
             const auto same = std::find_if(best.begin(), best.end(), [&](const auto& other) {

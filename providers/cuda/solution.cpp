@@ -206,6 +206,13 @@ void ProblemEntry::set_measured(std::uint64_t id, float ms) {
     }
 }
 
+void ProblemEntry::remove(std::uint64_t id) {
+    std::lock_guard lock(mutex_);
+    for (Candidate& candidate : candidates_) {
+        if (candidate.id == id) candidate.solution.reset();
+    }
+}
+
 namespace {
 
 // A process that meets ever new shapes must not grow for ever. Forgetting all is crude and rare;

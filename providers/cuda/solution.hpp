@@ -60,6 +60,8 @@ public:
     // Compiles it where needed; nullptr if the problem has no such solution.
     SolutionPtr find(std::uint64_t id);
     void set_measured(std::uint64_t id, float ms);
+    // It failed: no longer one of the problem's.
+    void remove(std::uint64_t id);
 
 private:
     struct Candidate {

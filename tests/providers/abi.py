@@ -30,6 +30,7 @@ SUCCESS, BAD_PARM, ALLOC_FAILED, NOT_IMPLEMENTED, UNSUPPORTED = 0, 3, 4, 6, 8
 FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS = "Forward", "BackwardData", "BackwardWeights"
 DIRECTIONS = (FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS)
 CONVOLUTION, TRANSPOSE, GROUP, DEPTHWISE = range(4)
+DETERMINISTIC, MATH_TYPE = 1, 3
 PASSTHRU, RELU, CLIPPED_RELU, LEAKY_RELU, LOGISTIC = 0, 3, 7, 8, 1
 
 
@@ -37,13 +38,13 @@ def dtype_code(dtype: Any) -> int:
     return {"float16": 0, "float32": 1, "bfloat16": 5}[np.dtype(dtype).name]
 
 
-def library_path() -> Path | None:
-    """MIOCONV_TEST_CPU_LIBRARY, else the one beside the installed package."""
-    if named := os.environ.get("MIOCONV_TEST_CPU_LIBRARY"):
+def library_path(provider: str = "cpu") -> Path | None:
+    """MIOCONV_TEST_CPU_LIBRARY (or _CUDA_), else the one beside the installed package."""
+    if named := os.environ.get(f"MIOCONV_TEST_{provider.upper()}_LIBRARY"):
         return Path(named)
     spec = importlib.util.find_spec("mioconv")
     for folder in (spec.submodule_search_locations or []) if spec else []:
-        if (path := Path(folder) / "libmioconv_cpu.so").exists():
+        if (path := Path(folder) / f"libmioconv_{provider}.so").exists():
             return path
     return None
 
@@ -99,8 +100,19 @@ class Counts(c.Structure):
         return {n: getattr(self, f"{n}_made") - getattr(self, f"{n}_gone") for n in COUNTED}
 
 
-def pointer(array: np.ndarray | None) -> c.c_void_p:
-    return c.c_void_p(None if array is None else array.ctypes.data)
+class Pointer:
+    """An array as an argument. On a GPU the call gets a copy of its memory, gaps included."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+        root = array
+        while isinstance(root.base, np.ndarray):
+            root = root.base
+        self.start, self.end = np.lib.array_utils.byte_bounds(root)
+
+
+def pointer(array: np.ndarray | None) -> Any:
+    return c.c_void_p(None) if array is None else Pointer(array)
 
 
 def ints(values: Sequence[int]) -> Any:
@@ -123,6 +135,7 @@ class Library:
     """The loaded library; functions are called by name and checked."""
 
     path: Path
+    provider: str = "cpu"
     so: c.CDLL = field(init=False)
 
     def __post_init__(self) -> None:
@@ -131,7 +144,43 @@ class Library:
             getattr(self.so, name).restype = c.c_char_p
 
     def status(self, function: str, *arguments: Any) -> int:
-        return getattr(self.so, function)(*arguments)
+        if not any(isinstance(a, Pointer) for a in arguments):
+            return getattr(self.so, function)(*arguments)
+        with self._in_reach(arguments) as addresses:
+            return getattr(self.so, function)(*addresses)
+
+    @contextmanager
+    def _in_reach(self, arguments: Sequence[Any]) -> Iterator[list[Any]]:
+        """The arguments with addresses that the device can use, for the length of one call."""
+        arrays = [a for a in arguments if isinstance(a, Pointer)]
+        moved = {a.start: 0 for a in arrays}
+        if self.provider != "cpu":
+            # Arrays of one memory share one copy; each lies as it does on the host modulo 256.
+            for a in arrays:
+                if moved[a.start] == 0:
+                    block = c.c_void_p()
+                    size = a.end - a.start
+                    assert self.so.hipMalloc(c.byref(block), c.c_size_t(size + 256)) == 0
+                    moved[a.start] = block.value + a.start % 256 - a.start
+                    self._copy(a.start + moved[a.start], a.start, size)
+        try:
+            yield [
+                c.c_void_p(a.array.ctypes.data + moved[a.start]) if isinstance(a, Pointer) else a
+                for a in arguments
+            ]
+        finally:
+            for a in {a.start: a for a in arrays}.values():
+                if shift := moved[a.start]:
+                    self._copy(a.start, a.start + shift, a.end - a.start)
+                    block = c.c_void_p(a.start + shift - a.start % 256)
+                    assert self.so.hipFree(block) == 0
+
+    def _copy(self, to: int, start: int, size: int) -> None:
+        """Between host and device, in whichever direction the addresses say; waits."""
+        count = c.c_size_t(size)
+        error = self.so.hipMemcpyAsync(c.c_void_p(to), c.c_void_p(start), count, 4, None)
+        assert error == 0
+        assert self.so.hipDeviceSynchronize() == 0
 
     def call(self, function: str, *arguments: Any) -> None:
         if status := self.status(function, *arguments):
@@ -193,6 +242,7 @@ class Library:
                 ints(stride), ints(dilation), mode,
             )  # fmt: skip
             self.call("miopenSetConvolutionGroupCount", desc, groups)
+            self.call("miopenSetConvolutionAttribute", desc, MATH_TYPE, 1)  # no TF32
             if output_padding is not None:
                 self.call(
                     "miopenSetTransposeConvNdOutputPadding", desc, len(stride),

@@ -56,6 +56,11 @@ const char* instruction_set() {
 
 using namespace mioconv::provider;
 
+// Every call here is done when it returns.
+MIOCONV_EXPORT miopenStatus_t mioconvHoldStream(hipStream_t, int microseconds) {
+    return guarded({__func__}, [&] { require(microseconds >= 0); });
+}
+
 MIOCONV_EXPORT miopenStatus_t mioconvDescribe(char* text, size_t size) {
     return guarded({__func__}, [&] {
         const dnnl_version_t& v = *dnnl_version();

@@ -5,9 +5,17 @@
 #include "common/guard.hpp"
 #include "common/solution_names.hpp"
 #include "error.hpp"
+#include "kernels.hpp"
 
 using namespace mioconv::cuda;
 using namespace mioconv::provider;
+
+MIOCONV_EXPORT miopenStatus_t mioconvHoldStream(hipStream_t stream, int microseconds) {
+    return guarded({__func__}, [&] {
+        require(microseconds >= 0);
+        hold(microseconds, to_cuda(stream));
+    });
+}
 
 MIOCONV_EXPORT miopenStatus_t mioconvDescribe(char* text, size_t size) {
     return guarded({__func__}, [&] {

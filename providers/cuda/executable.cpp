@@ -26,6 +26,8 @@ Executable::Executable(const ConvProblem& problem, SolutionPtr solution)
         Copy copy{};
         copy.role = staged.role;
         copy.result = staged.role == result_of(problem_);
+        copy.padded = staged.dims != dims_of(problem_, staged.role);
+        copy.dims = staged.dims;
         copy.inside = {dtype, nullptr, staged.strides};
         copy.outside = {dtype, nullptr, strides_of(problem_, staged.role)};
         copy.offset = staged.offset;
@@ -84,8 +86,12 @@ void Executable::run(
         copy.inside.data = start + copy.offset;
         pointers[copy.slot] = copy.inside.data;
         if (copy.result) continue;
-        copy_layout(
-            problem_.rank, dims_of(problem_, copy.role), copy.inside, copy.outside, stream);
+        const Dims& dims = dims_of(problem_, copy.role);
+        if (copy.padded) {
+            pad_channels(problem_.rank, copy.dims, copy.inside, dims, copy.outside, stream);
+        } else {
+            copy_layout(problem_.rank, dims, copy.inside, copy.outside, stream);
+        }
     }
     bind(pointers, start + solution_->layout().staged_bytes);
     if (solution_->compiled_at_run_time() && !kept_for_graphs_) {

@@ -27,6 +27,8 @@ private:
     struct Copy {
         Role role;
         bool result;
+        bool padded;
+        Dims dims;  // of the copy
         View inside;  // its data is set at each run
         View outside;
         std::size_t offset;

@@ -92,14 +92,16 @@ private:
     fe::Tensor_v8 next(int step) {
         if (step == steps_) return tensor(Role::dst);
         return describe(
-            problem_.dst, layout_.strides[static_cast<int>(Role::dst)], kFirstVirtual + step,
+            layout_.dims[static_cast<int>(Role::dst)],
+            layout_.strides[static_cast<int>(Role::dst)], kFirstVirtual + step,
             CUDNN_DATA_FLOAT, true);
     }
 
     fe::Tensor_v8 tensor(Role role) {
         const Role laid = role == Role::z ? Role::dst : role;
         return describe(
-            dims_of(problem_, role), layout_.strides[static_cast<int>(laid)], uid_of(role),
+            layout_.dims[static_cast<int>(laid)], layout_.strides[static_cast<int>(laid)],
+            uid_of(role),
             cudnn_type(problem_.dtype), false);
     }
 

@@ -273,4 +273,36 @@ void copy_layout(
     map_elements(rank, dims, out, in, Map::copy, 0, stream);
 }
 
+void pad_channels(
+    int rank, const Dims& out_dims, const View& out, const Dims& dims, const View& in,
+    cudaStream_t stream) {
+    const std::int64_t bytes = in.dtype == miopenFloat ? 4 : 2, at_once = 16 / bytes;
+    std::int64_t pixels = 1;
+    for (int i = 2; i < rank; ++i) pixels *= dims[i];
+    const std::int64_t image = pixels * out_dims[1];
+    auto* const start = static_cast<char*>(const_cast<void*>(out.data));
+    // The kernel steps through an image by one stride.
+    const bool second = is_packed(rank, dims, in.strides, false);
+    if (second || is_packed(rank, dims, in.strides, true)) {
+        const std::int64_t vectors = out_dims[1] / at_once;
+        launch(
+            bytes == 2 ? "pad_2" : "pad_4", dim3(blocks_for(dims[0] * pixels * vectors)),
+            dim3(kThreads), stream, in.data, const_cast<void*>(out.data), dims[0], pixels, dims[1],
+            vectors, second ? pixels : std::int64_t{1}, second ? std::int64_t{1} : dims[1]);
+        if (out_dims[0] > dims[0]) {
+            check(runtime().cudaMemsetAsync(
+                start + dims[0] * image * bytes, 0,
+                static_cast<std::size_t>((out_dims[0] - dims[0]) * image * bytes), stream));
+        }
+        return;
+    }
+    check(runtime().cudaMemsetAsync(
+        start, 0, static_cast<std::size_t>(out_dims[0] * image * bytes), stream));
+    map_elements(rank, dims, out, in, Map::copy, 0, stream);
+}
+
+void hold(int microseconds, cudaStream_t stream) {
+    launch("hold", dim3(1), dim3(1), stream, std::int64_t{1000} * microseconds);
+}
+
 }  // namespace mioconv::cuda

@@ -42,4 +42,13 @@ void sum_channels(
 void copy_layout(
     int rank, const Dims& dims, const View& out, const View& in, cudaStream_t stream);
 
+// The same elements, packed with the channels last, and zeros up to `out_dims`, which may be larger
+// in the first two dimensions; the channels by a multiple of 16 bytes.
+void pad_channels(
+    int rank, const Dims& out_dims, const View& out, const Dims& dims, const View& in,
+    cudaStream_t stream);
+
+// Keeps the stream busy, so that what is queued next can run without waiting for the host.
+void hold(int microseconds, cudaStream_t stream);
+
 }  // namespace mioconv::cuda

@@ -182,6 +182,27 @@ __device__ void transpose(const T* in, T* out, u32 rows, u32 columns, u32 tiles_
     }
 }
 
+// [image][channels][pixels] of any strides to [image][pixels][16 bytes of channels at a time], zeros
+// beyond the last channel.
+template <class T>
+__device__ void pad(
+    const T* in, T* out, i64 images, i64 pixels, i64 channels, i64 vectors, i64 channel_stride,
+    i64 pixel_stride) {
+    constexpr int kAtOnce = 16 / sizeof(T);
+    const i64 count = images * vectors * pixels, step = (i64)gridDim.x * blockDim.x;
+    for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) {
+        const i64 pixel = i % pixels, rest = i / pixels;
+        const i64 first = rest % vectors * kAtOnce, image = rest / vectors;
+        const T* from = in + image * channels * pixels + pixel * pixel_stride;
+        Pack<T, kAtOnce> pack;
+#pragma unroll
+        for (int k = 0; k < kAtOnce; ++k) {
+            pack.item[k] = first + k < channels ? from[(first + k) * channel_stride] : T(0);
+        }
+        *(Pack<T, kAtOnce>*)(out + ((image * pixels + pixel) * vectors * kAtOnce + first)) = pack;
+    }
+}
+
 #define KERNEL extern "C" __global__ void __launch_bounds__(256)
 #define MAP(name, In, Out) \
     KERNEL map_##name(Walk walk, Out* out, const In* in, Scalars s) { map(walk, out, in, s); }
@@ -201,6 +222,22 @@ __device__ void transpose(const T* in, T* out, u32 rows, u32 columns, u32 tiles_
 EACH(half, half_t)
 EACH(float, float)
 EACH(bfloat, bfloat_t)
+
+#define PAD(bytes, T) \
+    KERNEL pad_##bytes( \
+        const T* in, T* out, i64 images, i64 pixels, i64 channels, i64 vectors, i64 cs, i64 ps) { \
+        pad(in, out, images, pixels, channels, vectors, cs, ps); \
+    }
+PAD(2, u16)
+PAD(4, u32)
+
+KERNEL hold(i64 nanoseconds) {
+    unsigned long long start, now;
+    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(start));
+    do {
+        asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
+    } while ((i64)(now - start) < nanoseconds);
+}
 
 #define TRANSPOSE(bytes, T, from, to) \
     KERNEL transpose_##bytes##_##from##_##to( \

@@ -10,14 +10,14 @@ using provider::packed_strides;
 
 constexpr Role kTensors[] = {Role::src, Role::wei, Role::dst};
 
-std::int64_t elements(const ConvProblem& problem, Role role) noexcept {
-    std::int64_t count = 1;
-    for (int i = 0; i < problem.rank; ++i) count *= dims_of(problem, role)[i];
-    return count;
-}
-
 std::int64_t size_of(const ConvProblem& problem) noexcept {
     return problem.dtype == miopenFloat ? 4 : 2;
+}
+
+std::int64_t channels_at_once(const ConvProblem& problem) noexcept { return 16 / size_of(problem); }
+
+std::int64_t round_up(std::int64_t value, std::int64_t step) noexcept {
+    return (value + step - 1) / step * step;
 }
 
 // Strides of dimensions of size 1 say nothing.
@@ -41,9 +41,11 @@ bool all_packed(const ConvProblem& problem, bool last) noexcept {
     return true;
 }
 
-void stage(Layout& layout, const ConvProblem& problem, Role role, const Dims& strides) {
-    const std::int64_t bytes = elements(problem, role) * size_of(problem);
-    layout.staged.push_back({role, strides, layout.staged_bytes});
+void stage(
+    Layout& layout, const ConvProblem& problem, Role role, const Dims& dims, const Dims& strides) {
+    std::int64_t bytes = size_of(problem);
+    for (int i = 0; i < problem.rank; ++i) bytes *= dims[i];
+    layout.staged.push_back({role, dims, strides, layout.staged_bytes});
     layout.staged_bytes +=
         (static_cast<std::size_t>(bytes) + kAlignment - 1) / kAlignment * kAlignment;
     layout.moved_bytes += 2 * bytes;
@@ -54,17 +56,38 @@ Layout make_layout(const ConvProblem& problem, Strategy strategy, bool last) {
     layout.strategy = strategy;
     // Pointers that suit nothing are only used where every tensor is copied.
     layout.alignment = strategy == Strategy::copied ? 16 : problem.alignment;
-    for (const Role role : kTensors) {
-        const Dims wanted = packed_strides(problem.rank, dims_of(problem, role), last);
-        layout.strides[static_cast<int>(role)] = wanted;
-        if (strategy == Strategy::copied || !lies_so(problem, role, wanted)) {
-            stage(layout, problem, role, wanted);
+    const auto place = [&](Role role) {
+        const Role laid = role == Role::z ? Role::dst : role;
+        const Dims& dims = layout.dims[static_cast<int>(laid)];
+        const Dims& strides = layout.strides[static_cast<int>(laid)];
+        if (strategy == Strategy::copied || dims != dims_of(problem, role) ||
+            !lies_so(problem, role, strides)) {
+            stage(layout, problem, role, dims, strides);
         }
+    };
+    for (const Role role : kTensors) {
+        Dims& dims = layout.dims[static_cast<int>(role)];
+        dims = dims_of(problem, role);
+        if (strategy == Strategy::padded) {
+            const std::int64_t step = channels_at_once(problem);
+            dims[1] = round_up(dims[1], step);
+            if (role == Role::wei) dims[0] = round_up(dims[0], step);
+        }
+        layout.strides[static_cast<int>(role)] = packed_strides(problem.rank, dims, last);
+        place(role);
     }
-    if (problem.has_sum != 0 && (strategy == Strategy::copied || !lies_packed(problem, Role::dst, last))) {
-        stage(layout, problem, Role::z, layout.strides[static_cast<int>(Role::dst)]);
-    }
+    if (problem.has_sum != 0) place(Role::z);
     return layout;
+}
+
+// Tensor cores load 16 bytes of channels; engines for other counts are several times slower.
+bool pays_to_pad(const ConvProblem& problem) noexcept {
+    const bool tensor_cores = problem.dtype != miopenFloat || problem.strict_math == 0;
+    if (!tensor_cores || problem.groups != 1) return false;
+    const std::int64_t step = channels_at_once(problem);
+    const bool inputs = problem.src[1] % step != 0, outputs = problem.dst[1] % step != 0;
+    // A bias is read as it is.
+    return (inputs || outputs) && !(outputs && problem.has_bias != 0);
 }
 
 // Depthwise kernels for channels second keep up in float; everything else in half types, and what
@@ -81,6 +104,7 @@ const char* name_of(Strategy strategy) noexcept {
         case Strategy::as_is: return "asis";
         case Strategy::channels_last: return "nhwc";
         case Strategy::channels_second: return "nchw";
+        case Strategy::padded: return "padded";
         default: return "copied";
     }
 }
@@ -124,6 +148,7 @@ std::vector<Layout> layouts_of(const ConvProblem& problem) {
         layouts.push_back(make(Strategy::channels_second, false));
         layouts.push_back(make(Strategy::channels_last, true));
     }
+    if (pays_to_pad(problem)) layouts.push_back(make(Strategy::padded, true));
     layouts.push_back(make(Strategy::copied, last || prefers_last(problem)));
     return layouts;
 }

@@ -13,9 +13,9 @@ using provider::Operands;
 using provider::Role;
 
 // as_is: on the caller's tensors, which are packed and alike. The others copy what lies otherwise
-// into the workspace: to channels last, to channels second, or, where even the addresses do not
-// suit, everything.
-enum class Strategy : int { as_is, channels_last, channels_second, copied };
+// into the workspace: to channels last, to channels second, to channels last with zeros up to the
+// count that tensor cores load at once, or, where even the addresses do not suit, everything.
+enum class Strategy : int { as_is, channels_last, channels_second, padded, copied };
 
 const char* name_of(Strategy strategy) noexcept;
 
@@ -25,9 +25,10 @@ const Dims& strides_of(const ConvProblem& problem, Role role) noexcept;
 // What the direction writes.
 Role result_of(const ConvProblem& problem) noexcept;
 
-// One tensor that is copied: where its copy lies in the workspace.
+// One tensor that is copied: where its copy lies in the workspace, and how.
 struct Staged {
     Role role;
+    Dims dims;
     Dims strides;
     std::size_t offset;
 };
@@ -35,7 +36,7 @@ struct Staged {
 struct Layout {
     Strategy strategy;
     std::int64_t alignment;  // bytes, of what cuDNN is given
-    Dims strides[3];         // of src, wei and dst, as cuDNN is given them
+    Dims dims[3], strides[3];  // of src, wei and dst, as cuDNN is given them
     std::vector<Staged> staged;
     std::size_t staged_bytes = 0;  // cuDNN's own workspace comes after these
     std::int64_t moved_bytes = 0;  // read and written by copying

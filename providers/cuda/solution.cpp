@@ -45,14 +45,21 @@ float estimate_ms(const ConvProblem& problem, const Layout& layout, std::size_t 
     const double flops_per_ms = half ? 4e11 : tensor_cores ? 2e11 : 3e10;
     constexpr double kBytesPerMs = 2e9, kCopyMs = 0.003;
     double bytes = 0;
-    for (const Role role : {Role::src, Role::wei, Role::dst}) {
+    for (const Dims& dims : layout.dims) {
         double count = half ? 2 : 4;
-        for (int i = 0; i < problem.rank; ++i) {
-            count *= static_cast<double>(dims_of(problem, role)[i]);
-        }
+        for (int i = 0; i < problem.rank; ++i) count *= static_cast<double>(dims[i]);
         bytes += count;
     }
-    double ms = std::max(provider::flops(problem) / flops_per_ms, bytes / kBytesPerMs) + 0.005;
+    const double channels = static_cast<double>(layout.dims[0][1] * layout.dims[2][1]);
+    const double flops = provider::flops(problem) * channels /
+                         static_cast<double>(problem.src[1] * problem.dst[1]);
+    double ms = std::max(flops / flops_per_ms, bytes / kBytesPerMs) + 0.005;
+    // Engines that cannot load 16 bytes of channels at once.
+    const std::int64_t step = half ? 8 : 4;
+    if (tensor_cores && problem.groups == 1 &&
+        (layout.dims[0][1] % step != 0 || layout.dims[2][1] % step != 0)) {
+        ms *= 4;
+    }
     // With the channels second, tensor cores are fed by copies of cuDNN's own.
     const bool last = layout.strides[0][1] == 1 || layout.strides[2][1] == 1;
     if (tensor_cores && !last) ms *= 2;

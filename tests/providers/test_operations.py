@@ -116,9 +116,10 @@ def test_set_and_scale(library: abi.Library, handle: Any, dtype: Any) -> None:
     view = wide[..., :5]
     value = np.array([1.5], np.float32).astype(dtype)
     with library.tensor(view) as desc:
-        library.call("miopenSetTensor", handle, desc, abi.pointer(view), abi.pointer(value))
+        scalar_of_the_type = c.c_void_p(value.ctypes.data)  # the host's, whatever the device
+        library.call("miopenSetTensor", handle, desc, abi.pointer(view), scalar_of_the_type)
         assert (view.astype(np.float32) == 1.5).all()
-        library.call("miopenScaleTensor", handle, desc, abi.pointer(view), abi.pointer(value))
+        library.call("miopenScaleTensor", handle, desc, abi.pointer(view), scalar_of_the_type)
     assert (view.astype(np.float32) == 2.25).all()
     assert (wide[..., 5:].astype(np.float32) == 9).all()
 

@@ -51,12 +51,7 @@ for stage in "${stages[@]}"; do
         (cd / && $PYTHON -m mioconv info)
         ;;
     providers) run $PYTHON -m pytest -q -p no:cacheprovider tests/providers ${PYTEST_ARGS:-} ;;
-    suite)
-        for kind in torch cupy; do
-            run env MIOCONV_TEST_ARRAYS=$kind $PYTHON -m pytest -q -p no:cacheprovider \
-                tests/gpu/test_operators.py ${PYTEST_ARGS:-}
-        done
-        ;;
+    suite) run $PYTHON -m pytest -q -p no:cacheprovider tests/gpu/test_operators.py ${PYTEST_ARGS:-} ;;
     gpu)
         run $PYTHON -m pytest -q -p no:cacheprovider tests/gpu \
             --ignore=tests/gpu/test_operators.py ${PYTEST_ARGS:-}

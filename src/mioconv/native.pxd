@@ -256,7 +256,7 @@ cdef extern from "mioconv/workspace.hpp" namespace "mioconv" nogil:
 cdef extern from "mioconv/timing.hpp" namespace "mioconv" nogil:
     cdef cppclass Timing:
         Status make(const Api& api)
-        Status begin(hipStream_t stream)
+        Status begin(hipStream_t stream, int calls)
         Status end(hipStream_t stream, float* ms)
 
 

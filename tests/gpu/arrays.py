@@ -6,8 +6,9 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
-from helpers.tensors import BFLOAT16
 from numpy.typing import NDArray
+
+from helpers.tensors import BFLOAT16
 
 Array = NDArray[Any]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
+import mioconv
 from helpers.operators import FORWARD
 from helpers.problems import Case
 from helpers.tensors import random_array
 from helpers.tolerances import assert_close
-
-import mioconv
 
 from .arrays import Kind, Torch
 

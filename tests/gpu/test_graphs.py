@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+import mioconv
 from helpers.operators import FORWARD
 from helpers.problems import Case
 from helpers.tensors import LAYOUTS, random_array
 from helpers.tolerances import assert_close
-
-import mioconv
 
 from .arrays import Kind, Torch
 
@@ -102,9 +102,7 @@ def test_what_is_not_prepared_is_refused(kind: Kind) -> None:
         with pytest.raises(mioconv.CaptureError):
             mioconv.conv2d_forward(device_x, device_w, padding=1, out=unready)
         with pytest.raises(mioconv.CaptureError):
-            mioconv.conv2d_forward(
-                device_x, device_w, padding=1, out=unready, benchmark=True
-            )
+            mioconv.conv2d_forward(device_x, device_w, padding=1, out=unready, benchmark=True)
         mioconv.conv2d_forward(ready_x, ready_w, padding=1, out=out)
     graph.replay()
     assert bool((out == expected).all())

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+import mioconv
 from helpers.operators import FORWARD
 from helpers.problems import Case
 from helpers.tensors import random_array
 from helpers.tolerances import assert_close
-
-import mioconv
 
 from .arrays import Kind, Torch
 
@@ -40,9 +40,7 @@ def test_results_come_from_the_callers_allocator(kind: Kind) -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_no_growth_over_many_calls(kind: Kind, dtype: Any) -> None:
     """A hundred thousand calls leave as much memory as a thousand did."""
-    x, w = (
-        kind.put(random_array(s, dtype)) for s in (SMALL.input_shape, SMALL.weight_shape)
-    )
+    x, w = (kind.put(random_array(s, dtype)) for s in (SMALL.input_shape, SMALL.weight_shape))
     out = kind.put(np.zeros(SMALL.output_shape, dtype))
 
     def calls(count: int) -> None:

@@ -6,6 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mioconv
 from helpers import reference
 from helpers.checks import operands, random_bias
 from helpers.operators import (
@@ -20,10 +24,6 @@ from helpers.operators import (
 from helpers.problems import CASES, FEW, Case, valid_cases
 from helpers.tensors import DTYPES, LAYOUTS, is_channels_last, random_array, to_numpy
 from helpers.tolerances import assert_close, error_bound
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-import mioconv
 
 from .arrays import Kind
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+import mioconv
 from helpers.operators import FORWARD
 from helpers.problems import Case
 from helpers.tensors import random_array, to_numpy
 from helpers.tolerances import assert_close
-
-import mioconv
 
 from .arrays import Kind
 

@@ -8,13 +8,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from . import abi
-from .cases import SHAPES
 from .test_library import PLAIN, _run_forward
 
 HIP_INVALID_VALUE, HIP_OUT_OF_MEMORY = 1, 2

@@ -70,7 +70,9 @@ def test_each_null_argument_alone(library: abi.Library, handle: Any, direction: 
         query = [handle, *problem.descs]
         for i in range(len(query)):
             bad = [None if j == i else v for j, v in enumerate(query)]
-            status = library.status(problem.name("GetSolution"), *bad, c.c_size_t(4), c.byref(n), found)
+            status = library.status(
+                problem.name("GetSolution"), *bad, c.c_size_t(4), c.byref(n), found
+            )
             assert status == abi.BAD_PARM, i
 
 
@@ -100,7 +102,13 @@ def _array(*shape: int, dtype: Any = np.float32) -> np.ndarray:
          "depthwise", "stride", "overlap"],
 )  # fmt: skip
 def test_contradictions_are_refused(
-    library: abi.Library, handle: Any, direction: str, x: Any, w: Any, y: Any, changes: dict[str, Any]
+    library: abi.Library,
+    handle: Any,
+    direction: str,
+    x: Any,
+    w: Any,
+    y: Any,
+    changes: dict[str, Any],
 ) -> None:
     options = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), **changes}
     with abi.problem(library, handle, direction, x, w, y, **options) as problem:
@@ -305,7 +313,11 @@ def test_one_handle_on_several_threads(library: abi.Library, handle: Any) -> Non
         try:
             for _ in range(20):
                 with abi.problem(
-                    library, handle, abi.FORWARD, *case.arrays(abi.FORWARD, False), **PLAIN.settings()
+                    library,
+                    handle,
+                    abi.FORWARD,
+                    *case.arrays(abi.FORWARD, False),
+                    **PLAIN.settings(),
                 ) as problem:
                     for solution in problem.solutions():
                         problem.immediate(solution)

@@ -309,7 +309,13 @@ def fused_call(
 @pytest.mark.parametrize("alpha2", [1.0, 0.5])
 @pytest.mark.parametrize("shape", FUSABLE, ids=lambda s: s.name)
 def test_add_and_activate(
-    library: abi.Library, handle: Any, shape: Any, alpha2: float, aliased: bool, last: bool, dtype: Any
+    library: abi.Library,
+    handle: Any,
+    shape: Any,
+    alpha2: float,
+    aliased: bool,
+    last: bool,
+    dtype: Any,
 ) -> None:
     case = make_case(shape, dtype)
     x, w, y = case.arrays(abi.FORWARD, last)
@@ -328,7 +334,9 @@ def test_add_and_activate(
 
 @by_dtype
 @by_layout
-def test_zero_alpha_does_not_read_z(library: abi.Library, handle: Any, last: bool, dtype: Any) -> None:
+def test_zero_alpha_does_not_read_z(
+    library: abi.Library, handle: Any, last: bool, dtype: Any
+) -> None:
     shape = FUSABLE[1]
     case = make_case(shape, dtype)
     x, w, y = case.arrays(abi.FORWARD, last)
@@ -349,7 +357,10 @@ def test_fused_relu_keeps_nan_and_gives_positive_zero(
     for value in (np.nan, np.inf, -np.inf):
         bias = np.zeros(shape.w[0], np.float32)
         bias[0] = value
-        assert fused_call(library, handle, shape, x, w, y, None, 0.0, bias.astype(dtype), abi.RELU) == 0
+        assert (
+            fused_call(library, handle, shape, x, w, y, None, 0.0, bias.astype(dtype), abi.RELU)
+            == 0
+        )
         wide = y.astype(np.float32)
         np.testing.assert_array_equal(wide[:, 0], max(value, 0) if value == value else np.nan)
         assert not np.signbit(wide[wide == 0]).any(), "-0 out of a ReLU"

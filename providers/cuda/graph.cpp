@@ -202,7 +202,7 @@ std::vector<fe::ManagedOpaqueDescriptor> make_descriptors(
     return made;
 }
 
-// The engine's number and its knobs, as cudnn-frontend writes them.
+// The engine's number and its knobs, much as cudnn-frontend writes them.
 std::string configuration_name(cudnnBackendDescriptor_t configuration) {
     const auto engine = make_descriptors(CUDNN_BACKEND_ENGINE_DESCRIPTOR, 1);
     cudnnBackendDescriptor_t engine_ = engine[0]->get_backend_descriptor();
@@ -212,7 +212,11 @@ std::string configuration_name(cudnnBackendDescriptor_t configuration) {
         &engine_));
     check(fe::detail::get_attribute(
         engine_, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &count, &number));
-    std::string name = "eng" + std::to_string(number);
+    // What mixes elements before it sums them has errors of another kind: the name says so.
+    std::string name;
+    if (fe::hasNumericalNote<CUDNN_NUMERICAL_NOTE_FFT>(configuration)) name = "fft_";
+    if (fe::hasNumericalNote<CUDNN_NUMERICAL_NOTE_WINOGRAD>(configuration)) name = "winograd_";
+    name += "eng" + std::to_string(number);
 
     const auto knobs = make_descriptors(CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, CUDNN_KNOB_TYPE_COUNTS);
     std::vector<cudnnBackendDescriptor_t> knobs_;

@@ -248,7 +248,7 @@ void sum_channels(
     const std::int64_t chunks = (walk.count + rows - 1) / rows;
     const std::string type = type_name(in.dtype);
     const StreamMemory partial(
-        static_cast<std::size_t>(chunks * channels) * sizeof(float), stream);
+        static_cast<std::size_t>(chunks * channels) * sizeof(double), stream);
     launch(
         "partials_" + type, dim3(static_cast<unsigned>(tiles), static_cast<unsigned>(chunks)),
         dim3(across, down), stream, walk, in.data, channels, in.strides[1], rows, partial.get());

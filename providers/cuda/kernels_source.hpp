@@ -105,12 +105,12 @@ __device__ void combine(const Walk& walk, T* out, const T* a, const T* b, const 
 template <class T>
 __device__ void channel_partials(
     const Walk& walk, const T* in, i64 channels, i64 channel_stride, i64 rows_of_chunk,
-    float* partial) {
-    __shared__ float sums[256];
+    double* partial) {
+    __shared__ double sums[256];
     const i64 channel = (i64)blockIdx.x * blockDim.x + threadIdx.x;
     const i64 first = (i64)blockIdx.y * rows_of_chunk;
     const i64 end = first + rows_of_chunk < walk.count ? first + rows_of_chunk : walk.count;
-    float sum = 0;
+    double sum = 0;
     if (channel < channels) {
         for (i64 row = first + threadIdx.y; row < end; row += blockDim.y) {
             i64 at[3];
@@ -134,7 +134,7 @@ __device__ void channel_partials(
 
 template <class T>
 __device__ void channel_totals(
-    const float* partial, i64 channels, i64 chunks, i64 out_stride, T* out) {
+    const double* partial, i64 channels, i64 chunks, i64 out_stride, T* out) {
     const i64 channel = (i64)blockIdx.x * blockDim.x + threadIdx.x;
     if (channel >= channels) return;
     double sum = 0;
@@ -212,11 +212,11 @@ __device__ void pad(
         combine(walk, out, a, b, s); \
     } \
     KERNEL partials_##name( \
-        Walk walk, const T* in, i64 channels, i64 stride, i64 rows, float* partial) { \
+        Walk walk, const T* in, i64 channels, i64 stride, i64 rows, double* partial) { \
         channel_partials(walk, in, channels, stride, rows, partial); \
     } \
     KERNEL totals_##name( \
-        const float* partial, i64 channels, i64 chunks, i64 stride, T* out) { \
+        const double* partial, i64 channels, i64 chunks, i64 stride, T* out) { \
         channel_totals(partial, channels, chunks, stride, out); \
     }
 EACH(half, half_t)

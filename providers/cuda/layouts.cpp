@@ -129,6 +129,10 @@ Role result_of(const ConvProblem& problem) noexcept {
 }
 
 std::vector<Layout> layouts_of(const ConvProblem& problem) {
+    if (problem.dtype != miopenFloat && problem.dtype != miopenHalf &&
+        problem.dtype != miopenBFloat16) {
+        return {};
+    }
     const bool second = all_packed(problem, false), last = all_packed(problem, true);
     const auto make = [&](Strategy strategy, bool channels_last) {
         return make_layout(problem, strategy, channels_last);

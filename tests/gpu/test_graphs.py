@@ -62,7 +62,8 @@ def test_a_plan_is_captured(kind: Kind, dtype: Any, layout: str) -> None:
         "forward", CASE.input_shape, CASE.weight_shape, np.dtype(dtype).name, padding=1,
         layout=layout, device="cuda",
     )  # fmt: skip
-    plan = mioconv.plan(problem, stream=kind.handle(graph.stream))
+    plan = mioconv.plan(problem)
+    kind.synchronize()
     with graph:
         plan(device_x, device_w, out=out)
     for seed in (5, 6):

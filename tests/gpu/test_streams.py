@@ -66,7 +66,7 @@ def test_the_argument_overrides_it(kind: Kind) -> None:
 
 def test_every_operator_only_queues(kind: Kind) -> None:
     """Gradients, bias, fused and packed operands: none waits."""
-    _, w, device_x, device_w = make(kind)
+    _, _, device_x, device_w = make(kind)
     dy = kind.put(random_array(CASE.output_shape, seed=2))
     bias = kind.put(random_array((CASE.k,), seed=3))
     strided = kind.put(np.swapaxes(np.zeros((2, 16, 24, 24), np.float32), 2, 3))

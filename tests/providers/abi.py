@@ -137,6 +137,8 @@ class Library:
     path: Path
     provider: str = "cpu"
     so: c.CDLL = field(init=False)
+    # Copies that outlive a call, by where the array's memory begins: how far away they are.
+    kept: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.so = c.CDLL(str(self.path), mode=os.RTLD_NOW | os.RTLD_LOCAL)
@@ -153,16 +155,12 @@ class Library:
     def _in_reach(self, arguments: Sequence[Any]) -> Iterator[list[Any]]:
         """The arguments with addresses that the device can use, for the length of one call."""
         arrays = [a for a in arguments if isinstance(a, Pointer)]
-        moved = {a.start: 0 for a in arrays}
+        moved = {a.start: self.kept.get(a.start, 0) for a in arrays}
         if self.provider != "cpu":
-            # Arrays of one memory share one copy; each lies as it does on the host modulo 256.
+            # Arrays of one memory share one copy.
             for a in arrays:
                 if moved[a.start] == 0:
-                    block = c.c_void_p()
-                    size = a.end - a.start
-                    assert self.so.hipMalloc(c.byref(block), c.c_size_t(size + 256)) == 0
-                    moved[a.start] = block.value + a.start % 256 - a.start
-                    self._copy(a.start + moved[a.start], a.start, size)
+                    moved[a.start] = self._put(a)
         try:
             yield [
                 c.c_void_p(a.array.ctypes.data + moved[a.start]) if isinstance(a, Pointer) else a
@@ -170,10 +168,36 @@ class Library:
             ]
         finally:
             for a in {a.start: a for a in arrays}.values():
-                if shift := moved[a.start]:
+                if (shift := moved[a.start]) and a.start not in self.kept:
                     self._copy(a.start, a.start + shift, a.end - a.start)
-                    block = c.c_void_p(a.start + shift - a.start % 256)
-                    assert self.so.hipFree(block) == 0
+                    self._drop(a, shift)
+
+    def _put(self, a: Pointer) -> int:
+        """Copy an array's memory to the device; it lies there as on the host modulo 256."""
+        block = c.c_void_p()
+        size = a.end - a.start
+        assert self.so.hipMalloc(c.byref(block), c.c_size_t(size + 256)) == 0
+        shift = block.value + a.start % 256 - a.start
+        self._copy(a.start + shift, a.start, size)
+        return shift
+
+    def _drop(self, a: Pointer, shift: int) -> None:
+        assert self.so.hipFree(c.c_void_p(a.start + shift - a.start % 256)) == 0
+
+    @contextmanager
+    def resident(self, *arrays: np.ndarray | None) -> Iterator[None]:
+        """Keep inputs where a call put them, for calls that remember their addresses."""
+        if self.provider == "cpu":
+            yield
+            return
+        pointers = [Pointer(a) for a in arrays if a is not None]
+        for a in pointers:
+            self.kept[a.start] = self._put(a)
+        try:
+            yield
+        finally:
+            for a in pointers:
+                self._drop(a, self.kept.pop(a.start))
 
     def _copy(self, to: int, start: int, size: int) -> None:
         """Between host and device, in whichever direction the addresses say; waits."""

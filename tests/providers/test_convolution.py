@@ -49,10 +49,11 @@ def test_every_solution_is_right(
         for solution in solutions:
             problem.out[...] = np.nan
             problem.immediate(solution)
+            name = library.solution_name(solution.solution_id)
+            mixes = "winograd" in name or "fft" in name
             try:
-                case.check(direction, problem.out)
+                case.check(direction, problem.out, mixes and library.provider == "cuda")
             except AssertionError as error:
-                name = library.solution_name(solution.solution_id)
                 raise AssertionError(f"{name}: {error}") from None
 
 
@@ -140,7 +141,7 @@ def test_workspace_is_exact(library: abi.Library, handle: Any, direction: str) -
         library, handle, direction, *case.arrays(direction, False), **PLAIN.settings()
     ) as problem:
         largest = problem.workspace()  # a search's: what is listed after it is all of them
-        solutions = problem.solutions()
+        solutions = problem.solutions(4000)
         assert largest == max(s.workspace_size for s in solutions)
         for solution in solutions:
             needed = solution.workspace_size

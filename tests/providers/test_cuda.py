@@ -191,7 +191,7 @@ def test_any_alignment_has_a_solution_that_runs(
 def test_deterministic_lists_fewer(cuda: abi.Library, handle: Any) -> None:
     """What varies from run to run is not listed where that is asked for."""
     shape = PLAIN.__class__("wide", (4, 64, 28, 28), (64, 64, 3, 3), (1, 1), (1, 1), (1, 1))
-    arrays = [np.zeros(s, np.float16) for s in (shape.x, shape.w, shape.y)]
+    arrays = [np.zeros(s, np.float32) for s in (shape.x, shape.w, shape.y)]
     with abi.problem(cuda, handle, abi.BACKWARD_WEIGHTS, *arrays, **shape.settings()) as problem:
         problem.workspace()
         every = {s.solution_id for s in problem.solutions(4000)}

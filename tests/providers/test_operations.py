@@ -236,8 +236,12 @@ def test_fusion_plan(
     x, w, y = case.arrays(abi.FORWARD, last)
     bias = make((shape.w[0],), dtype, False, 5) if with_bias else None
     with ExitStack() as stack:
+        stack.enter_context(library.resident(w, bias))
         fusion = Fusion(library, stack, x, w, shape, bias, mode)
-        library.call("miopenCompileFusionPlan", handle, fusion.plan)
+        status = library.status("miopenCompileFusionPlan", handle, fusion.plan)
+        if status == abi.UNSUPPORTED and library.provider == "cuda":
+            pytest.skip("cuDNN computes no such graph: the caller takes separate steps")
+        assert status == 0
         args = library.create("miopenCreateOperatorArgs")
         stack.callback(library.call, "miopenDestroyOperatorArgs", args)
         library.call(
@@ -296,11 +300,14 @@ def fused_call(
             bd = stack.enter_context(library.tensor(per_channel(bias, x.ndim)))
         conv = stack.enter_context(library.convolution(**shape.settings()))
         act = stack.enter_context(activation(library, mode))
-        return library.status(
+        status = library.status(
             "miopenConvolutionBiasActivationForward", handle, scalar(1), xd, abi.pointer(x), wd,
             abi.pointer(w), conv, 1, None, c.c_size_t(0), scalar(alpha2), zd, abi.pointer(z), bd,
             abi.pointer(bias), act, yd, abi.pointer(y),
         )  # fmt: skip
+        if status == abi.UNSUPPORTED and library.provider == "cuda":
+            pytest.skip("cuDNN computes no such graph: the caller takes separate steps")
+        return status
 
 
 @by_dtype

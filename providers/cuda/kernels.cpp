@@ -181,13 +181,50 @@ unsigned widest(const void* pointer, std::int64_t length, unsigned bytes) {
     return width;
 }
 
-// [batch][rows][columns] to [batch][columns][rows]; false where the tiled kernel does not pay or
-// cannot count so far.
+// One side is so short that tiles would be half empty, or their last ones.
+bool transpose_short(
+    std::int64_t batch, std::int64_t rows, std::int64_t columns, const View& out, const View& in,
+    cudaStream_t stream) {
+    const unsigned bytes = in.dtype == miopenFloat ? 4 : 2;
+    const bool gathers = columns < rows;  // from runs of columns
+    const std::int64_t longs = std::max(rows, columns), shorts = std::min(rows, columns);
+    const std::int64_t most = 16384 / bytes;
+    std::int64_t depth = 64;
+    while (depth > 8 && (depth + 2) * shorts > most) depth /= 2;
+    if ((depth + 2) * shorts > most || longs < depth) return false;
+    const std::int64_t pieces = (longs + depth - 1) / depth;
+    if (longs > INT32_MAX || pieces > INT32_MAX / batch) return false;
+    // depth is a multiple of 8: what divides the whole divides every piece.
+    const void* const run = gathers ? in.data : out.data;
+    const void* const strips = gathers ? out.data : in.data;
+    unsigned wide_strips = widest(strips, longs, bytes);
+    unsigned wide_slab = widest(run, longs * shorts, bytes);
+    // The combinations that are compiled.
+    const unsigned full = 16 / bytes;
+    if (wide_slab < full || wide_strips < full / 2) {
+        wide_slab = wide_strips = std::min(wide_slab, wide_strips) >= full / 2 ? full / 2 : 1;
+    }
+    launch(
+        std::string(gathers ? "gather_" : "scatter_") + std::to_string(bytes) + "_" +
+            std::to_string(wide_slab) + "_" + std::to_string(wide_strips),
+        dim3(static_cast<unsigned>(pieces * batch)), dim3(kThreads), stream, in.data,
+        const_cast<void*>(out.data), static_cast<unsigned>(longs), static_cast<unsigned>(shorts),
+        static_cast<unsigned>(depth), static_cast<unsigned>(pieces));
+    return true;
+}
+
+// [batch][rows][columns] to [batch][columns][rows]; false where neither kernel pays or can count so
+// far.
 bool transpose(
     std::int64_t batch, std::int64_t rows, std::int64_t columns, const View& out, const View& in,
     cudaStream_t stream) {
-    constexpr std::int64_t kTile = 64, kNarrow = 8;
-    if (rows < kNarrow || columns < kNarrow) return false;
+    constexpr std::int64_t kTile = 64, kNarrow = 8, kShort = 256;
+    const std::int64_t shorter = std::min(rows, columns);
+    if (shorter >= 2 && (shorter < kTile || (shorter < kShort && shorter % kTile != 0)) &&
+        transpose_short(batch, rows, columns, out, in, stream)) {
+        return true;
+    }
+    if (shorter < kNarrow) return false;
     const unsigned bytes = in.dtype == miopenFloat ? 4 : 2;
     const std::int64_t tiles_r = (rows + kTile - 1) / kTile, tiles_c = (columns + kTile - 1) / kTile;
     if (rows > INT32_MAX || columns > INT32_MAX || tiles_r * tiles_c > INT32_MAX / batch) {

@@ -223,6 +223,58 @@ EACH(half, half_t)
 EACH(float, float)
 EACH(bfloat, bfloat_t)
 
+// The same where one side is short: `from_short` [batch][rows][columns] of few columns, else of few
+// rows. A block takes `depth` of the long side and all of the short one: one run of memory on the
+// one side, a run of `depth` for each of the short side's on the other. Accesses are `slab` elements
+// wide at the run, `strips` at the others; both divide what they step through.
+template <class T, int slab, int strips, bool from_short>
+__device__ void transpose_short(
+    const T* in, T* out, u32 longs, u32 shorts, u32 depth, u32 pieces) {
+    __shared__ T tile[16384 / sizeof(T)];
+    const u32 pitch = depth + (sizeof(T) == 2 ? 2 : 1);
+    const i64 image = (i64)(blockIdx.x / pieces) * longs * shorts;
+    const u32 first = blockIdx.x % pieces * depth;
+    const u32 here = longs - first < depth ? longs - first : depth;
+    const u32 wide = here / strips;
+    const auto run = [&](u32 i) { return image + (i64)first * shorts + i; };
+    const auto strip = [&](u32 s, u32 l) { return image + (i64)s * longs + first + l; };
+    if (from_short) {
+        for (u32 i = threadIdx.x * slab; i < here * shorts; i += 256 * slab) {
+            const auto pack = *(const Pack<T, slab>*)(in + run(i));
+#pragma unroll
+            for (int k = 0; k < slab; ++k) {
+                const u32 l = (i + k) / shorts, s = (i + k) - l * shorts;
+                tile[s * pitch + l] = pack.item[k];
+            }
+        }
+        __syncthreads();
+        for (u32 i = threadIdx.x; i < wide * shorts; i += 256) {
+            const u32 s = i / wide, l = (i - s * wide) * strips;
+            Pack<T, strips> pack;
+#pragma unroll
+            for (int k = 0; k < strips; ++k) pack.item[k] = tile[s * pitch + l + k];
+            *(Pack<T, strips>*)(out + strip(s, l)) = pack;
+        }
+    } else {
+        for (u32 i = threadIdx.x; i < wide * shorts; i += 256) {
+            const u32 s = i / wide, l = (i - s * wide) * strips;
+            const auto pack = *(const Pack<T, strips>*)(in + strip(s, l));
+#pragma unroll
+            for (int k = 0; k < strips; ++k) tile[s * pitch + l + k] = pack.item[k];
+        }
+        __syncthreads();
+        for (u32 i = threadIdx.x * slab; i < here * shorts; i += 256 * slab) {
+            Pack<T, slab> pack;
+#pragma unroll
+            for (int k = 0; k < slab; ++k) {
+                const u32 l = (i + k) / shorts, s = (i + k) - l * shorts;
+                pack.item[k] = tile[s * pitch + l];
+            }
+            *(Pack<T, slab>*)(out + run(i)) = pack;
+        }
+    }
+}
+
 #define PAD(bytes, T) \
     KERNEL pad_##bytes( \
         const T* in, T* out, i64 images, i64 pixels, i64 channels, i64 vectors, i64 cs, i64 ps) { \
@@ -246,6 +298,17 @@ KERNEL hold(i64 nanoseconds) {
     }
 #define TRANSPOSES(bytes, T, from) \
     TRANSPOSE(bytes, T, from, 1) TRANSPOSE(bytes, T, from, 2) TRANSPOSE(bytes, T, from, 4)
+#define SHORT(bytes, T, slab, strips) \
+    KERNEL gather_##bytes##_##slab##_##strips( \
+        const T* in, T* out, u32 longs, u32 shorts, u32 depth, u32 pieces) { \
+        transpose_short<T, slab, strips, true>(in, out, longs, shorts, depth, pieces); \
+    } \
+    KERNEL scatter_##bytes##_##slab##_##strips( \
+        const T* in, T* out, u32 longs, u32 shorts, u32 depth, u32 pieces) { \
+        transpose_short<T, slab, strips, false>(in, out, longs, shorts, depth, pieces); \
+    }
+SHORT(2, u16, 8, 8) SHORT(2, u16, 8, 4) SHORT(2, u16, 4, 4) SHORT(2, u16, 1, 1)
+SHORT(4, u32, 4, 4) SHORT(4, u32, 4, 2) SHORT(4, u32, 2, 2) SHORT(4, u32, 1, 1)
 TRANSPOSES(4, u32, 1) TRANSPOSES(4, u32, 2) TRANSPOSES(4, u32, 4)
 TRANSPOSES(2, u16, 1) TRANSPOSES(2, u16, 2) TRANSPOSES(2, u16, 4) TRANSPOSES(2, u16, 8)
 TRANSPOSE(2, u16, 1, 8) TRANSPOSE(2, u16, 2, 8) TRANSPOSE(2, u16, 4, 8) TRANSPOSE(2, u16, 8, 8)

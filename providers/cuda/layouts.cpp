@@ -90,6 +90,18 @@ bool pays_to_pad(const ConvProblem& problem) noexcept {
     return (inputs || outputs) && !(outputs && problem.has_bias != 0);
 }
 
+// cuDNN reads a tensor of one pixel as one with the channels last, and then the weights too: with
+// channels second and more than one tap it computes something else.
+bool is_taken_for_last(const ConvProblem& problem) noexcept {
+    std::int64_t taps = 1, in = 1, out = 1;
+    for (int i = 2; i < problem.rank; ++i) {
+        taps *= problem.wei[i];
+        in *= problem.src[i];
+        out *= problem.dst[i];
+    }
+    return taps > 1 && problem.wei[1] > 1 && (in == 1 || out == 1);
+}
+
 // Depthwise kernels for channels second keep up in float; everything else in half types, and what
 // TF32 may help, is faster with the channels last, copies included.
 bool prefers_last(const ConvProblem& problem) noexcept {
@@ -133,7 +145,8 @@ std::vector<Layout> layouts_of(const ConvProblem& problem) {
         problem.dtype != miopenBFloat16) {
         return {};
     }
-    const bool second = all_packed(problem, false), last = all_packed(problem, true);
+    const bool as_last = is_taken_for_last(problem);
+    const bool second = !as_last && all_packed(problem, false), last = all_packed(problem, true);
     const auto make = [&](Strategy strategy, bool channels_last) {
         return make_layout(problem, strategy, channels_last);
     };
@@ -144,7 +157,9 @@ std::vector<Layout> layouts_of(const ConvProblem& problem) {
             auto place = prefers_last(problem) ? layouts.begin() : layouts.end();
             layouts.insert(place, make(Strategy::channels_last, true));
         }
-        if (!second) layouts.push_back(make(Strategy::channels_second, false));
+        if (!second && !as_last) layouts.push_back(make(Strategy::channels_second, false));
+    } else if (as_last) {
+        layouts.push_back(make(Strategy::channels_last, true));
     } else if (prefers_last(problem)) {
         layouts.push_back(make(Strategy::channels_last, true));
         layouts.push_back(make(Strategy::channels_second, false));
@@ -153,7 +168,7 @@ std::vector<Layout> layouts_of(const ConvProblem& problem) {
         layouts.push_back(make(Strategy::channels_last, true));
     }
     if (pays_to_pad(problem)) layouts.push_back(make(Strategy::padded, true));
-    layouts.push_back(make(Strategy::copied, last || prefers_last(problem)));
+    layouts.push_back(make(Strategy::copied, last || as_last || prefers_last(problem)));
     return layouts;
 }
 

@@ -138,7 +138,8 @@ MIOCONV_EXPORT miopenStatus_t miopenExecuteFusionPlan(
             set_activation(epilogue, chain.activation->activation, activation.activation[0]);
         }
         const ConvProblem problem = make_problem(
-            place_of(handle), Direction::forward, x, *chain.conv->tensor, *chain.conv->conv, y, epilogue);
+            place_of(handle), Direction::forward, x, *chain.conv->tensor, *chain.conv->conv, y,
+            epilogue);
         run_fused(handle, problem, operands, {nullptr, 0});
     });
 }

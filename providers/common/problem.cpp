@@ -37,9 +37,9 @@ std::size_t ConvProblemHash::operator()(const ConvProblem& problem) const noexce
 }
 
 ConvProblem make_problem(
-    std::int32_t place, Direction direction, const miopenTensorDescriptor& x, const miopenTensorDescriptor& w,
-    const miopenConvolutionDescriptor& conv, const miopenTensorDescriptor& y,
-    const Epilogue& epilogue) {
+    std::int32_t place, Direction direction, const miopenTensorDescriptor& x,
+    const miopenTensorDescriptor& w, const miopenConvolutionDescriptor& conv,
+    const miopenTensorDescriptor& y, const Epilogue& epilogue) {
     require((x.rank == 4 || x.rank == 5) && w.rank == x.rank && y.rank == x.rank);
     require(conv.spatial_rank == x.rank - 2 && conv.groups >= 1);
     require(x.dtype == w.dtype && x.dtype == y.dtype);

@@ -29,12 +29,12 @@ struct ConvProblem {
     Fused fused;
     std::int32_t has_bias;
     std::int32_t has_sum;
-    float slope;      // of the leaky ReLU
+    float slope;  // of the leaky ReLU
     float sum_scale;  // dst = act(conv + sum_scale * z + bias)
     Spatial padding, stride, dilation;
     std::int32_t deterministic;
     std::int32_t strict_math;  // no TF32
-    std::int32_t alignment;    // bytes that every pointer is a multiple of, at most 16
+    std::int32_t alignment;  // bytes that every pointer is a multiple of, at most 16
     Dims src, wei, dst;
     Dims src_strides, wei_strides, dst_strides;
 
@@ -63,9 +63,9 @@ struct Epilogue {
 // convolution around. x, w and y are the roles of MIOpen's forward call, whatever the direction:
 // a gradient has the descriptor of what it is the gradient of.
 ConvProblem make_problem(
-    std::int32_t place, Direction direction, const miopenTensorDescriptor& x, const miopenTensorDescriptor& w,
-    const miopenConvolutionDescriptor& conv, const miopenTensorDescriptor& y,
-    const Epilogue& epilogue = {});
+    std::int32_t place, Direction direction, const miopenTensorDescriptor& x,
+    const miopenTensorDescriptor& w, const miopenConvolutionDescriptor& conv,
+    const miopenTensorDescriptor& y, const Epilogue& epilogue = {});
 
 // One input channel a group.
 inline bool is_depthwise(const ConvProblem& problem) noexcept {

@@ -20,7 +20,8 @@ using cpu::SolutionPtr;
 
 ConvProblem problem_of(const ConvCall& call) {
     return make_problem(
-        cpu::thread_limit(), call.direction, deref(call.x), deref(call.w), deref(call.conv), deref(call.y));
+        cpu::thread_limit(), call.direction, deref(call.x), deref(call.w), deref(call.conv),
+        deref(call.y));
 }
 
 Operands operands_of(const ConvCall& call, const ConvPointers& pointers) {

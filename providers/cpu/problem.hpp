@@ -10,13 +10,13 @@ using provider::ConvProblem;
 using provider::ConvProblemHash;
 using provider::Dims;
 using provider::Direction;
+using provider::flops;
 using provider::Fused;
+using provider::is_depthwise;
 using provider::kRoles;
 using provider::Operands;
 using provider::Role;
 using provider::Spatial;
-using provider::flops;
-using provider::is_depthwise;
 
 // The threads that pay for a problem: waking a second one costs more than a tiny problem does.
 inline int threads_for(const ConvProblem& problem) noexcept {

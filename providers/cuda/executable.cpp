@@ -31,8 +31,8 @@ Executable::Executable(const ConvProblem& problem, SolutionPtr solution)
         copy.inside = {dtype, nullptr, staged.strides};
         copy.outside = {dtype, nullptr, strides_of(problem_, staged.role)};
         copy.offset = staged.offset;
-        copy.slot = static_cast<int>(
-            std::find(roles_.begin(), roles_.end(), staged.role) - roles_.begin());
+        copy.slot =
+            static_cast<int>(std::find(roles_.begin(), roles_.end(), staged.role) - roles_.begin());
         copies_.push_back(copy);
     }
 }
@@ -41,8 +41,7 @@ Executable::~Executable() {
     if (arguments_ != nullptr) cudnn().cudnnBackendDestroyDescriptor(arguments_);
 }
 
-void Executable::bind(
-    const std::array<const void*, kMostArguments>& pointers, void* workspace) {
+void Executable::bind(const std::array<const void*, kMostArguments>& pointers, void* workspace) {
     if (arguments_ != nullptr && bound_workspace_ == workspace && bound_ == pointers) return;
     const Cudnn& library = cudnn();
     if (arguments_ != nullptr) {
@@ -105,8 +104,7 @@ void Executable::run(
     check(cudnn().cudnnBackendExecute(handle, solution_->plan(), arguments_));
     for (const Copy& copy : copies_) {
         if (!copy.result) continue;
-        copy_layout(
-            problem_.rank, dims_of(problem_, copy.role), copy.outside, copy.inside, stream);
+        copy_layout(problem_.rank, dims_of(problem_, copy.role), copy.outside, copy.inside, stream);
     }
 }
 

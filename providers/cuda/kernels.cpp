@@ -125,7 +125,8 @@ void launch(
 unsigned blocks_for(std::int64_t count) {
     // Each thread goes on until the end: more blocks than this only wait.
     constexpr std::int64_t kMost = 1 << 16;
-    return static_cast<unsigned>(std::clamp<std::int64_t>((count + kThreads - 1) / kThreads, 1, kMost));
+    return static_cast<unsigned>(
+        std::clamp<std::int64_t>((count + kThreads - 1) / kThreads, 1, kMost));
 }
 
 const char* type_name(miopenDataType_t dtype) {
@@ -226,7 +227,8 @@ bool transpose(
     }
     if (shorter < kNarrow) return false;
     const unsigned bytes = in.dtype == miopenFloat ? 4 : 2;
-    const std::int64_t tiles_r = (rows + kTile - 1) / kTile, tiles_c = (columns + kTile - 1) / kTile;
+    const std::int64_t tiles_r = (rows + kTile - 1) / kTile,
+                       tiles_c = (columns + kTile - 1) / kTile;
     if (rows > INT32_MAX || columns > INT32_MAX || tiles_r * tiles_c > INT32_MAX / batch) {
         return false;
     }
@@ -281,7 +283,8 @@ void sum_channels(
     const std::int64_t wanted =
         std::min<std::int64_t>(kMostChunks, std::max<std::int64_t>(1, kBlocks / tiles));
     const std::int64_t useful = (walk.count + down * kRowsOfThread - 1) / (down * kRowsOfThread);
-    const std::int64_t rows = (walk.count + std::min(wanted, useful) - 1) / std::min(wanted, useful);
+    const std::int64_t rows =
+        (walk.count + std::min(wanted, useful) - 1) / std::min(wanted, useful);
     const std::int64_t chunks = (walk.count + rows - 1) / rows;
     const std::string type = type_name(in.dtype);
     const StreamMemory partial(
@@ -295,8 +298,7 @@ void sum_channels(
         const_cast<void*>(out.data));
 }
 
-void copy_layout(
-    int rank, const Dims& dims, const View& out, const View& in, cudaStream_t stream) {
+void copy_layout(int rank, const Dims& dims, const View& out, const View& in, cudaStream_t stream) {
     std::int64_t pixels = 1;
     for (int i = 2; i < rank; ++i) pixels *= dims[i];
     if (is_packed(rank, dims, in.strides, false) && is_packed(rank, dims, out.strides, true) &&
@@ -313,7 +315,8 @@ void copy_layout(
 void pad_channels(
     int rank, const Dims& out_dims, const View& out, const Dims& dims, const View& in,
     cudaStream_t stream) {
-    const std::int64_t bytes = in.dtype == miopenFloat ? 4 : 2, at_once = 16 / bytes;
+    const std::int64_t bytes = in.dtype == miopenFloat ? 4 : 2;
+    const std::int64_t at_once = out_dims[1] % (16 / bytes) == 0 ? 16 / bytes : 8 / bytes;
     std::int64_t pixels = 1;
     for (int i = 2; i < rank; ++i) pixels *= dims[i];
     const std::int64_t image = pixels * out_dims[1];
@@ -323,9 +326,10 @@ void pad_channels(
     if (second || is_packed(rank, dims, in.strides, true)) {
         const std::int64_t vectors = out_dims[1] / at_once;
         launch(
-            bytes == 2 ? "pad_2" : "pad_4", dim3(blocks_for(dims[0] * pixels * vectors)),
-            dim3(kThreads), stream, in.data, const_cast<void*>(out.data), dims[0], pixels, dims[1],
-            vectors, second ? pixels : std::int64_t{1}, second ? std::int64_t{1} : dims[1]);
+            "pad_" + std::to_string(bytes) + "_" + std::to_string(at_once),
+            dim3(blocks_for(dims[0] * pixels * vectors)), dim3(kThreads), stream, in.data,
+            const_cast<void*>(out.data), dims[0], pixels, dims[1], vectors,
+            second ? pixels : std::int64_t{1}, second ? std::int64_t{1} : dims[1]);
         if (out_dims[0] > dims[0]) {
             check(runtime().cudaMemsetAsync(
                 start + dims[0] * image * bytes, 0,

@@ -39,11 +39,10 @@ void sum_channels(
     cudaStream_t stream);
 
 // The same elements in another layout; fast between packed channels-second and channels-last.
-void copy_layout(
-    int rank, const Dims& dims, const View& out, const View& in, cudaStream_t stream);
+void copy_layout(int rank, const Dims& dims, const View& out, const View& in, cudaStream_t stream);
 
 // The same elements, packed with the channels last, and zeros up to `out_dims`, which may be larger
-// in the first two dimensions; the channels by a multiple of 16 bytes.
+// in the first two dimensions; the channels up to a multiple of 8 bytes.
 void pad_channels(
     int rank, const Dims& out_dims, const View& out, const Dims& dims, const View& in,
     cudaStream_t stream);

@@ -182,13 +182,12 @@ __device__ void transpose(const T* in, T* out, u32 rows, u32 columns, u32 tiles_
     }
 }
 
-// [image][channels][pixels] of any strides to [image][pixels][16 bytes of channels at a time], zeros
+// [image][channels][pixels] of any strides to [image][pixels][channels, so many at once], zeros
 // beyond the last channel.
-template <class T>
+template <class T, int kAtOnce>
 __device__ void pad(
     const T* in, T* out, i64 images, i64 pixels, i64 channels, i64 vectors, i64 channel_stride,
     i64 pixel_stride) {
-    constexpr int kAtOnce = 16 / sizeof(T);
     const i64 count = images * vectors * pixels, step = (i64)gridDim.x * blockDim.x;
     for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) {
         const i64 pixel = i % pixels, rest = i / pixels;
@@ -275,13 +274,13 @@ __device__ void transpose_short(
     }
 }
 
-#define PAD(bytes, T) \
-    KERNEL pad_##bytes( \
+#define PAD(bytes, T, at_once) \
+    KERNEL pad_##bytes##_##at_once( \
         const T* in, T* out, i64 images, i64 pixels, i64 channels, i64 vectors, i64 cs, i64 ps) { \
-        pad(in, out, images, pixels, channels, vectors, cs, ps); \
+        pad<T, at_once>(in, out, images, pixels, channels, vectors, cs, ps); \
     }
-PAD(2, u16)
-PAD(4, u32)
+PAD(2, u16, 8) PAD(2, u16, 4)
+PAD(4, u32, 4) PAD(4, u32, 2)
 
 KERNEL hold(i64 nanoseconds) {
     unsigned long long start, now;

@@ -68,8 +68,9 @@ Layout make_layout(const ConvProblem& problem, Strategy strategy, bool last) {
     for (const Role role : kTensors) {
         Dims& dims = layout.dims[static_cast<int>(role)];
         dims = dims_of(problem, role);
-        if (strategy == Strategy::padded) {
-            const std::int64_t step = channels_at_once(problem);
+        if (strategy == Strategy::padded || strategy == Strategy::half_padded) {
+            const std::int64_t step =
+                channels_at_once(problem) / (strategy == Strategy::padded ? 1 : 2);
             dims[1] = round_up(dims[1], step);
             if (role == Role::wei) dims[0] = round_up(dims[0], step);
         }
@@ -117,6 +118,7 @@ const char* name_of(Strategy strategy) noexcept {
         case Strategy::channels_last: return "nhwc";
         case Strategy::channels_second: return "nchw";
         case Strategy::padded: return "padded";
+        case Strategy::half_padded: return "halfpadded";
         default: return "copied";
     }
 }
@@ -167,7 +169,14 @@ std::vector<Layout> layouts_of(const ConvProblem& problem) {
         layouts.push_back(make(Strategy::channels_second, false));
         layouts.push_back(make(Strategy::channels_last, true));
     }
-    if (pays_to_pad(problem)) layouts.push_back(make(Strategy::padded, true));
+    if (pays_to_pad(problem)) {
+        layouts.push_back(make(Strategy::padded, true));
+        // The first layers of networks, which have engines of their own.
+        const std::int64_t half = channels_at_once(problem) / 2;
+        if (problem.src[1] < half && problem.dst[1] % half == 0) {
+            layouts.push_back(make(Strategy::half_padded, true));
+        }
+    }
     layouts.push_back(make(Strategy::copied, last || as_last || prefers_last(problem)));
     return layouts;
 }

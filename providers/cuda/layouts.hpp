@@ -14,8 +14,9 @@ using provider::Role;
 
 // as_is: on the caller's tensors, which are packed and alike. The others copy what lies otherwise
 // into the workspace: to channels last, to channels second, to channels last with zeros up to the
-// count that tensor cores load at once, or, where even the addresses do not suit, everything.
-enum class Strategy : int { as_is, channels_last, channels_second, padded, copied };
+// count that tensor cores load at once (half of it serves some engines too), or, where even the
+// addresses do not suit, everything.
+enum class Strategy : int { as_is, channels_last, channels_second, padded, half_padded, copied };
 
 const char* name_of(Strategy strategy) noexcept;
 

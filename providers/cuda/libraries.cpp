@@ -59,7 +59,8 @@ const Table& complete(const Loaded<Table>& loaded) {
 const Runtime& runtime() {
     static const auto* const known = [] {
         auto* const loaded = new Loaded<Runtime>;
-        void* const library = open("MIOCONV_CUDART_LIBRARY", {"libcudart.so.13", "libcudart.so.12"});
+        void* const library =
+            open("MIOCONV_CUDART_LIBRARY", {"libcudart.so.13", "libcudart.so.12"});
         loaded->complete = library != nullptr MIOCONV_CUDART_FUNCTIONS(MIOCONV_LOOK_UP);
         return loaded;
     }();
@@ -71,7 +72,7 @@ const Driver& driver() {
         auto* const loaded = new Loaded<Driver>;
         void* const library = open(nullptr, {"libcuda.so.1"});
         loaded->complete = library != nullptr MIOCONV_DRIVER_FUNCTIONS(MIOCONV_LOOK_UP)
-                               MIOCONV_LOOK_UP(cuDeviceTotalMem_v2);
+                                          MIOCONV_LOOK_UP(cuDeviceTotalMem_v2);
         if (loaded->complete) {
             look_up(library, "cuStreamGetDevice", loaded->table.cuStreamGetDevice);
         }

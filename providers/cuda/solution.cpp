@@ -51,11 +51,12 @@ float estimate_ms(const ConvProblem& problem, const Layout& layout, std::size_t 
         bytes += count;
     }
     const double channels = static_cast<double>(layout.dims[0][1] * layout.dims[2][1]);
-    const double flops = provider::flops(problem) * channels /
-                         static_cast<double>(problem.src[1] * problem.dst[1]);
+    const double flops =
+        provider::flops(problem) * channels / static_cast<double>(problem.src[1] * problem.dst[1]);
     double ms = std::max(flops / flops_per_ms, bytes / kBytesPerMs) + 0.005;
     // Engines that cannot load 16 bytes of channels at once.
-    const std::int64_t step = half ? 8 : 4;
+    const std::int64_t step =
+        layout.strategy == Strategy::half_padded ? (half ? 4 : 2) : (half ? 8 : 4);
     if (tensor_cores && problem.groups == 1 &&
         (layout.dims[0][1] % step != 0 || layout.dims[2][1] % step != 0)) {
         ms *= 4;
@@ -95,10 +96,9 @@ void ProblemEntry::add(std::size_t layout, cudnnBackendHeurMode_t mode) {
         const std::string name = std::string(direction_name(problem_)) + ":" + configuration.name +
                                  "|" + name_of(layouts_[layout].strategy);
         const std::uint64_t id = provider::register_solution_name(name);
-        const bool known =
-            std::any_of(candidates_.begin(), candidates_.end(), [&](const Candidate& other) {
-                return other.id == id;
-            });
+        const bool known = std::any_of(
+            candidates_.begin(), candidates_.end(),
+            [&](const Candidate& other) { return other.id == id; });
         // What another mode adds comes after what the first one named.
         const std::size_t place = mode == CUDNN_HEUR_MODE_A ? rank : rank + 20;
         ++rank;
@@ -187,11 +187,11 @@ std::vector<Ranked> ProblemEntry::ranked(Extent extent) {
     for (const Candidate& candidate : candidates_) {
         if (candidate.solution == nullptr) continue;
         const bool measured = candidate.measured_ms >= 0;
-        ranked.push_back({candidate.solution, measured ? candidate.measured_ms : candidate.estimate_ms});
+        ranked.push_back(
+            {candidate.solution, measured ? candidate.measured_ms : candidate.estimate_ms});
     }
-    std::stable_sort(ranked.begin(), ranked.end(), [](const Ranked& a, const Ranked& b) {
-        return a.ms < b.ms;
-    });
+    std::stable_sort(
+        ranked.begin(), ranked.end(), [](const Ranked& a, const Ranked& b) { return a.ms < b.ms; });
     return ranked;
 }
 

@@ -14,28 +14,27 @@
 namespace mioconv::cuda {
 
 // What is called of each library. The names are looked up as they stand here.
-#define MIOCONV_CUDART_FUNCTIONS(X)                                                              \
-    X(cudaGetErrorString)                                                                        \
-    X(cudaGetLastError) X(cudaRuntimeGetVersion) X(cudaDriverGetVersion) X(cudaGetDeviceCount)   \
-        X(cudaGetDevice) X(cudaSetDevice) X(cudaDeviceGetAttribute) X(cudaDeviceSynchronize)     \
-            X(cudaMalloc) X(cudaFree) X(cudaMallocFromPoolAsync) X(cudaFreeAsync)                \
-                X(cudaMemPoolCreate) X(cudaMemPoolSetAttribute) X(cudaMemPoolTrimTo)             \
-                    X(cudaMemcpyAsync) X(cudaMemsetAsync) X(cudaMemGetInfo)                      \
-                        X(cudaPointerGetAttributes) X(cudaStreamCreateWithFlags)                 \
-                            X(cudaStreamDestroy) X(cudaStreamSynchronize) X(cudaStreamWaitEvent) \
-                                X(cudaStreamIsCapturing) X(cudaEventCreateWithFlags)             \
-                                    X(cudaEventDestroy) X(cudaEventRecord) X(cudaEventQuery)     \
-                                        X(cudaEventSynchronize) X(cudaEventElapsedTime)
-#define MIOCONV_DRIVER_FUNCTIONS(X) \
+// clang-format off
+#define MIOCONV_CUDART_FUNCTIONS(X)                                                                \
+    X(cudaGetErrorString) X(cudaGetLastError) X(cudaRuntimeGetVersion) X(cudaDriverGetVersion)     \
+    X(cudaGetDeviceCount) X(cudaGetDevice) X(cudaSetDevice) X(cudaDeviceGetAttribute)              \
+    X(cudaDeviceSynchronize) X(cudaMalloc) X(cudaFree) X(cudaMallocFromPoolAsync)                  \
+    X(cudaFreeAsync) X(cudaMemPoolCreate) X(cudaMemPoolSetAttribute) X(cudaMemPoolTrimTo)          \
+    X(cudaMemcpyAsync) X(cudaMemsetAsync) X(cudaMemGetInfo) X(cudaPointerGetAttributes)            \
+    X(cudaStreamCreateWithFlags) X(cudaStreamDestroy) X(cudaStreamSynchronize)                     \
+    X(cudaStreamWaitEvent) X(cudaStreamIsCapturing) X(cudaEventCreateWithFlags)                    \
+    X(cudaEventDestroy) X(cudaEventRecord) X(cudaEventQuery) X(cudaEventSynchronize)               \
+    X(cudaEventElapsedTime)
+#define MIOCONV_DRIVER_FUNCTIONS(X)                                                                \
     X(cuDeviceGet) X(cuDeviceGetName) X(cuLibraryLoadData) X(cuLibraryGetKernel) X(cuLaunchKernel)
-#define MIOCONV_CUDNN_FUNCTIONS(X)                                                           \
-    X(cudnnGetVersion)                                                                       \
-    X(cudnnCreate) X(cudnnDestroy) X(cudnnSetStream) X(cudnnBackendCreateDescriptor)         \
-        X(cudnnBackendDestroyDescriptor) X(cudnnBackendSetAttribute) X(cudnnBackendFinalize) \
-            X(cudnnBackendExecute)
-#define MIOCONV_NVRTC_FUNCTIONS(X) \
-    X(nvrtcCreateProgram)          \
-    X(nvrtcDestroyProgram) X(nvrtcCompileProgram) X(nvrtcGetCUBINSize) X(nvrtcGetCUBIN)
+#define MIOCONV_CUDNN_FUNCTIONS(X)                                                                 \
+    X(cudnnGetVersion) X(cudnnCreate) X(cudnnDestroy) X(cudnnSetStream)                            \
+    X(cudnnBackendCreateDescriptor) X(cudnnBackendDestroyDescriptor)                               \
+    X(cudnnBackendSetAttribute) X(cudnnBackendFinalize) X(cudnnBackendExecute)
+#define MIOCONV_NVRTC_FUNCTIONS(X)                                                                 \
+    X(nvrtcCreateProgram) X(nvrtcDestroyProgram) X(nvrtcCompileProgram) X(nvrtcGetCUBINSize)       \
+    X(nvrtcGetCUBIN)
+// clang-format on
 
 #define MIOCONV_MEMBER(name) decltype(&::name) name = nullptr;
 

@@ -104,6 +104,7 @@ def _fresh_process(code: str, **variables: str) -> str:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.usefixtures("cpu")
 def test_a_forked_child_runs_on_one_thread() -> None:
     """The parent's OpenMP pool exists before the fork; the child must not wait for it."""
     _fresh_process(
@@ -127,6 +128,7 @@ _run_forward(library, shape=shape)
 
 
 @pytest.mark.parametrize("isa", ["AVX2", "SSE41"])
+@pytest.mark.usefixtures("cpu")
 def test_older_instruction_sets(isa: str) -> None:
     """bfloat16 and float16 convert inside where the CPU lacks them."""
     out = _fresh_process(
@@ -149,6 +151,7 @@ for dtype in ["float32", "float16"] + (["bfloat16"] if abi.BFLOAT16 is not None 
     assert "+f32" in out
 
 
+@pytest.mark.usefixtures("cpu")
 def test_omp_num_threads_is_respected() -> None:
     code = """
 import ctypes

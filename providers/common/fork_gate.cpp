@@ -1,4 +1,4 @@
-#include "common/fork_gate.hpp"
+#include "fork_gate.hpp"
 
 #include <pthread.h>
 

@@ -17,6 +17,10 @@ miopenStatus_t status_of_current_exception() noexcept;
 // HIP keeps the last error of each thread until it is asked for.
 void set_last_hip_error(hipError_t error) noexcept;
 
+// What the library behind the provider calls an error that HIP's own list has no text for; NULL if
+// it has no words either.
+const char* foreign_error_text(hipError_t error) noexcept;
+
 // Runs the body of an exported MIOpen function. `call` says what a fault may match.
 template <class Body>
 miopenStatus_t guarded(const CallInfo& call, Body&& body) noexcept {

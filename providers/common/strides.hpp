@@ -21,4 +21,20 @@ inline int order_by_stride(
     return used;
 }
 
+// Strides of a packed tensor, channels second (N, C, D, H, W) or last (N, D, H, W, C).
+inline Dims packed_strides(int rank, const Dims& dims, bool channels_last) noexcept {
+    Dims strides{};
+    std::int64_t step = 1;
+    if (channels_last) {
+        strides[1] = step;
+        step *= dims[1];
+    }
+    for (int i = rank - 1; i >= 0; --i) {
+        if (channels_last && i == 1) continue;
+        strides[i] = step;
+        step *= dims[i];
+    }
+    return strides;
+}
+
 }  // namespace mioconv::provider

@@ -62,11 +62,12 @@ constexpr HipText kHipTexts[] = {
     {hipErrorUnknown, "hipErrorUnknown", "unknown error"},
 };
 
-const HipText& hip_text(hipError_t error) {
+HipText hip_text(hipError_t error) {
     for (const HipText& item : kHipTexts) {
         if (item.error == error) return item;
     }
-    return kHipTexts[sizeof kHipTexts / sizeof *kHipTexts - 1];
+    const char* const text = foreign_error_text(error);
+    return {error, "hipErrorUnknown", text == nullptr ? "unknown error" : text};
 }
 
 }  // namespace

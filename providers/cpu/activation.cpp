@@ -3,8 +3,8 @@
 #include "common/descriptors.hpp"
 #include "common/export.hpp"
 #include "common/guard.hpp"
+#include "common/scalars.hpp"
 #include "elementwise.hpp"
-#include "scalars.hpp"
 
 using namespace mioconv::provider;
 
@@ -52,7 +52,7 @@ MIOCONV_EXPORT miopenStatus_t miopenActivationForward(
         const auto& descriptor = deref(activDesc);
         const auto& from = deref(xDesc);
         const auto& to = deref(yDesc);
-        mioconv::cpu::require_supported(from);
+        require_supported(from);
         mioconv::cpu::require_supported(descriptor.mode);
         require(from.rank == to.rank && from.dims == to.dims && from.dtype == to.dtype);
         require_plain(alpha, beta);

@@ -1,8 +1,8 @@
 // miopenConvolutionForwardBias and miopenConvolutionBackwardBias.
 #include "common/export.hpp"
 #include "common/guard.hpp"
+#include "common/scalars.hpp"
 #include "elementwise.hpp"
-#include "scalars.hpp"
 
 using namespace mioconv::cpu;
 using namespace mioconv::provider;

@@ -1,4 +1,4 @@
-#include "convolution.hpp"
+#include "common/convolution.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -6,16 +6,22 @@
 
 #include "common/status.hpp"
 #include "database.hpp"
+#include "handle.hpp"
 
-namespace mioconv::cpu {
+namespace mioconv::provider {
 namespace {
 
-using provider::deref;
-using provider::require;
+using cpu::Executable;
+using cpu::kBestSolution;
+using cpu::lookup;
+using cpu::Ranked;
+using cpu::Solution;
+using cpu::SolutionPtr;
 
 ConvProblem problem_of(const ConvCall& call) {
     return make_problem(
-        call.direction, deref(call.x), deref(call.w), deref(call.conv), deref(call.y));
+        cpu::thread_limit(), call.direction, deref(call.x), deref(call.w), deref(call.conv),
+        deref(call.y));
 }
 
 Operands operands_of(const ConvCall& call, const ConvPointers& pointers) {
@@ -68,6 +74,15 @@ private:
     float fastest_ = std::numeric_limits<float>::infinity();
 };
 
+// Runs one solution on a handle whose mutex is held.
+void run_locked(
+    miopenHandle& handle, const ConvProblem& problem, const Operands& operands, Workspace workspace,
+    uint64_t solution_id) {
+    Executable& executable = handle.executable(problem, solution_id);
+    require(fits(executable.solution(), workspace), kWorkspaceTooSmall);
+    executable.run(operands, workspace.memory, handle.dnnl_stream());
+}
+
 bool is_scalar(const void* pointer, float wanted) {
     require(pointer != nullptr);
     return *static_cast<const float*>(pointer) == wanted;
@@ -106,14 +121,6 @@ void compile_solution(miopenHandle_t handle, const ConvCall& call, uint64_t solu
     const ConvProblem problem = problem_of(call);
     std::lock_guard lock(owner.mutex);
     owner.executable(problem, solution_id);
-}
-
-void run_locked(
-    miopenHandle& handle, const ConvProblem& problem, const Operands& operands, Workspace workspace,
-    uint64_t solution_id) {
-    Executable& executable = handle.executable(problem, solution_id);
-    require(fits(executable.solution(), workspace), kWorkspaceTooSmall);
-    executable.run(operands, workspace.memory, handle.dnnl_stream());
 }
 
 void run_immediate(
@@ -195,7 +202,27 @@ void run_algorithm(
         std::lock_guard lock(owner.mutex);
         return run_locked(owner, problem, operands, workspace, item.solution->id());
     }
-    throw provider::StatusError(listed ? kWorkspaceTooSmall : miopenStatusNotImplemented);
+    throw StatusError(listed ? kWorkspaceTooSmall : miopenStatusNotImplemented);
 }
 
-}  // namespace mioconv::cpu
+std::int32_t place_of(miopenHandle_t) { return cpu::thread_limit(); }
+
+void prepare_fused(miopenHandle_t handle, const ConvProblem& problem) {
+    auto& owner = deref(handle);
+    std::lock_guard lock(owner.mutex);
+    owner.executable(problem, kBestSolution);
+}
+
+// Neither fused call needs to hand over a workspace: what is missing comes from the handle.
+void run_fused(
+    miopenHandle_t handle, const ConvProblem& problem, const Operands& operands, Workspace given) {
+    auto& owner = deref(handle);
+    std::lock_guard lock(owner.mutex);
+    const std::size_t needed = owner.executable(problem, kBestSolution).solution().workspace();
+    if (given.memory == nullptr || given.size < needed) {
+        given = {owner.scratch.at_least(needed), needed};
+    }
+    run_locked(owner, problem, operands, given, kBestSolution);
+}
+
+}  // namespace mioconv::provider

@@ -4,9 +4,9 @@
 
 #include "common/export.hpp"
 #include "common/guard.hpp"
+#include "common/solution_names.hpp"
 #include "cpu_info.hpp"
 #include "dnnl_error.hpp"
-#include "solution.hpp"
 #include "threads.hpp"
 
 #if defined(__x86_64__)
@@ -52,31 +52,19 @@ const char* instruction_set() {
     }
 }
 
-namespace {
-
-void copy_text(const std::string& text, char* out, std::size_t size) {
-    provider::require(out != nullptr && size > text.size());
-    std::memcpy(out, text.c_str(), text.size() + 1);
-}
-
-}  // namespace
 }  // namespace mioconv::cpu
 
 using namespace mioconv::provider;
 
-MIOCONV_EXPORT miopenStatus_t
-mioconvGetSolutionName(uint64_t solution_id, char* name, size_t size) {
-    return guarded({__func__, 0, solution_id}, [&] {
-        const std::string text = mioconv::cpu::solution_name(solution_id);
-        require(!text.empty());
-        mioconv::cpu::copy_text(text, name, size);
-    });
+// Every call here is done when it returns.
+MIOCONV_EXPORT miopenStatus_t mioconvHoldStream(hipStream_t, int microseconds) {
+    return guarded({__func__}, [&] { require(microseconds >= 0); });
 }
 
 MIOCONV_EXPORT miopenStatus_t mioconvDescribe(char* text, size_t size) {
     return guarded({__func__}, [&] {
         const dnnl_version_t& v = *dnnl_version();
-        mioconv::cpu::copy_text(
+        copy_text(
             "oneDNN " + std::to_string(v.major) + "." + std::to_string(v.minor) + "." +
                 std::to_string(v.patch) + ", " + mioconv::cpu::instruction_set() + ", " +
                 std::to_string(mioconv::cpu::thread_limit()) + " threads",

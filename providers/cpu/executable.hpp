@@ -8,14 +8,6 @@
 
 namespace mioconv::cpu {
 
-// The caller's tensors, by role. The output's pointer is written through.
-struct Operands {
-    const void* pointer[kRoles] = {};
-
-    const void*& operator[](Role role) noexcept { return pointer[static_cast<int>(role)]; }
-    const void* operator[](Role role) const noexcept { return pointer[static_cast<int>(role)]; }
-};
-
 // Memory objects and argument lists are made once; a run sets the pointers that changed and calls
 // the primitives through oneDNN's C interface: no allocation and no exception on the way. Not for
 // two threads at a time (a handle has its own).

@@ -54,21 +54,6 @@ memory::data_type dnnl_type(std::int32_t dtype) noexcept {
     return dtype == miopenBFloat16 ? memory::data_type::bf16 : memory::data_type::f32;
 }
 
-Dims packed_strides(int rank, const Dims& dims, bool channels_last) noexcept {
-    Dims strides{};
-    std::int64_t step = 1;
-    if (channels_last) {
-        strides[1] = step;
-        step *= dims[1];
-    }
-    for (int i = rank - 1; i >= 0; --i) {
-        if (channels_last && i == 1) continue;
-        strides[i] = step;
-        step *= dims[i];
-    }
-    return strides;
-}
-
 const Dims& dims_of(const ConvProblem& problem, Role role) noexcept {
     if (role == Role::src) return problem.src;
     return role == Role::wei ? problem.wei : problem.dst;  // z has the shape of dst

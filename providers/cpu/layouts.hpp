@@ -3,12 +3,12 @@
 
 #include <dnnl.hpp>
 
+#include "common/strides.hpp"
 #include "problem.hpp"
 
 namespace mioconv::cpu {
 
-enum class Role : int { src, wei, dst, bias, z };
-constexpr int kRoles = 5;
+using provider::packed_strides;
 
 // How an implementation is offered a tensor.
 // channel_blocks puts 16 channels (8 without AVX-512) next to each other: what depthwise kernels
@@ -16,9 +16,6 @@ constexpr int kRoles = 5;
 enum class Layout { as_is, channels_last, channel_blocks, any };
 
 dnnl::memory::data_type dnnl_type(std::int32_t dtype) noexcept;
-
-// Strides of a packed tensor, channels second (N, C, D, H, W) or last (N, D, H, W, C).
-Dims packed_strides(int rank, const Dims& dims, bool channels_last) noexcept;
 
 // The dims and strides of a role in the caller's memory; those of dimensions of size 1 rewritten,
 // since they say nothing and oneDNN recognises layouts by them.

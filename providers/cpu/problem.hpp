@@ -1,81 +1,30 @@
-// One convolution problem as a value: the key of every cache in this provider.
+// Problems as this provider sees them.
 #pragma once
 
-#include <cstdint>
-#include <cstring>
-#include <type_traits>
-
-#include "common/descriptors.hpp"
+#include "common/problem.hpp"
+#include "threads.hpp"
 
 namespace mioconv::cpu {
 
+using provider::ConvProblem;
+using provider::ConvProblemHash;
 using provider::Dims;
+using provider::Direction;
+using provider::flops;
+using provider::Fused;
+using provider::is_depthwise;
+using provider::kRoles;
+using provider::Operands;
+using provider::Role;
 using provider::Spatial;
 
-enum class Direction : std::int32_t { forward, backward_data, backward_weights };
-
-// What is fused behind a forward convolution.
-enum class Fused : std::int32_t { none, relu, leaky_relu };
-
-// A problem in the terms of an ordinary convolution: `src` is what the forward convolution reads,
-// `dst` what it writes, and `direction` says which of the three is computed. A transposed
-// convolution has been turned around already (its forward is our backward_data, and so on).
-//
-// Without padding bytes, so that memcmp compares and the hash may read words.
-struct ConvProblem {
-    Direction direction;
-    std::int32_t dtype;  // miopenDataType_t
-    std::int32_t rank;   // 4 or 5
-    std::int32_t groups;
-    std::int32_t thread_limit;
-    Fused fused;
-    std::int32_t has_bias;
-    std::int32_t has_sum;
-    float slope;      // of the leaky ReLU
-    float sum_scale;  // dst = act(conv + sum_scale * z + bias)
-    Spatial padding, stride, dilation;
-    std::int32_t deterministic;
-    Dims src, wei, dst;
-    Dims src_strides, wei_strides, dst_strides;
-
-    bool operator==(const ConvProblem& other) const noexcept {
-        return std::memcmp(this, &other, sizeof *this) == 0;
-    }
-};
-static_assert(std::is_trivially_copyable_v<ConvProblem>);
-static_assert(
-    sizeof(ConvProblem) == 20 * sizeof(std::int32_t) + 6 * sizeof(Dims), "no padding bytes");
-
-struct ConvProblemHash {
-    std::size_t operator()(const ConvProblem& problem) const noexcept;
-};
-
-// What fusion adds to a problem.
-struct Epilogue {
-    Fused fused = Fused::none;
-    float slope = 0;
-    bool bias = false;
-    bool sum = false;
-    float sum_scale = 0;
-};
-
-// Reads the descriptors, checks that they belong together (BadParm), and turns a transposed
-// convolution around. x, w and y are the roles of MIOpen's forward call, whatever the direction:
-// a gradient has the descriptor of what it is the gradient of.
-ConvProblem make_problem(
-    Direction direction, const miopenTensorDescriptor& x, const miopenTensorDescriptor& w,
-    const miopenConvolutionDescriptor& conv, const miopenTensorDescriptor& y,
-    const Epilogue& epilogue = {});
-
-// One input channel a group.
-inline bool is_depthwise(const ConvProblem& problem) noexcept {
-    return problem.groups > 1 && problem.wei[1] == 1;
-}
-
-// Floating-point operations, counting a multiply-add as two and padding as work.
-double flops(const ConvProblem& problem) noexcept;
-
 // The threads that pay for a problem: waking a second one costs more than a tiny problem does.
-int threads_for(const ConvProblem& problem) noexcept;
+inline int threads_for(const ConvProblem& problem) noexcept {
+    // Waking a second thread takes some 12 us: measured, it pays from 3 MFLOP on.
+    constexpr double kFlopsPerThread = 1.5e6;
+    const double useful = flops(problem) / kFlopsPerThread;
+    if (useful < 2) return 1;
+    return useful < problem.place ? static_cast<int>(useful) : problem.place;
+}
 
 }  // namespace mioconv::cpu

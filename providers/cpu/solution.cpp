@@ -1,9 +1,9 @@
 #include "solution.hpp"
 
 #include <algorithm>
-#include <unordered_map>
 
 #include "common/fork_gate.hpp"
+#include "common/solution_names.hpp"
 #include "cost_model.hpp"
 #include "dnnl_error.hpp"
 #include "threads.hpp"
@@ -12,29 +12,6 @@ namespace mioconv::cpu {
 namespace {
 
 using dnnl::memory;
-
-// FNV-1a. Ids are part of what callers store, so this must never change.
-std::uint64_t id_of(const std::string& name) noexcept {
-    std::uint64_t hash = 0xcbf29ce484222325ull;
-    for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ull;
-    return hash == 0 ? 1 : hash;  // 0 means "no solution" in MIOpen
-}
-
-struct Registry {
-    std::mutex mutex;
-    std::unordered_map<std::uint64_t, std::string> names;
-};
-
-Registry& registry() {
-    static auto* const instance = new Registry;
-    return *instance;
-}
-
-void register_name(std::uint64_t id, const std::string& name) {
-    Registry& all = registry();
-    std::lock_guard lock(all.mutex);
-    all.names.emplace(id, name);
-}
 
 miopenConvAlgorithm_t algorithm_of(const std::string& name) {
     const auto has = [&](const char* part) { return name.find(part) != std::string::npos; };
@@ -199,7 +176,6 @@ public:
         for (const auto& item : found_.empty() ? references_ : found_) {
             solutions.push_back(
                 std::make_shared<const Solution>(problem_, item.conv, item.name, threads_));
-            register_name(solutions.back()->id(), item.name);
         }
         return solutions;
     }
@@ -308,7 +284,7 @@ Solution::Solution(
     const ConvProblem& problem, const dnnl::primitive_desc_base& conv, std::string name,
     int threads)
     : name_(std::move(name)),
-      id_(id_of(name_)),
+      id_(provider::register_solution_name(name_)),
       algorithm_(algorithm_of(name_)),
       threads_(threads),
       recipe_(make_recipe(problem, conv)),
@@ -332,14 +308,6 @@ std::vector<SolutionPtr> enumerate_solutions(const ConvProblem& problem) {
         return {};
     }
     return Enumerator(problem).run();
-}
-
-std::string solution_name(std::uint64_t id) {
-    const provider::ForkGate gate;
-    Registry& all = registry();
-    std::lock_guard lock(all.mutex);
-    const auto found = all.names.find(id);
-    return found == all.names.end() ? std::string() : found->second;
 }
 
 }  // namespace mioconv::cpu

@@ -47,7 +47,4 @@ using SolutionPtr = std::shared_ptr<const Solution>;
 // only where nothing else exists: they are thousands of times slower.
 std::vector<SolutionPtr> enumerate_solutions(const ConvProblem& problem);
 
-// The name behind an id that some enumeration has listed; empty if none has.
-std::string solution_name(std::uint64_t id);
-
 }  // namespace mioconv::cpu

@@ -18,6 +18,8 @@ miopenStatus_t status_of_current_exception() noexcept {
     }
 }
 
+const char* foreign_error_text(hipError_t) noexcept { return nullptr; }
+
 }  // namespace mioconv::provider
 
 namespace mioconv::cpu {

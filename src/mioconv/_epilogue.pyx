@@ -141,7 +141,7 @@ cdef bint fused_is_faster(Plan* plan, Fusion* fusion, void* x, void* w, const Ep
         device.api.hipGetLastError()
         return True
     for _round in range(5):
-        status = timing.begin(options.stream)
+        status = timing.begin(options.stream, 4)
         if status.ok():
             status = fuse(plan, fusion, x, w, scratch.data(), epilogue, options)
         if status.ok():
@@ -150,7 +150,7 @@ cdef bint fused_is_faster(Plan* plan, Fusion* fusion, void* x, void* w, const Ep
             device.api.hipGetLastError()
             return False
         fused = min(fused, ms)
-        status = timing.begin(options.stream)
+        status = timing.begin(options.stream, 4)
         if status.ok():
             copy = epilogue[0]
             if not run_separately(device, params, x, w, scratch.data(), &copy, options):

@@ -97,6 +97,17 @@ cdef class ConvolutionPlan:
             raise_status(&self.plan.device.api, status, problem)
         self.stream = options.stream
 
+    def __dealloc__(self):
+        # The stream of the last call may be gone by now: its work is waited for, and the workspace
+        # given back on a stream that always is.
+        cdef CurrentDevice current
+        if self.plan == NULL or self.stream == NULL:
+            return
+        if current.set(self.plan.device.api, self.plan.device.index).ok():
+            self.plan.device.api.hipDeviceSynchronize()
+        self.plan.device.api.hipGetLastError()
+        self.workspace.use(NULL)
+
     @property
     def solution(self):
         """The solution that every call runs, as a `mioconv.Solution`."""

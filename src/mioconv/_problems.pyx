@@ -294,7 +294,7 @@ def execute(problem, list buffers, int iterations, benchmark, deterministic, all
     times = []
     for _iteration in range(iterations):
         with nogil:
-            status = timing.begin(options.stream)
+            status = timing.begin(options.stream, 1)
             if status.ok():
                 run(device, &params, memory[<int>X].data(), memory[<int>W].data(),
                     memory[<int>Y].data(), &options, &used)

@@ -67,7 +67,7 @@ cdef Status time_solution(Plan* plan, HandleLease* lease, const Operands* operan
                           Workspace* workspace, const Solution* solution, hipStream_t stream,
                           Timing* timing, int repeats, float* ms) noexcept nogil:
     """Milliseconds of one run, the mean of `repeats` back to back."""
-    cdef Status status = timing.begin(stream)
+    cdef Status status = timing.begin(stream, repeats)
     cdef int _i
     for _i in range(repeats):
         if status.ok():

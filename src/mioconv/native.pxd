@@ -39,6 +39,7 @@ cdef extern from "mioconv/api.hpp" namespace "mioconv" nogil:
         hipError_t hipMemsetAsync(void*, int, size_t, hipStream_t)
         hipError_t hipMemcpyAsync(void*, const void*, size_t, hipMemcpyKind, hipStream_t)
         hipError_t hipStreamSynchronize(hipStream_t)
+        hipError_t hipDeviceSynchronize()
         const char* miopenGetErrorString(miopenStatus_t)
         miopenStatus_t miopenGetVersion(size_t*, size_t*, size_t*)
         # Optional ones are pointers here, to be asked before they are called.
@@ -256,7 +257,7 @@ cdef extern from "mioconv/workspace.hpp" namespace "mioconv" nogil:
 cdef extern from "mioconv/timing.hpp" namespace "mioconv" nogil:
     cdef cppclass Timing:
         Status make(const Api& api)
-        Status begin(hipStream_t stream)
+        Status begin(hipStream_t stream, int calls)
         Status end(hipStream_t stream, float* ms)
 
 

@@ -100,7 +100,19 @@ def on_stream(kind: int, stream: int, device: int) -> Any:
     cuda = sys.modules["cupy"].cuda
     if stream == 0:
         return cuda.Stream.null
+    if hasattr(cuda.Stream, "from_external"):  # CuPy 14 warns of the other
+        return cuda.Stream.from_external(_Protocol(stream))
     return cuda.ExternalStream(stream, device)
+
+
+class _Protocol:
+    """A stream's address as CUDA's stream protocol."""
+
+    def __init__(self, stream: int) -> None:
+        self._stream = stream
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self._stream
 
 
 def note_write(tensor: Any) -> None:

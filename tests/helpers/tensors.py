@@ -158,10 +158,14 @@ def to_numpy(a: Any) -> Array:
         return a.array
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(a, torch.Tensor):
+        a = a.detach().cpu()
         if a.dtype == torch.bfloat16:
             assert BFLOAT16 is not None
-            return a.detach().contiguous().view(torch.int16).numpy().view(BFLOAT16)
-        return a.detach().numpy()
+            return a.contiguous().view(torch.int16).numpy().view(BFLOAT16)
+        return a.numpy()
+    cupy = sys.modules.get("cupy")
+    if cupy is not None and isinstance(a, cupy.ndarray):
+        return cupy.asnumpy(a)
     if hasattr(a, "__dlpack__"):
         return _from_dlpack(a)
     return np.asarray(a)

@@ -30,6 +30,7 @@ SUCCESS, BAD_PARM, ALLOC_FAILED, NOT_IMPLEMENTED, UNSUPPORTED = 0, 3, 4, 6, 8
 FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS = "Forward", "BackwardData", "BackwardWeights"
 DIRECTIONS = (FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS)
 CONVOLUTION, TRANSPOSE, GROUP, DEPTHWISE = range(4)
+DETERMINISTIC, MATH_TYPE = 1, 3
 PASSTHRU, RELU, CLIPPED_RELU, LEAKY_RELU, LOGISTIC = 0, 3, 7, 8, 1
 
 
@@ -37,13 +38,13 @@ def dtype_code(dtype: Any) -> int:
     return {"float16": 0, "float32": 1, "bfloat16": 5}[np.dtype(dtype).name]
 
 
-def library_path() -> Path | None:
-    """MIOCONV_TEST_CPU_LIBRARY, else the one beside the installed package."""
-    if named := os.environ.get("MIOCONV_TEST_CPU_LIBRARY"):
+def library_path(provider: str = "cpu") -> Path | None:
+    """MIOCONV_TEST_CPU_LIBRARY (or _CUDA_), else the one beside the installed package."""
+    if named := os.environ.get(f"MIOCONV_TEST_{provider.upper()}_LIBRARY"):
         return Path(named)
     spec = importlib.util.find_spec("mioconv")
     for folder in (spec.submodule_search_locations or []) if spec else []:
-        if (path := Path(folder) / "libmioconv_cpu.so").exists():
+        if (path := Path(folder) / f"libmioconv_{provider}.so").exists():
             return path
     return None
 
@@ -99,8 +100,19 @@ class Counts(c.Structure):
         return {n: getattr(self, f"{n}_made") - getattr(self, f"{n}_gone") for n in COUNTED}
 
 
-def pointer(array: np.ndarray | None) -> c.c_void_p:
-    return c.c_void_p(None if array is None else array.ctypes.data)
+class Pointer:
+    """An array as an argument. On a GPU the call gets a copy of its memory, gaps included."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+        root = array
+        while isinstance(root.base, np.ndarray):
+            root = root.base
+        self.start, self.end = np.lib.array_utils.byte_bounds(root)
+
+
+def pointer(array: np.ndarray | None) -> Any:
+    return c.c_void_p(None) if array is None else Pointer(array)
 
 
 def ints(values: Sequence[int]) -> Any:
@@ -123,7 +135,10 @@ class Library:
     """The loaded library; functions are called by name and checked."""
 
     path: Path
+    provider: str = "cpu"
     so: c.CDLL = field(init=False)
+    # Copies that outlive a call, by where the array's memory begins: how far away they are.
+    kept: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.so = c.CDLL(str(self.path), mode=os.RTLD_NOW | os.RTLD_LOCAL)
@@ -131,7 +146,65 @@ class Library:
             getattr(self.so, name).restype = c.c_char_p
 
     def status(self, function: str, *arguments: Any) -> int:
-        return getattr(self.so, function)(*arguments)
+        if not any(isinstance(a, Pointer) for a in arguments):
+            return getattr(self.so, function)(*arguments)
+        with self._in_reach(arguments) as addresses:
+            return getattr(self.so, function)(*addresses)
+
+    @contextmanager
+    def _in_reach(self, arguments: Sequence[Any]) -> Iterator[list[Any]]:
+        """The arguments with addresses that the device can use, for the length of one call."""
+        arrays = [a for a in arguments if isinstance(a, Pointer)]
+        moved = {a.start: self.kept.get(a.start, 0) for a in arrays}
+        if self.provider != "cpu":
+            # Arrays of one memory share one copy.
+            for a in arrays:
+                if moved[a.start] == 0:
+                    moved[a.start] = self._put(a)
+        try:
+            yield [
+                c.c_void_p(a.array.ctypes.data + moved[a.start]) if isinstance(a, Pointer) else a
+                for a in arguments
+            ]
+        finally:
+            for a in {a.start: a for a in arrays}.values():
+                if (shift := moved[a.start]) and a.start not in self.kept:
+                    self._copy(a.start, a.start + shift, a.end - a.start)
+                    self._drop(a, shift)
+
+    def _put(self, a: Pointer) -> int:
+        """Copy an array's memory to the device; it lies there as on the host modulo 256."""
+        block = c.c_void_p()
+        size = a.end - a.start
+        assert self.so.hipMalloc(c.byref(block), c.c_size_t(size + 256)) == 0
+        shift = block.value + a.start % 256 - a.start
+        self._copy(a.start + shift, a.start, size)
+        return shift
+
+    def _drop(self, a: Pointer, shift: int) -> None:
+        assert self.so.hipFree(c.c_void_p(a.start + shift - a.start % 256)) == 0
+
+    @contextmanager
+    def resident(self, *arrays: np.ndarray | None) -> Iterator[None]:
+        """Keep inputs where a call put them, for calls that remember their addresses."""
+        if self.provider == "cpu":
+            yield
+            return
+        pointers = [Pointer(a) for a in arrays if a is not None]
+        for a in pointers:
+            self.kept[a.start] = self._put(a)
+        try:
+            yield
+        finally:
+            for a in pointers:
+                self._drop(a, self.kept.pop(a.start))
+
+    def _copy(self, to: int, start: int, size: int) -> None:
+        """Between host and device, in whichever direction the addresses say; waits."""
+        count = c.c_size_t(size)
+        error = self.so.hipMemcpyAsync(c.c_void_p(to), c.c_void_p(start), count, 4, None)
+        assert error == 0
+        assert self.so.hipDeviceSynchronize() == 0
 
     def call(self, function: str, *arguments: Any) -> None:
         if status := self.status(function, *arguments):
@@ -193,6 +266,7 @@ class Library:
                 ints(stride), ints(dilation), mode,
             )  # fmt: skip
             self.call("miopenSetConvolutionGroupCount", desc, groups)
+            self.call("miopenSetConvolutionAttribute", desc, MATH_TYPE, 1)  # no TF32
             if output_padding is not None:
                 self.call(
                     "miopenSetTransposeConvNdOutputPadding", desc, len(stride),

@@ -49,6 +49,9 @@ miopenStatus_t mioconvDescribe(char* text, size_t size);
 /* Threads that the CPU provider may use for calls from the calling thread; 0: the machine's. */
 miopenStatus_t mioconvSetNumThreads(int threads);
 miopenStatus_t mioconvGetNumThreads(int* threads);
+/* Keep a stream busy for some microseconds, so that what is queued meanwhile then runs without
+ * waiting for the host: for timing. Nothing where calls do their work before they return. */
+miopenStatus_t mioconvHoldStream(hipStream_t stream, int microseconds);
 miopenStatus_t mioconvGetObjectCounts(mioconvObjectCounts_t* counts);
 /* NULL clears all faults. */
 miopenStatus_t mioconvInjectFault(const mioconvFault_t* fault);

@@ -61,6 +61,9 @@ class Provider:
         The vendor's two libraries; None for a provider of our own.
     own : Library or None
         The one library inside the package that serves as both; None for the vendor's.
+    needs : tuple of Library
+        What a library of our own opens itself, by name, when it is first used: found and opened
+        before it, so that those names mean these files.
     devices : str
         The tensors that it serves, in words.
     """
@@ -71,6 +74,7 @@ class Provider:
     hip: Library | None = None
     miopen: Library | None = None
     own: Library | None = None
+    needs: tuple[Library, ...] = ()
 
 
 # Folders of wheels that carry ROCm's libraries: PyTorch's, and ROCm's own split distribution
@@ -120,6 +124,9 @@ _CPU = Provider(
     ),
 )
 
+_CUDA_ROOT_VARIABLES = ("CUDA_PATH", "CUDA_HOME")
+_CUDA_ROOTS = ("/usr/local/cuda", "/usr/local/cuda-1[23]*")
+
 _CUDA = Provider(
     number=CUDA,
     name="cuda",
@@ -128,6 +135,32 @@ _CUDA = Provider(
         title="mioconv's CUDA library",
         variable="MIOCONV_CUDA_LIBRARY",
         names=("libmioconv_cuda.so",),
+    ),
+    needs=(
+        Library(
+            title="CUDA runtime",
+            variable="MIOCONV_CUDART_LIBRARY",
+            names=("libcudart.so.13", "libcudart.so.12"),
+            wheels=("nvidia/cu13/lib", "nvidia/cuda_runtime/lib"),
+            root_variables=_CUDA_ROOT_VARIABLES,
+            roots=_CUDA_ROOTS,
+        ),
+        Library(
+            title="NVRTC",
+            variable="MIOCONV_NVRTC_LIBRARY",
+            names=("libnvrtc.so.13", "libnvrtc.so.12"),
+            wheels=("nvidia/cu13/lib", "nvidia/cuda_nvrtc/lib"),
+            root_variables=_CUDA_ROOT_VARIABLES,
+            roots=_CUDA_ROOTS,
+        ),
+        Library(
+            title="cuDNN",
+            variable="MIOCONV_CUDNN_LIBRARY",
+            names=("libcudnn.so.9",),
+            wheels=("nvidia/cudnn/lib",),
+            root_variables=("CUDNN_PATH", *_CUDA_ROOT_VARIABLES),
+            roots=_CUDA_ROOTS,
+        ),
     ),
 )
 

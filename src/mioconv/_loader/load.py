@@ -77,7 +77,8 @@ class Loaded:
     provider : str
         Its name.
     libraries : tuple of Found
-        The libraries behind it, HIP first; one entry for a provider of our own.
+        The libraries behind it, HIP first; for a provider of our own its library, then what that
+        needs.
     missing : tuple of str
         Optional functions that this release of the libraries does not have.
     """
@@ -198,7 +199,7 @@ class Loader:
     def _is_available(self, provider: Provider) -> bool:
         # Our own libraries are small and sit in the package: try them. The vendor's are not
         # brought into a process for the sake of an error text.
-        if provider.own is not None:
+        if provider.own is not None and not provider.needs:
             return isinstance(self.outcome(provider.number), Loaded)
         return self.loaded(provider.number) is not None
 
@@ -221,8 +222,24 @@ class Loader:
                 f"{library.title} was not found. This build of mioconv may be without it.\n{report}"
                 f"\nSet {library.variable} to its full path to use another copy."
             )
+        needed = [self._open_needed(need) for need in provider.needs]
         missing = self._install(provider, opened, opened, own=opened.handle)
-        return Loaded(provider.name, (opened.found,), missing)
+        return Loaded(provider.name, (opened.found, *needed), missing)
+
+    def _open_needed(self, library: Library) -> Found:
+        """Open what a library of ours will ask the dynamic loader for by name."""
+        report = _Report(library)
+        opened = self._explicit(library, report)
+        if opened is None:
+            steps = [search.already_loaded(library)]
+            steps.extend(search.everywhere_else(library, self._environ))
+            opened = self._first(steps, library, report)
+        if opened is None:
+            raise _LoadError(
+                f"{library.title} was not found.\n{report}\n"
+                f"Set {library.variable} to the full path of {library.names[0]}."
+            )
+        return opened.found
 
     def _open_vendor(self, hip: Library, miopen: Library) -> tuple[_Opened, _Opened]:
         hip_report, report = _Report(hip), _Report(miopen)

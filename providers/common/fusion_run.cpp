@@ -1,21 +1,20 @@
 // Fused convolutions: compiling and running fusion plans, and
-// miopenConvolutionBiasActivationForward. Both become one oneDNN convolution with a bias and
-// post-operations. Neither call hands over a workspace, so it comes from the handle.
-#include "common/export.hpp"
-#include "common/fusion_objects.hpp"
-#include "common/guard.hpp"
-#include "common/output_dims.hpp"
+// miopenConvolutionBiasActivationForward. Both become one problem with an epilogue, which the
+// provider computes in one operation or refuses.
 #include "convolution.hpp"
-#include "layouts.hpp"
+#include "export.hpp"
+#include "fusion_objects.hpp"
+#include "guard.hpp"
+#include "output_dims.hpp"
 #include "scalars.hpp"
+#include "strides.hpp"
 
-using namespace mioconv::cpu;
 using namespace mioconv::provider;
 using Kind = miopenFusionOpDescriptor::Kind;
 
 namespace {
 
-// A clipped ReLU is refused: oneDNN's turns NaN into a bound.
+// A clipped ReLU is refused: the libraries' turn NaN into a bound.
 Fused fused_activation(miopenActivationMode_t mode, double alpha) {
     switch (mode) {
         case miopenActivationPASTHRU: return Fused::none;
@@ -30,7 +29,7 @@ void set_activation(Epilogue& epilogue, miopenActivationMode_t mode, double alph
     if (epilogue.fused == Fused::leaky_relu) epilogue.slope = static_cast<float>(alpha);
 }
 
-// oneDNN reads a bias as packed floats of the tensors' type.
+// A bias is read as packed elements of the tensors' type.
 void check_bias(const miopenTensorDescriptor& bias, const miopenTensorDescriptor& y) {
     const int channel_dim = bias.rank == 1 ? 0 : 1;
     require(bias.dtype == y.dtype);
@@ -75,23 +74,12 @@ miopenTensorDescriptor expected_output(
     return y;
 }
 
-void run_fused(
-    miopenHandle& handle, const ConvProblem& problem, const Operands& operands,
-    Workspace given = {nullptr, 0}) {
-    std::lock_guard lock(handle.mutex);
-    const std::size_t needed = handle.executable(problem, kBestSolution).solution().workspace();
-    if (given.memory == nullptr || given.size < needed) {
-        given = {handle.scratch.at_least(needed), needed};
-    }
-    run_locked(handle, problem, operands, given, kBestSolution);
-}
-
 }  // namespace
 
 MIOCONV_EXPORT miopenStatus_t
 miopenCompileFusionPlan(miopenHandle_t handle, miopenFusionPlanDescriptor_t fusePlanDesc) {
     return guarded({__func__}, [&] {
-        auto& owner = deref(handle);
+        require(handle != nullptr);
         auto& plan = deref(fusePlanDesc);
         const Chain chain = read_chain(plan);
         const auto y = expected_output(plan.input, *chain.conv);
@@ -103,10 +91,10 @@ miopenCompileFusionPlan(miopenHandle_t handle, miopenFusionPlanDescriptor_t fuse
         // The slope of a leaky ReLU comes with the arguments; any will do to ask for support.
         if (chain.activation != nullptr)
             set_activation(epilogue, chain.activation->activation, 0.5);
-        const ConvProblem problem = make_problem(
-            Direction::forward, plan.input, *chain.conv->tensor, *chain.conv->conv, y, epilogue);
-        std::lock_guard lock(owner.mutex);
-        owner.executable(problem, kBestSolution);
+        prepare_fused(
+            handle, make_problem(
+                        place_of(handle), Direction::forward, plan.input, *chain.conv->tensor,
+                        *chain.conv->conv, y, epilogue));
         plan.compiled = true;
     });
 }
@@ -125,7 +113,7 @@ MIOCONV_EXPORT miopenStatus_t miopenExecuteFusionPlan(
     const miopenTensorDescriptor_t inputDesc, const void* input,
     const miopenTensorDescriptor_t outputDesc, void* output, miopenOperatorArgs_t args) {
     return guarded({__func__}, [&] {
-        auto& owner = deref(handle);
+        require(handle != nullptr);
         const auto& plan = deref(fusePlanDesc);
         const auto& x = deref(inputDesc);
         const auto& y = deref(outputDesc);
@@ -150,8 +138,9 @@ MIOCONV_EXPORT miopenStatus_t miopenExecuteFusionPlan(
             set_activation(epilogue, chain.activation->activation, activation.activation[0]);
         }
         const ConvProblem problem = make_problem(
-            Direction::forward, x, *chain.conv->tensor, *chain.conv->conv, y, epilogue);
-        run_fused(owner, problem, operands);
+            place_of(handle), Direction::forward, x, *chain.conv->tensor, *chain.conv->conv, y,
+            epilogue);
+        run_fused(handle, problem, operands, {nullptr, 0});
     });
 }
 
@@ -166,7 +155,7 @@ MIOCONV_EXPORT miopenStatus_t miopenConvolutionBiasActivationForward(
     const miopenActivationDescriptor_t activationDesc, const miopenTensorDescriptor_t yDesc,
     void* y) {
     return guarded({__func__}, [&] {
-        auto& owner = deref(handle);
+        require(handle != nullptr);
         const auto& output = deref(yDesc);
         const auto& conv = deref(convDesc);
         const auto& activation = deref(activationDesc);
@@ -194,8 +183,9 @@ MIOCONV_EXPORT miopenStatus_t miopenConvolutionBiasActivationForward(
             epilogue.sum_scale = scale;
             operands[Role::z] = z;
         }
-        const ConvProblem problem =
-            make_problem(Direction::forward, deref(xDesc), deref(wDesc), conv, output, epilogue);
-        run_fused(owner, problem, operands, {workspace, workspaceSizeInBytes});
+        const ConvProblem problem = make_problem(
+            place_of(handle), Direction::forward, deref(xDesc), deref(wDesc), conv, output,
+            epilogue);
+        run_fused(handle, problem, operands, {workspace, workspaceSizeInBytes});
     });
 }

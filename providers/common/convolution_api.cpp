@@ -3,12 +3,11 @@
 // Argument orders differ. Queries and immediate calls take Forward (w, x, conv, y), Find and
 // execute Forward (x, w, conv, y); the gradients are (dy, w, conv, dx) and (dy, x, conv, dw)
 // everywhere.
-#include "common/export.hpp"
-#include "common/guard.hpp"
 #include "convolution.hpp"
+#include "export.hpp"
+#include "guard.hpp"
 
-using namespace mioconv::cpu;
-using mioconv::provider::guarded;
+using namespace mioconv::provider;
 
 namespace {
 

@@ -1,10 +1,10 @@
-// Convolutions, all three directions by one implementation.
+// What a provider computes: convolutions, all three directions by one implementation. It defines
+// these functions; convolution_api.cpp and fusion_run.cpp call them.
 #pragma once
 
-#include "handle.hpp"
 #include "problem.hpp"
 
-namespace mioconv::cpu {
+namespace mioconv::provider {
 
 // The descriptors of one call, by their roles in the forward convolution.
 struct ConvCall {
@@ -50,9 +50,13 @@ void run_algorithm(
     miopenHandle_t handle, const void* alpha, const void* beta, const ConvCall& call,
     const ConvPointers& pointers, int algorithm, Workspace workspace);
 
-// Runs one solution on a handle whose mutex is held.
-void run_locked(
-    miopenHandle& handle, const ConvProblem& problem, const Operands& operands, Workspace workspace,
-    uint64_t solution_id);
+// `place` of the problems of a handle.
+std::int32_t place_of(miopenHandle_t handle);
+// Makes the best solution of a fused problem ready; UnsupportedOp if there is none.
+void prepare_fused(miopenHandle_t handle, const ConvProblem& problem);
+// Runs it. A workspace that is too small is replaced by one of the handle's.
+void run_fused(
+    miopenHandle_t handle, const ConvProblem& problem, const Operands& operands,
+    Workspace workspace);
 
-}  // namespace mioconv::cpu
+}  // namespace mioconv::provider

@@ -2,22 +2,16 @@
 
 #include <algorithm>
 
-#include "common/status.hpp"
-#include "common/strides.hpp"
-#include "threads.hpp"
+#include "status.hpp"
+#include "strides.hpp"
 
-namespace mioconv::cpu {
+namespace mioconv::provider {
 namespace {
-
-using provider::require;
-
-// Waking a second thread takes some 12 us: measured, it pays from 3 MFLOP on.
-constexpr double kFlopsPerThread = 1.5e6;
 
 // Strides must give every element an address of its own.
 void require_distinct_elements(const miopenTensorDescriptor& tensor) {
-    std::array<int, provider::kMaxDims> order{};
-    const int used = provider::order_by_stride(tensor.rank, tensor.dims, tensor.strides, order);
+    std::array<int, kMaxDims> order{};
+    const int used = order_by_stride(tensor.rank, tensor.dims, tensor.strides, order);
     std::int64_t reach = 1;
     for (int i = 0; i < used; ++i) {
         const int dim = order[i];
@@ -43,9 +37,9 @@ std::size_t ConvProblemHash::operator()(const ConvProblem& problem) const noexce
 }
 
 ConvProblem make_problem(
-    Direction direction, const miopenTensorDescriptor& x, const miopenTensorDescriptor& w,
-    const miopenConvolutionDescriptor& conv, const miopenTensorDescriptor& y,
-    const Epilogue& epilogue) {
+    std::int32_t place, Direction direction, const miopenTensorDescriptor& x,
+    const miopenTensorDescriptor& w, const miopenConvolutionDescriptor& conv,
+    const miopenTensorDescriptor& y, const Epilogue& epilogue) {
     require((x.rank == 4 || x.rank == 5) && w.rank == x.rank && y.rank == x.rank);
     require(conv.spatial_rank == x.rank - 2 && conv.groups >= 1);
     require(x.dtype == w.dtype && x.dtype == y.dtype);
@@ -74,7 +68,7 @@ ConvProblem make_problem(
     problem.dtype = x.dtype;
     problem.rank = x.rank;
     problem.groups = conv.groups;
-    problem.thread_limit = thread_limit();
+    problem.place = place;
     problem.fused = epilogue.fused;
     problem.has_bias = epilogue.bias;
     problem.has_sum = epilogue.sum;
@@ -84,6 +78,8 @@ ConvProblem make_problem(
     problem.stride = conv.stride;
     problem.dilation = conv.dilation;
     problem.deterministic = conv.attributes[MIOPEN_CONVOLUTION_ATTRIB_DETERMINISTIC] != 0;
+    problem.strict_math = conv.attributes[MIOPEN_CONVOLUTION_ATTRIB_MATH_TYPE] != 0;
+    problem.alignment = 16;
     problem.src = src.dims;
     problem.wei = w.dims;
     problem.dst = dst.dims;
@@ -102,10 +98,4 @@ double flops(const ConvProblem& problem) noexcept {
     return count;
 }
 
-int threads_for(const ConvProblem& problem) noexcept {
-    const double useful = flops(problem) / kFlopsPerThread;
-    if (useful < 2) return 1;
-    return static_cast<int>(std::min<double>(useful, problem.thread_limit));
-}
-
-}  // namespace mioconv::cpu
+}  // namespace mioconv::provider

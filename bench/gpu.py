@@ -1,0 +1,311 @@
+"""Time mioconv beside PyTorch on an NVIDIA GPU: kernels by events, dispatch by the host's clock.
+
+    python bench/gpu.py bench/shapes/*.csv --out bench/out
+
+Both sides choose by measurement (PyTorch's `benchmark=True`, mioconv's `benchmark` flag), with the
+same TF32 setting. Kernel time is what the device needs for calls that were queued before it began:
+a kernel that only waits holds the stream until all of them are, so that the host's time is not in
+it. Dispatch is the host's time for a call whose work is only queued. The two sides take turns, and
+the minimum of the rounds counts. Results are compared: a ratio of a wrong result would be none.
+
+A CSV has one line a layer: channels, size, filters, kernel, stride, padding, groups, and, where it
+has them, op ("conv" or "transposed"), dilation and output_padding; sizes as "56" or "56x56" (one
+number alone: both of two dimensions, unless the file has an `op` column).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import mioconv
+
+DIRECTIONS = ("forward", "backward_input", "backward_weight")
+TOLERANCE = {"float16": 4e-3, "bfloat16": 3e-2, "float32": 1e-5}  # of the norm, between the two
+TF32_TOLERANCE = 2e-3
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One convolution of a network, without its batch."""
+
+    network: str
+    name: str
+    transposed: bool
+    channels: int
+    size: tuple[int, ...]
+    filters: int
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+    output_padding: tuple[int, ...]
+
+
+@dataclass
+class Row:
+    """One measurement; times in microseconds."""
+
+    network: str
+    layer: str
+    direction: str
+    dtype: str
+    layout: str
+    torch_kernel: float
+    kernel: float
+    torch_dispatch: float
+    dispatch: float
+    error: float
+    solution: str
+
+    @property
+    def ratio(self) -> float:
+        return self.kernel / self.torch_kernel
+
+
+def read_layers(path: Path) -> Iterator[Layer]:
+    """The layers of a CSV, each once."""
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            size = numbers(row["size"])
+            rank = len(size) if "op" in row else 2
+
+            def spatial(column: str, otherwise: int, row: Any = row, rank: int = rank) -> Any:
+                values = numbers(row.get(column) or str(otherwise))
+                return values if len(values) == rank else values * rank
+
+            yield Layer(
+                path.stem, row["name"], row.get("op") == "transposed", int(row["channels"]),
+                size if len(size) == rank else size * rank, int(row["filters"]),
+                spatial("kernel", 1), spatial("stride", 1), spatial("padding", 0),
+                spatial("dilation", 1), int(row["groups"]), spatial("output_padding", 0),
+            )  # fmt: skip
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("x"))
+
+
+class Problem:
+    """Tensors of one layer, and the call of either side for a direction."""
+
+    def __init__(self, layer: Layer, batch: int, dtype: torch.dtype, layout: str) -> None:
+        self.layer = layer
+        rank = len(layer.size)
+        pair = (layer.channels, layer.filters)
+        shape = [pair[0], pair[1] // layer.groups] if layer.transposed else [
+            pair[1], pair[0] // layer.groups]  # fmt: skip
+        last = {1: None, 2: torch.channels_last, 3: torch.channels_last_3d}[rank]
+        self.format = last if layout == "channels_last" and last else torch.contiguous_format
+
+        def make(*sizes: int) -> torch.Tensor:
+            values = torch.randn(*sizes, device="cuda", dtype=torch.float32)
+            return values.to(dtype).contiguous(memory_format=self.format)
+
+        self.x = make(batch, layer.channels, *layer.size)
+        self.w = make(*shape, *layer.kernel)
+        self.w /= math.sqrt(math.prod(self.w.shape[1:]))
+        self.y = make(*self.forward().shape)
+        self.rank = rank
+
+    def forward(self) -> torch.Tensor:
+        layer = self.layer
+        return torch.ops.aten.convolution(
+            self.x, self.w, None, layer.stride, layer.padding, layer.dilation, layer.transposed,
+            layer.output_padding, layer.groups,
+        )  # fmt: skip
+
+    def theirs(self, direction: str) -> Callable[[], torch.Tensor]:
+        """PyTorch's call; gradients by the operator that autograd calls."""
+        if direction == "forward":
+            return self.forward
+        layer = self.layer
+        which = DIRECTIONS.index(direction) - 1
+        mask = [which == i for i in range(3)]
+        backward = torch.ops.aten.convolution_backward
+
+        def call() -> torch.Tensor:
+            return backward(
+                self.y, self.x, self.w, None, layer.stride, layer.padding, layer.dilation,
+                layer.transposed, layer.output_padding, layer.groups, mask,
+            )[which]  # fmt: skip
+
+        return call
+
+    def ours(self, direction: str, tf32: bool) -> tuple[Callable[[], Any], torch.Tensor]:
+        layer = self.layer
+        family = "conv_transpose" if layer.transposed else "conv"
+        function = getattr(mioconv, f"{family}{self.rank}d_{direction}")
+        settings: dict[str, Any] = {
+            "stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation,
+            "groups": layer.groups, "benchmark": True, "allow_tf32": tf32,
+        }  # fmt: skip
+        if layer.transposed:
+            settings["output_padding"] = layer.output_padding
+        arguments: tuple[Any, ...] = {
+            "forward": (self.x, self.w),
+            "backward_input": (self.y, self.w),
+            "backward_weight": (tuple(self.w.shape), self.y, self.x),
+        }[direction]
+        if direction == "backward_input" and not layer.transposed:
+            arguments = (tuple(self.x.shape), *arguments)
+        like = {"forward": self.y, "backward_input": self.x, "backward_weight": self.w}[direction]
+        out = torch.empty_like(like)
+        return lambda: function(*arguments, out=out, **settings), out
+
+
+def kernel_time(call: Callable[[], Any], repeats: int) -> float:
+    """Device time of one of `repeats` calls that were queued before the first began."""
+    start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda._sleep(100_000 * (repeats + 2))  # about 55 us a call
+    start.record()
+    for _ in range(repeats):
+        call()
+    stop.record()
+    stop.synchronize()
+    return start.elapsed_time(stop) / repeats * 1e3
+
+
+def dispatch_time(call: Callable[[], Any], repeats: int = 50) -> float:
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    spent = time.perf_counter() - start
+    torch.cuda.synchronize()
+    return spent / repeats * 1e6
+
+
+def measure(problem: Problem, direction: str, dtype: str, layout: str, tf32: bool) -> Row:
+    theirs = problem.theirs(direction)
+    ours, out = problem.ours(direction, tf32)
+    expected = theirs()
+    ours()
+    name = mioconv.last_call().solution_name or ""
+    wide = expected.double()
+    error = float((out.double() - wide).norm() / wide.norm().clamp_min(1e-30))
+    best = [math.inf] * 4
+    for call in (theirs, ours):
+        kernel_time(call, 3)
+    for _ in range(5):
+        for side, call in enumerate((theirs, ours)):
+            best[side] = min(best[side], kernel_time(call, 10))
+    for _ in range(3):
+        for side, call in enumerate((theirs, ours)):
+            best[2 + side] = min(best[2 + side], dispatch_time(call))
+    limit = TF32_TOLERANCE if dtype == "float32" and tf32 else TOLERANCE[dtype]
+    if not error <= limit:
+        print(f"DIFFERS: {problem.layer} {direction} {dtype} {layout}: {error:.2e} by {name}")
+    return Row(problem.layer.network, problem.layer.name, direction, dtype, layout, *best,
+               error, name)  # fmt: skip
+
+
+def geometric_mean(values: list[float]) -> float:
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def summarise(rows: list[Row], keys: tuple[str, ...]) -> None:
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(getattr(row, key) for key in keys), []).append(row)
+    width = max(len(" ".join(key)) for key in groups)
+    print(f"{'':{width}}  layers  kernel  worst  above 1.05   host us (PyTorch)  host ratio")
+    for key, group in sorted(groups.items()):
+        ratios = [row.ratio for row in group]
+        host = [row.dispatch / row.torch_dispatch for row in group]
+        ours = sorted(row.dispatch for row in group)[len(group) // 2]
+        theirs = sorted(row.torch_dispatch for row in group)[len(group) // 2]
+        print(
+            f"{' '.join(key):{width}}  {len(group):6}  {geometric_mean(ratios):6.3f}  "
+            f"{max(ratios):5.2f}  {sum(r > 1.05 for r in ratios):10}   "
+            f"{ours:7.1f} ({theirs:5.1f})  {geometric_mean(host):10.2f}"
+        )
+
+
+def plot(rows: list[Row], path: Path) -> None:
+    try:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
+    except ImportError:
+        print("matplotlib is not installed: no plot")
+        return
+    keys = sorted({(r.direction, r.dtype, r.layout) for r in rows})
+    figure, axes = pyplot.subplots(figsize=(10, 5))
+    for key in keys:
+        ratios = sorted(r.ratio for r in rows if (r.direction, r.dtype, r.layout) == key)
+        places = [(i + 0.5) / len(ratios) for i in range(len(ratios))]
+        axes.plot(places, ratios, marker=".", label=" ".join(key))
+    axes.axhline(1, color="black", linewidth=0.8)
+    axes.set(xlabel="layers, by their ratio", ylabel="kernel time / PyTorch's", yscale="log")
+    axes.legend(fontsize=7)
+    figure.savefig(path, bbox_inches="tight")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("shapes", nargs="+", type=Path, help="CSV files")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--dtypes", default="float16,bfloat16,float32")
+    parser.add_argument("--layouts", default="packed,channels_last")
+    parser.add_argument("--directions", default="forward")
+    parser.add_argument("--tf32", action="store_true", help="allow TF32 on both sides")
+    parser.add_argument("--seconds", type=float, default=1e9, help="stop after about so long")
+    parser.add_argument("--out", type=Path, help="folder for the rows (CSV) and the plot")
+    options = parser.parse_args()
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = options.tf32
+    torch.manual_seed(0)
+    versions = mioconv.providers()["cuda"]
+    machine = {
+        "gpu": torch.cuda.get_device_name(), "torch": torch.__version__,
+        "provider": versions.description, "python": platform.python_version(),
+        "batch": options.batch, "tf32": options.tf32,
+    }  # fmt: skip
+    print(json.dumps(machine))
+    deadline = time.monotonic() + options.seconds
+    rows: list[Row] = []
+    for path in options.shapes:
+        for layer in read_layers(path):
+            for dtype in options.dtypes.split(","):
+                for layout in options.layouts.split(","):
+                    if layout == "channels_last" and len(layer.size) == 1:
+                        continue  # PyTorch has none for one dimension
+                    if time.monotonic() > deadline:
+                        continue
+                    problem = Problem(layer, options.batch, getattr(torch, dtype), layout)
+                    for direction in options.directions.split(","):
+                        rows.append(measure(problem, direction, dtype, layout, options.tf32))
+                    del problem
+    if time.monotonic() > deadline:
+        print("stopped: out of time")
+    for row in sorted(rows, key=lambda row: -row.ratio)[:12]:
+        print(
+            f"{row.ratio:5.2f}  {row.kernel:8.1f} / {row.torch_kernel:8.1f} us  {row.network} "
+            f"{row.layer} {row.direction} {row.dtype} {row.layout}  {row.solution}"
+        )
+    summarise(rows, ("network", "direction", "dtype", "layout"))
+    summarise(rows, ("direction", "dtype", "layout"))
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        with (options.out / "gpu.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(asdict(rows[0])))
+            writer.writeheader()
+            writer.writerows(asdict(row) for row in rows)
+        plot(rows, options.out / "gpu.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+// What this provider says about itself.
+#include <string>
+
+#include "common/export.hpp"
+#include "common/guard.hpp"
+#include "common/solution_names.hpp"
+#include "error.hpp"
+#include "kernels.hpp"
+
+using namespace mioconv::cuda;
+using namespace mioconv::provider;
+
+MIOCONV_EXPORT miopenStatus_t mioconvHoldStream(hipStream_t stream, int microseconds) {
+    return guarded({__func__}, [&] {
+        require(microseconds >= 0);
+        hold(microseconds, to_cuda(stream));
+    });
+}
+
+MIOCONV_EXPORT miopenStatus_t mioconvDescribe(char* text, size_t size) {
+    return guarded({__func__}, [&] {
+        const auto version = [](std::size_t number, std::size_t major, std::size_t minor) {
+            return std::to_string(number / major) + "." + std::to_string(number % major / minor);
+        };
+        const std::size_t library = cudnn().cudnnGetVersion();
+        int cuda_version = 0;
+        check(runtime().cudaRuntimeGetVersion(&cuda_version));
+        copy_text(
+            "cuDNN " + version(library, 10000, 100) + "." + std::to_string(library % 100) +
+                ", CUDA " + version(static_cast<std::size_t>(cuda_version), 1000, 10),
+            text, size);
+    });
+}
+
+// A GPU has no threads of ours to bound; 0 says so.
+MIOCONV_EXPORT miopenStatus_t mioconvSetNumThreads(int threads) {
+    return guarded({__func__}, [&] { require(threads >= 0); });
+}
+
+MIOCONV_EXPORT miopenStatus_t mioconvGetNumThreads(int* threads) {
+    return guarded({__func__}, [&] { deref(threads) = 0; });
+}

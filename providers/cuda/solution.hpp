@@ -1,0 +1,93 @@
+// The ways to compute a problem: each of cuDNN's engine configurations in each layout.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "graph.hpp"
+#include "mioconv/abi/miopen.h"
+
+namespace mioconv::cuda {
+
+// One way, compiled. Immutable; cuDNN lets handles share its plan.
+class Solution {
+public:
+    Solution(
+        const ConvProblem& problem, const Layout& layout, std::uint64_t id,
+        cudnn_frontend::ExecutionPlan_v8 plan);
+
+    std::uint64_t id() const noexcept { return id_; }
+    miopenConvAlgorithm_t algorithm() const noexcept { return algorithm_; }
+    const Layout& layout() const noexcept { return layout_; }
+    // Copies, cuDNN's own, and room to align the start.
+    std::size_t workspace() const noexcept { return workspace_; }
+    cudnnBackendDescriptor_t plan() const noexcept { return descriptor_; }
+    // Whose kernels end with the plan, so that a recorded CUDA graph needs it.
+    bool compiled_at_run_time() const noexcept { return compiled_at_run_time_; }
+
+private:
+    std::uint64_t id_;
+    Layout layout_;
+    cudnn_frontend::ExecutionPlan_v8 plan_;
+    cudnnBackendDescriptor_t descriptor_;
+    miopenConvAlgorithm_t algorithm_;
+    std::size_t workspace_;
+    bool compiled_at_run_time_;
+};
+
+using SolutionPtr = std::shared_ptr<const Solution>;
+
+struct Ranked {
+    SolutionPtr solution;
+    float ms;  // measured where Find has run, else estimated
+};
+
+// How far a problem's list goes. Naming a configuration is cheap, compiling it is not: a first list
+// compiles what the heuristics think best, a search everything.
+enum class Extent { first, all };
+
+// One problem's configurations, with what is compiled and measured of them.
+class ProblemEntry {
+public:
+    explicit ProblemEntry(const ConvProblem& problem) : problem_(problem) {}
+
+    // Best first. Compiles what `extent` asks for and no earlier call has.
+    std::vector<Ranked> ranked(Extent extent);
+    // Compiles it where needed; nullptr if the problem has no such solution.
+    SolutionPtr find(std::uint64_t id);
+    void set_measured(std::uint64_t id, float ms);
+    // It failed: no longer one of the problem's.
+    void remove(std::uint64_t id);
+
+private:
+    struct Candidate {
+        std::uint64_t id;
+        std::size_t layout;
+        Configuration configuration;
+        float estimate_ms;
+        bool tried = false;
+        SolutionPtr solution;
+        float measured_ms = -1;
+    };
+
+    // All need the mutex held.
+    void list(Extent extent);
+    void add(std::size_t layout, cudnnBackendHeurMode_t mode);
+    const SolutionPtr& compile(Candidate& candidate);
+
+    const ConvProblem problem_;
+    std::mutex mutex_;
+    std::vector<Layout> layouts_;
+    std::vector<std::unique_ptr<Graph>> graphs_;  // nullptr: cuDNN refuses this layout
+    std::vector<Candidate> candidates_;
+    bool listed_first_ = false, listed_all_ = false, searched_ = false;
+};
+
+// For the whole process and every handle of the problem's device, which must be current.
+std::shared_ptr<ProblemEntry> lookup(const ConvProblem& problem);
+
+}  // namespace mioconv::cuda

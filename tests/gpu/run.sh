@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Builds this tree on a machine with an NVIDIA GPU and runs everything that needs one.
+#
+#   tests/gpu/run.sh WHEELS [STAGE...]
+#
+# The machine needs Python with NumPy and PyTorch (CuPy too, if its part is to run), a C++ compiler,
+# CMake, Ninja and the headers of CUDA and cuDNN, and no network. WHEELS is a folder of wheels for
+# that Python: scikit-build-core, pathspec, packaging, cython, nvidia-cudnn-frontend (or set
+# CUDNN_FRONTEND_PATH to its headers), pytest, pluggy, iniconfig, pygments, hypothesis,
+# sortedcontainers, attrs, ml_dtypes, setuptools; with the two oneDNN packages the cpu provider is
+# built too. What is there already need not be given.
+#
+# Stages, all in this order by default:
+#   install      build the package and install it beside the wheels, in SITE (default /tmp/mioconv)
+#   providers    the provider's C functions, one by one
+#   suite        the product's tests on torch.cuda and cupy tensors
+#   gpu          streams, memory, graphs, several devices
+#   sanitizer    compute-sanitizer on a part of the above
+#   bench        times beside PyTorch's, into OUT (default bench/out)
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+wheels=$(realpath "$1")
+shift
+stages=("$@")
+[ ${#stages[@]} -gt 0 ] || stages=(install providers suite gpu sanitizer bench)
+SITE=${SITE:-/tmp/mioconv}
+OUT=${OUT:-bench/out}
+PYTHON=${PYTHON:-python3}
+export PYTHONPATH=$SITE${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+export PATH=$SITE/bin:$PATH
+mkdir -p "$OUT"
+pip="$PYTHON -m pip --disable-pip-version-check install -q --no-index --no-deps --no-compile --target $SITE"
+
+# torch names where the wheels of NVIDIA's libraries and their headers are.
+export CUDNN_PATH=${CUDNN_PATH:-$($PYTHON -c '
+import importlib.util as u, os
+print(next(iter(u.find_spec("nvidia.cudnn").submodule_search_locations), ""))' 2>/dev/null || true)}
+
+failed=()
+run() {  # goes on after a failure, and remembers it
+    echo "== $*"
+    "$@" || failed+=("$1 ${*: -1}")
+}
+
+for stage in "${stages[@]}"; do
+    echo "==== $stage ($(date +%T))"
+    case $stage in
+    install)
+        $pip --upgrade "$wheels"/*.whl
+        $pip --upgrade --no-build-isolation --config-settings=cmake.define.MIOCONV_WERROR=ON .
+        (cd / && $PYTHON -m mioconv info)
+        ;;
+    providers) run $PYTHON -m pytest -q -p no:cacheprovider tests/providers ${PYTEST_ARGS:-} ;;
+    suite) run $PYTHON -m pytest -q -p no:cacheprovider tests/gpu/test_operators.py ${PYTEST_ARGS:-} ;;
+    gpu)
+        run $PYTHON -m pytest -q -p no:cacheprovider tests/gpu \
+            --ignore=tests/gpu/test_operators.py ${PYTEST_ARGS:-}
+        ;;
+    sanitizer)
+        if sanitizer=$(command -v compute-sanitizer); then
+            for tool in memcheck initcheck; do
+                run "$sanitizer" --tool $tool --error-exitcode 9 \
+                    $PYTHON tests/gpu/sanitized.py
+            done
+        else
+            echo "compute-sanitizer is not installed: not run"
+        fi
+        ;;
+    bench) run $PYTHON bench/gpu.py --out "$OUT" bench/shapes/*.csv ;;
+    *) echo "unknown stage: $stage" >&2; exit 2 ;;
+    esac
+done
+echo "==== end ($(date +%T))"
+[ ${#failed[@]} -eq 0 ] || { printf 'failed: %s\n' "${failed[@]}"; exit 1; }

@@ -1,0 +1,172 @@
+"""What only the CPU's library does: host memory, threads, instruction sets, fork."""
+
+from __future__ import annotations
+
+import ctypes as c
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from . import abi
+from .test_library import PLAIN, _run_forward
+
+HIP_INVALID_VALUE, HIP_OUT_OF_MEMORY = 1, 2
+
+
+def test_memory(cpu: abi.Library) -> None:
+    before = cpu.counts().bytes_allocated
+    memory = cpu.create("hipMalloc", c.c_size_t(1000))
+    assert memory.value % 64 == 0
+    assert cpu.counts().bytes_allocated == before + 1000
+    host = np.arange(1000, dtype=np.uint8)
+    back = np.zeros_like(host)
+    cpu.call("hipMemcpyAsync", memory, abi.pointer(host), c.c_size_t(1000), 1, None)
+    cpu.call("hipMemcpyAsync", abi.pointer(back), memory, c.c_size_t(1000), 2, None)
+    np.testing.assert_array_equal(back, host)
+    cpu.call("hipMemsetAsync", memory, 7, c.c_size_t(10), None)
+    cpu.call("hipMemcpyAsync", abi.pointer(back), memory, c.c_size_t(11), 2, None)
+    assert back[:11].tolist() == [7] * 10 + [10]
+    attributes = (c.c_int * 8)()
+    cpu.call("hipPointerGetAttributes", attributes, memory)
+    assert attributes[0] == 1, "HIP 6 calls host memory 1"
+    cpu.call("hipFree", memory)
+    assert cpu.status("hipFree", memory) == HIP_INVALID_VALUE, "freed twice"
+    assert cpu.so.hipGetLastError() == HIP_INVALID_VALUE
+    assert cpu.so.hipGetLastError() == 0
+    none = cpu.create("hipMalloc", c.c_size_t(0))
+    assert none.value is None
+    huge = c.c_void_p()
+    assert cpu.status("hipMalloc", c.byref(huge), c.c_size_t(2**63)) == HIP_OUT_OF_MEMORY
+    free, total = c.c_size_t(), c.c_size_t()
+    cpu.call("hipMemGetInfo", c.byref(free), c.byref(total))
+    assert 0 < free.value <= total.value
+
+
+def test_device(cpu: abi.Library) -> None:
+    count, version, pools = c.c_int(), c.c_int(), c.c_int(7)
+    cpu.call("hipGetDeviceCount", c.byref(count))
+    cpu.call("hipRuntimeGetVersion", c.byref(version))
+    cpu.call("hipDeviceGetAttribute", c.byref(pools), 88, 0)
+    assert count.value == 1
+    assert version.value // 10_000_000 == 6
+    assert pools.value == 0
+    assert cpu.status("hipSetDevice", 1) == 101
+    old, new = c.create_string_buffer(792), c.create_string_buffer(1472)
+    cpu.call("hipGetDeviceProperties", old, 0)
+    cpu.call("hipGetDevicePropertiesR0600", new, 0)
+    text = [b.raw[at : at + 256].split(b"\0")[0].decode() for b, at in ((old, 396), (new, 1160))]
+    assert text[0] == text[1]
+    assert re.fullmatch(r"[a-z0-9_]+", text[0])
+    assert old.raw[:256] == new.raw[:256]
+    assert old.value
+
+
+def test_thread_bound(cpu: abi.Library) -> None:
+    threads = c.c_int()
+    shape = PLAIN.__class__("threads", (4, 32, 28, 28), (32, 32, 3, 3), (1, 1), (1, 1), (1, 1))
+    try:
+        for wanted in (1, 2, 3):
+            cpu.call("mioconvSetNumThreads", wanted)
+            cpu.call("mioconvGetNumThreads", c.byref(threads))
+            assert threads.value == wanted
+            _run_forward(cpu, shape=shape)
+        assert cpu.status("mioconvSetNumThreads", -1) == abi.BAD_PARM
+    finally:
+        cpu.call("mioconvSetNumThreads", 0)
+    cpu.call("mioconvGetNumThreads", c.byref(threads))
+    assert 1 <= threads.value <= len(os.sched_getaffinity(0))
+
+
+_IN_A_FRESH_PROCESS = """
+import os, sys
+sys.path[:0] = {paths!r}
+from providers import abi
+from providers.cases import SHAPES, make_case, Shape
+from providers.test_library import _run_forward
+library = abi.Library(abi.library_path())
+"""
+
+
+def _fresh_process(code: str, **variables: str) -> str:
+    """Runs code with `library` loaded; its output."""
+    tests = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", _IN_A_FRESH_PROCESS.format(paths=[tests]) + code],
+        env={**os.environ, **variables}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.usefixtures("cpu")
+def test_a_forked_child_runs_on_one_thread() -> None:
+    """The parent's OpenMP pool exists before the fork; the child must not wait for it."""
+    _fresh_process(
+        """
+import ctypes, signal
+shape = Shape("big", (4, 32, 28, 28), (32, 32, 3, 3), (1, 1), (1, 1), (1, 1))
+library.call("mioconvSetNumThreads", 2)
+_run_forward(library, shape=shape)
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    threads = ctypes.c_int()
+    library.call("mioconvGetNumThreads", ctypes.byref(threads))
+    assert threads.value == 1
+    _run_forward(library, shape=shape)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+_run_forward(library, shape=shape)
+"""
+    )
+
+
+@pytest.mark.parametrize("isa", ["AVX2", "SSE41"])
+@pytest.mark.usefixtures("cpu")
+def test_older_instruction_sets(isa: str) -> None:
+    """bfloat16 and float16 convert inside where the CPU lacks them."""
+    out = _fresh_process(
+        """
+for dtype in ["float32", "float16"] + (["bfloat16"] if abi.BFLOAT16 is not None else []):
+    dtype = abi.BFLOAT16 if dtype == "bfloat16" else dtype
+    for shape in SHAPES:
+        case = make_case(shape, dtype)
+        for direction in abi.DIRECTIONS:
+            with library.handle() as handle, abi.problem(library, handle, direction,
+                    *case.arrays(direction, False), **shape.settings()) as problem:
+                for solution in problem.solutions():
+                    problem.immediate(solution)
+                    case.check(direction, problem.out)
+                    print(library.solution_name(solution.solution_id))
+""",
+        ONEDNN_MAX_CPU_ISA=isa,
+    )
+    assert "avx512" not in out
+    assert "+f32" in out
+
+
+@pytest.mark.usefixtures("cpu")
+def test_omp_num_threads_is_respected() -> None:
+    code = """
+import ctypes
+threads = ctypes.c_int()
+library.call("mioconvGetNumThreads", ctypes.byref(threads))
+print(threads.value)
+"""
+    assert _fresh_process(code, OMP_NUM_THREADS="1").strip() == "1"
+
+
+def test_describe(cpu: abi.Library) -> None:
+    text = c.create_string_buffer(200)
+    cpu.call("mioconvDescribe", text, c.c_size_t(200))
+    assert re.match(r"oneDNN \d+\.\d+\.\d+, \w+, \d+ threads$", text.value.decode())
+    assert cpu.status("mioconvDescribe", text, c.c_size_t(5)) == abi.BAD_PARM
+    name = c.create_string_buffer(100)
+    status = cpu.status("mioconvGetSolutionName", c.c_uint64(12345), name, c.c_size_t(100))
+    assert status == abi.BAD_PARM

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <dnnl.hpp>
+#include <memory>
 #include <vector>
 
 #include "layouts.hpp"
@@ -29,9 +30,24 @@ struct Argument {
     int buffer;  // index
 };
 
+// A step of our own, made ready for one handle. `operands` are the addresses of the step's buffers.
+class RoutineRun {
+public:
+    virtual ~RoutineRun() = default;
+    virtual void run(const void* const* operands, dnnl_stream_t stream) = 0;
+};
+
+// A step of our own that uses a compiled primitive.
+class Routine {
+public:
+    virtual ~Routine() = default;
+    virtual std::unique_ptr<RoutineRun> bind(const dnnl::primitive& primitive) const = 0;
+};
+
 struct Step {
     int primitive = -1;               // index into Recipe::primitives, or -1: a conversion
-    std::vector<Argument> arguments;  // of the primitive
+    std::vector<Argument> arguments;  // of the primitive or the routine
+    std::shared_ptr<const Routine> routine;  // runs `primitive` itself, as it sees fit
     Conversion conversion;
     int from = -1, to = -1;           // buffers of the conversion
     bool fetches_z = false;           // not needed where z is the output itself
@@ -59,5 +75,12 @@ constexpr std::size_t kAlignment = 64;
 // The recipe that runs the convolution `conv` for the caller's tensors: conversions and reorders
 // where its layouts or types are not theirs.
 Recipe make_recipe(const ConvProblem& problem, const dnnl::primitive_desc_base& conv);
+
+// The recipe of a routine on channels-last activations and the caller's own weights. Its operands
+// are what the convolution reads (the gradient of the output, for that of the input), the weights,
+// the other activations, and `workspace` bytes.
+Recipe make_routine_recipe(
+    const ConvProblem& problem, const dnnl::primitive_desc_base& primitive,
+    std::shared_ptr<const Routine> routine, std::size_t workspace);
 
 }  // namespace mioconv::cpu

@@ -6,6 +6,7 @@
 #include "cost_model.hpp"
 #include "dnnl_error.hpp"
 #include "threads.hpp"
+#include "winograd.hpp"
 
 namespace mioconv::cpu {
 namespace {
@@ -195,10 +196,22 @@ public:
             offer(memory::data_type::f32, "+f32");  // the CPU lacks the type: convert inside
         }
         std::vector<SolutionPtr> solutions;
-        for (const auto& item : found_.empty() ? references_ : found_) {
+        const auto add = [&](Recipe recipe, const std::string& name) {
             solutions.push_back(
-                std::make_shared<const Solution>(problem_, item.conv, item.name, threads_));
-            register_name(solutions.back()->id(), item.name);
+                std::make_shared<const Solution>(problem_, std::move(recipe), name, threads_));
+            register_name(solutions.back()->id(), name);
+        };
+        for (const auto& item : found_.empty() ? references_ : found_) {
+            add(make_recipe(problem_, item.conv), item.name);
+        }
+        if (!winograd_applies(problem_)) return solutions;
+        ThreadScope one(1);  // a product runs on one thread, beside the others
+        for (const int m : {2, 4}) {
+            const auto product = winograd_product(problem_, m, threads_);
+            if (!product || is_reference(product.impl_info_str())) continue;
+            const std::string size = std::to_string(m) + "x" + std::to_string(m);
+            add(make_winograd_recipe(problem_, m, threads_, product),
+                "winograd_" + size + ":" + product.impl_info_str() + "|nhwc");
         }
         return solutions;
     }
@@ -303,22 +316,23 @@ private:
 
 }  // namespace
 
-Solution::Solution(
-    const ConvProblem& problem, const dnnl::primitive_desc_base& conv, std::string name,
-    int threads)
+Solution::Solution(const ConvProblem& problem, Recipe recipe, std::string name, int threads)
     : name_(std::move(name)),
       id_(id_of(name_)),
       algorithm_(algorithm_of(name_)),
       threads_(threads),
-      recipe_(make_recipe(problem, conv)),
+      recipe_(std::move(recipe)),
       estimate_ms_(cpu::estimate_ms(problem, name_, recipe_.traffic, threads)) {}
 
 const std::vector<dnnl::primitive>& Solution::compile() const {
     std::lock_guard lock(mutex_);
     if (primitives_.empty()) {
-        ThreadScope scope(threads_);
         std::vector<dnnl::primitive> made;
-        for (const auto& desc : recipe_.primitives) made.emplace_back(desc.get());
+        for (const Step& step : recipe_.steps) {
+            if (step.primitive < 0) continue;
+            ThreadScope scope(step.routine != nullptr ? 1 : threads_);
+            made.emplace_back(recipe_.primitives[static_cast<std::size_t>(step.primitive)].get());
+        }
         primitives_ = std::move(made);
     }
     return primitives_;

@@ -155,6 +155,8 @@ def _measure(
         {mode: choice.name for mode, choice in chosen.items()},
         {mode: choice.workspace for mode, choice in chosen.items()},
         tensor_bytes, flops, machine.floor_seconds(flops, tensor_bytes),
+        libraries.measured_times(case) if "benchmark" in chosen else {},
+        sum(one.repeated for one in timed.values()),
     )  # fmt: skip
 
 

@@ -113,6 +113,25 @@ def mioconv_choices(call: Callable[..., np.ndarray], modes: list[str]) -> dict[s
     return found
 
 
+def measured_times(case: Case) -> dict[str, float]:
+    """Milliseconds of every solution that a search in benchmark mode has timed, by name."""
+    layer = case.layer
+    x, w, _ = layer.shapes(case.batch)
+    direction = case.direction
+    if layer.transposed:
+        # It runs as the gradient of a convolution from its output to its input.
+        x = layer.shapes(case.batch)[2]
+        direction = {"forward": "backward_input", "backward_input": "forward"}.get(
+            direction, direction
+        )
+    problem = mioconv.Problem(
+        direction, x, w, case.dtype, stride=layer.stride, padding=layer.padding,
+        dilation=layer.dilation, groups=layer.groups, layout=case.layout,
+    )  # fmt: skip
+    listed = mioconv.find_solutions(problem)
+    return {found.name: found.time_ms for found in listed if found.source == "measured"}
+
+
 # --- PyTorch --------------------------------------------------------------------------------------
 
 

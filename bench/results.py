@@ -28,6 +28,9 @@ class Cell:
     tensor_bytes: int
     flops: int
     floor_seconds: float
+    # Milliseconds of every solution, from the search of benchmark mode; disturbed samples.
+    times: dict[str, float] = field(default_factory=dict)
+    repeated: int = 0
 
     @property
     def key(self) -> tuple[Any, ...]:

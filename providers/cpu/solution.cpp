@@ -38,8 +38,8 @@ void register_name(std::uint64_t id, const std::string& name) {
 
 miopenConvAlgorithm_t algorithm_of(const std::string& name) {
     const auto has = [&](const char* part) { return name.find(part) != std::string::npos; };
+    if (has("wino")) return miopenConvolutionAlgoWinograd;  // before the product that it uses
     if (has("gemm")) return miopenConvolutionAlgoGEMM;
-    if (has("wino")) return miopenConvolutionAlgoWinograd;
     if (has("brg") || has("brdgmm")) return miopenConvolutionAlgoImplicitGEMM;
     return miopenConvolutionAlgoDirect;
 }

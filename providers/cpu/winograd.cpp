@@ -23,6 +23,9 @@ constexpr std::int64_t kBlockBytes = 768 << 10;
 constexpr std::int64_t kLeastTiles = 48;
 // The gradient of the weights sums over the tiles of a block: short sums make poor products.
 constexpr std::int64_t kLeastSummed = 128;
+// With fewer, the transforms take longer than the products save.
+constexpr std::int64_t kLeastChannels = 32;
+static_assert(kLeastChannels >= kLanes, "a vector of channels must fit");
 // Keeps the t * t planes of a buffer out of each other's cache sets.
 constexpr std::int64_t kPlanePadding = 16;
 
@@ -469,7 +472,7 @@ bool winograd_applies(const ConvProblem& problem) {
         if (problem.wei[i + 2] != (filtered ? 3 : 1)) return false;
         if (problem.padding[i] > (filtered ? 2 : 0)) return false;
     }
-    return problem.src[1] >= kLanes && problem.dst[1] >= kLanes;
+    return problem.src[1] >= kLeastChannels && problem.dst[1] >= kLeastChannels;
 }
 
 dnnl::matmul::primitive_desc winograd_product(const ConvProblem& problem, int m, int threads) {

@@ -266,8 +266,9 @@ def _run_forward(cpu: abi.Library, dtype: Any = FLOAT, shape: Any = PLAIN) -> np
             cpu, handle, abi.FORWARD, *case.arrays(abi.FORWARD, False), **shape.settings()
         ) as problem,
     ):
-        problem.immediate(problem.solutions()[0])
-        case.check(abi.FORWARD, problem.out)
+        first = problem.solutions()[0]
+        problem.immediate(first)
+        case.check(abi.FORWARD, problem.out, cpu.solution_name(first.solution_id))
         return problem.out
 
 
@@ -377,7 +378,8 @@ def test_one_handle_on_several_threads(cpu: abi.Library, handle: Any) -> None:
                 ) as problem:
                     for solution in problem.solutions():
                         problem.immediate(solution)
-                        case.check(abi.FORWARD, problem.out)
+                        name = cpu.solution_name(solution.solution_id)
+                        case.check(abi.FORWARD, problem.out, name)
         except BaseException as error:
             failures.append(error)
 
@@ -447,8 +449,9 @@ for dtype in ["float32", "float16"] + (["bfloat16"] if abi.BFLOAT16 is not None 
                     *case.arrays(direction, False), **shape.settings()) as problem:
                 for solution in problem.solutions():
                     problem.immediate(solution)
-                    case.check(direction, problem.out)
-                    print(library.solution_name(solution.solution_id))
+                    name = library.solution_name(solution.solution_id)
+                    case.check(direction, problem.out, name)
+                    print(name)
 """,
         ONEDNN_MAX_CPU_ISA=isa,
     )

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     def several(name: str, choices: Sequence[str], default: str, text: str) -> None:
         def parse(given: str) -> list[str]:
-            values = given.split(",")
+            values = given.split(",") if given else []
             for value in values:
                 if value not in choices:
                     raise argparse.ArgumentTypeError(

@@ -45,19 +45,19 @@ public:
 };
 
 struct Step {
-    int primitive = -1;               // index into Recipe::primitives, or -1: a conversion
+    int primitive = -1;  // index into Recipe::primitives, or -1: a conversion
     std::vector<Argument> arguments;  // of the primitive or the routine
     std::shared_ptr<const Routine> routine;  // runs `primitive` itself, as it sees fit
     Conversion conversion;
-    int from = -1, to = -1;           // buffers of the conversion
-    bool fetches_z = false;           // not needed where z is the output itself
+    int from = -1, to = -1;  // buffers of the conversion
+    bool fetches_z = false;  // not needed where z is the output itself
 };
 
 // What a cost model wants to know: bytes read and written on the way to and from the convolution.
 struct Traffic {
     double transposed_bytes = 0;  // reorders between channels second and channels last
-    double blocked_bytes = 0;     // reorders of activations to and from blocked layouts
-    double weight_bytes = 0;      // reorders of weights
+    double blocked_bytes = 0;  // reorders of activations to and from blocked layouts
+    double weight_bytes = 0;  // reorders of weights
     double converted_bytes = 0;
     int extra_steps = 0;
 };

@@ -5,6 +5,7 @@
 
 #include "cost_model.hpp"
 #include "dnnl_error.hpp"
+#include "implementation_name.hpp"
 #include "threads.hpp"
 #include "winograd.hpp"
 
@@ -42,23 +43,6 @@ miopenConvAlgorithm_t algorithm_of(const std::string& name) {
     if (has("gemm")) return miopenConvolutionAlgoGEMM;
     if (has("brg") || has("brdgmm")) return miopenConvolutionAlgoImplicitGEMM;
     return miopenConvolutionAlgoDirect;
-}
-
-// The implementation's name without instruction sets: oneDNN lists the same kernel once for each.
-std::string kind_of(const std::string& implementation) {
-    static const char* const kSets[] = {":avx512", ":avx2", ":avx", ":sse41"};
-    std::string kind;
-    for (std::size_t i = 0; i < implementation.size();) {
-        const bool set = std::any_of(std::begin(kSets), std::end(kSets), [&](const char* name) {
-            return implementation.compare(i, std::char_traits<char>::length(name), name) == 0;
-        });
-        if (!set) {
-            kind += implementation[i++];
-            continue;
-        }
-        while (i < implementation.size() && implementation[i] != '+') ++i;
-    }
-    return kind;
 }
 
 bool is_reference(const std::string& implementation) {

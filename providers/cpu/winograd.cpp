@@ -42,9 +42,7 @@ struct Shape {
 
     std::int64_t source_plane() const { return block * source_channels + kPlanePadding; }
     std::int64_t result_plane() const { return block * result_channels + kPlanePadding; }
-    std::int64_t weight_plane() const {
-        return source_channels * result_channels + kPlanePadding;
-    }
+    std::int64_t weight_plane() const { return source_channels * result_channels + kPlanePadding; }
 };
 
 Shape shape_of(const ConvProblem& problem, int m, int threads) {
@@ -113,14 +111,13 @@ template <int Size>
 MIOCONV_INLINE void read_tile(
     const float* image, std::int64_t height, std::int64_t width, std::int64_t channels,
     std::int64_t row, std::int64_t column, Vector* tile) {
-    const bool inside =
-        row >= 0 && column >= 0 && row + Size <= height && column + Size <= width;
+    const bool inside = row >= 0 && column >= 0 && row + Size <= height && column + Size <= width;
     for (int i = 0; i < Size; ++i) {
         const float* line = image + ((row + i) * width + column) * channels;
         for (int j = 0; j < Size; ++j) {
             Vector& pixel = tile[i * Size + j];
-            if (inside || (row + i >= 0 && row + i < height && column + j >= 0 &&
-                           column + j < width)) {
+            if (inside ||
+                (row + i >= 0 && row + i < height && column + j >= 0 && column + j < width)) {
                 winograd::load(line + j * channels, pixel);
             } else {
                 pixel = Vector{};
@@ -149,8 +146,9 @@ struct Kernels {
                 image + channel, shape.source_height, shape.source_width, channels,
                 place.row - shape.padding_height, place.column - shape.padding_width, pixels);
             both_ways<kTile, kTile>(
-                pixels, values, [](const Vector* in, int i, Vector* out, int o)
-                                    MIOCONV_INLINE_LAMBDA { T::input(in, i, out, o); });
+                pixels, values,
+                [](const Vector* in, int i, Vector* out, int o)
+                    MIOCONV_INLINE_LAMBDA { T::input(in, i, out, o); });
             for (int p = 0; p < kPositions; ++p) {
                 winograd::store(values[p], to + p * plane + channel);
             }
@@ -171,8 +169,9 @@ struct Kernels {
                 image + channel, shape.result_height, shape.result_width, channels, place.row,
                 place.column, pixels);
             both_ways<M, kTile>(
-                pixels, values, [](const Vector* in, int i, Vector* out, int o)
-                                    MIOCONV_INLINE_LAMBDA { T::gradient(in, i, out, o); });
+                pixels, values,
+                [](const Vector* in, int i, Vector* out, int o)
+                    MIOCONV_INLINE_LAMBDA { T::gradient(in, i, out, o); });
             for (int p = 0; p < kPositions; ++p) {
                 winograd::store(values[p], to + p * plane + channel);
             }
@@ -186,8 +185,7 @@ struct Kernels {
         const std::int64_t channels = shape.result_channels, plane = shape.result_plane();
         float* image = result + place.image * shape.result_height * shape.result_width * channels;
         const std::int64_t rows = std::min<std::int64_t>(M, shape.result_height - place.row);
-        const std::int64_t columns =
-            std::min<std::int64_t>(M, shape.result_width - place.column);
+        const std::int64_t columns = std::min<std::int64_t>(M, shape.result_width - place.column);
         for (std::int64_t v = 0; v < vectors_of(channels); ++v) {
             const std::int64_t channel = channel_at(v, channels);
             Vector values[kPositions], pixels[M * M];
@@ -195,8 +193,9 @@ struct Kernels {
                 winograd::load(from + p * plane + channel, values[p]);
             }
             both_ways<kTile, M>(
-                values, pixels, [](const Vector* in, int i, Vector* out, int o)
-                                    MIOCONV_INLINE_LAMBDA { T::output(in, i, out, o); });
+                values, pixels,
+                [](const Vector* in, int i, Vector* out, int o)
+                    MIOCONV_INLINE_LAMBDA { T::output(in, i, out, o); });
             for (std::int64_t i = 0; i < rows; ++i) {
                 float* line =
                     image + ((place.row + i) * shape.result_width + place.column) * channels;
@@ -213,8 +212,8 @@ struct Kernels {
         const std::int64_t channels = shape.result_channels, plane = shape.weight_plane();
         for (std::int64_t v = 0; v < vectors_of(channels); ++v) {
             const std::int64_t channel = channel_at(v, channels);
-            const float* first = weights + source_channel * shape.source_stride +
-                                 channel * shape.result_stride;
+            const float* first =
+                weights + source_channel * shape.source_stride + channel * shape.result_stride;
             Vector taps[9], values[kPositions];
             for (int tap = 0; tap < 9; ++tap) {
                 const int at = shape.flipped ? 8 - tap : tap;
@@ -225,8 +224,9 @@ struct Kernels {
                 }
             }
             both_ways<3, kTile>(
-                taps, values, [](const Vector* in, int i, Vector* out, int o)
-                                  MIOCONV_INLINE_LAMBDA { T::weight(in, i, out, o); });
+                taps, values,
+                [](const Vector* in, int i, Vector* out, int o)
+                    MIOCONV_INLINE_LAMBDA { T::weight(in, i, out, o); });
             float* row = to + source_channel * channels + channel;
             for (int p = 0; p < kPositions; ++p) winograd::store(values[p], row + p * plane);
         }
@@ -242,10 +242,11 @@ struct Kernels {
             const float* row = from + source_channel * channels + channel;
             for (int p = 0; p < kPositions; ++p) winograd::load(row + p * plane, values[p]);
             both_ways<kTile, 3>(
-                values, taps, [](const Vector* in, int i, Vector* out, int o)
-                                  MIOCONV_INLINE_LAMBDA { T::weight_gradient(in, i, out, o); });
-            float* first = weights + source_channel * shape.source_stride +
-                           channel * shape.result_stride;
+                values, taps,
+                [](const Vector* in, int i, Vector* out, int o)
+                    MIOCONV_INLINE_LAMBDA { T::weight_gradient(in, i, out, o); });
+            float* first =
+                weights + source_channel * shape.source_stride + channel * shape.result_stride;
             for (int tap = 0; tap < 9; ++tap) {
                 float* target = first + tap / 3 * shape.row_stride + tap % 3 * shape.column_stride;
                 for (int lane = 0; lane < kLanes; ++lane) {
@@ -387,10 +388,8 @@ private:
                         K::transform_gradient(shape_, gradient, first + i, g);
                     } else {  // the last block may not be full: zeros add nothing
                         for (int p = 0; p < K::kPositions; ++p) {
-                            std::fill_n(
-                                s + p * shape_.source_plane(), shape_.source_channels, 0.f);
-                            std::fill_n(
-                                g + p * shape_.result_plane(), shape_.result_channels, 0.f);
+                            std::fill_n(s + p * shape_.source_plane(), shape_.source_channels, 0.f);
+                            std::fill_n(g + p * shape_.result_plane(), shape_.result_channels, 0.f);
                         }
                     }
                 }
@@ -440,8 +439,7 @@ private:
 class Winograd final : public Routine {
 public:
     Winograd(
-        const ConvProblem& problem, int m, int threads,
-        const dnnl::matmul::primitive_desc& product)
+        const ConvProblem& problem, int m, int threads, const dnnl::matmul::primitive_desc& product)
         : problem_(problem), m_(m), threads_(threads), product_(product) {}
 
     std::unique_ptr<RoutineRun> bind(const dnnl::primitive& primitive) const override {

@@ -13,8 +13,7 @@ using Vector = float __attribute__((vector_size(kLanes * sizeof(float))));
 
 // On x86-64 the loops over tiles are compiled for each of these and picked when the library loads.
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define MIOCONV_VECTOR_CLONES \
-    __attribute__((target_clones("avx512f", "arch=haswell", "default")))
+#define MIOCONV_VECTOR_CLONES __attribute__((target_clones("avx512f", "arch=haswell", "default")))
 #else
 #define MIOCONV_VECTOR_CLONES
 #endif
@@ -106,8 +105,7 @@ struct Transform<4> {
         out[4 * o] = c - d;
         out[5 * o] = in[3 * i];
     }
-    MIOCONV_INLINE static void weight_gradient(
-        const Vector* in, int i, Vector* out, int o) {
+    MIOCONV_INLINE static void weight_gradient(const Vector* in, int i, Vector* out, int o) {
         const Vector a = (1.f / 6) * (in[i] + in[2 * i]), b = (1.f / 6) * (in[2 * i] - in[i]);
         const Vector c = in[3 * i] + in[4 * i], d = in[3 * i] - in[4 * i];
         out[0] = 0.25f * in[0] - a + (1.f / 24) * c;

@@ -317,9 +317,7 @@ def test_winograd_is_exact_where_its_transforms_are(
     ],
     ids=lambda s: s.name,
 )  # fmt: skip
-def test_winograd_leaves_other_problems_alone(
-    cpu: abi.Library, handle: Any, shape: Shape
-) -> None:
+def test_winograd_leaves_other_problems_alone(cpu: abi.Library, handle: Any, shape: Shape) -> None:
     case = case_of(shape, np.dtype(np.float32))
     with abi.problem(
         cpu, handle, abi.FORWARD, *case.arrays(abi.FORWARD, True), **shape.settings()

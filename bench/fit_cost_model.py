@@ -1,7 +1,7 @@
 """Fit the cpu provider's cost model to measured times, and check it on sets that it did not see.
 
-    mioconv bench --others torch --json out/bench.json     # measures all solutions of all layers
-    python -m bench.fit_cost_model out/bench.json          # writes providers/cpu/cost_model_data.inc
+    mioconv bench --others torch                     # measures all solutions of all layers
+    python -m bench.fit_cost_model out/bench.json    # writes providers/cpu/cost_model_data.inc
 
 One small regression for every class of solutions (implementation, layout strategy, the caller's
 layout, direction): the logarithm of the time of a float32 problem on `THREADS` threads as a

@@ -101,8 +101,8 @@ public:
         const std::lock_guard<std::mutex> lock(mutex_);
         for (const Solution& solution : ranked_) {
             if (!choice.admits(device.api, solution)) continue;
-            const bool usual = free || solution.workspace <= usual_workspace_ ||
-                               solution.source == Source::pinned;
+            const bool usual =
+                free || solution.workspace <= usual_workspace_ || solution.source == Source::pinned;
             if (usual || found == nullptr) found = &solution;
             if (usual) break;
         }

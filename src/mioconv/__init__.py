@@ -193,5 +193,6 @@ def __getattr__(name: str) -> str:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib.metadata import version
 
-    globals()[name] = version("mioconv")
-    return __version__
+    found = version("mioconv")
+    globals()[name] = found
+    return found

@@ -48,8 +48,8 @@ def set_flags(**values: Any) -> None:
     ----------
     **values
         `benchmark`, `deterministic`, `allow_tf32`, `empty_cache_after_find`,
-        `strict_accuracy` (bool), `workspace_limit` (bytes or None), `exclude` (a solution, an id, a pattern, or a sequence of
-        these), `num_threads` (0: the machine's), `benchmark_budget_ms`.
+        `strict_accuracy` (bool), `workspace_limit` (bytes or None), `exclude` (a solution, an id, a
+        pattern, or a sequence of these), `num_threads` (0: the machine's), `benchmark_budget_ms`.
 
     Raises
     ------

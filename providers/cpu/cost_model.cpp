@@ -16,6 +16,8 @@ namespace {
 
 constexpr int kSizes = 7;
 constexpr int kFeatures = 17;
+// Below this, what a step costs beside its arithmetic decides, and the formula has that.
+constexpr double kLeastFittedFlops = 1e5;
 
 struct FittedClass {
     const char* name;
@@ -99,6 +101,7 @@ double fitted_ms(const ConvProblem& problem, const std::string& name, int thread
     const auto sets = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
     const auto wide = static_cast<unsigned>(dnnl::cpu_isa::avx512_core);
     if (problem.dtype != miopenFloat || (sets & wide) != wide) return 0;
+    if (flops(problem) < kLeastFittedFlops) return 0;
     const std::string key = class_of(problem, name);
     const auto* const found = std::find_if(
         std::begin(kFitted), std::end(kFitted),
@@ -207,8 +210,31 @@ double flops_rate(const std::string& name, const ConvProblem& problem) {
 
 namespace {
 
+// Nothing has to be set up, but loops of a few rounds are started over and over.
+double small_direct_ms(const ConvProblem& problem) {
+    constexpr double kCall = 40, kLoop = 6, kMeeting = 3, kMultiplication = 0.6;  // nanoseconds
+    const double positions = spatial_size(problem), taps = kernel_size(problem);
+    const double images = count(problem.dst[0]), outputs = count(problem.dst[1]);
+    const double channels = count(problem.wei[1]);
+    double loops, meetings;
+    if (problem.direction == Direction::forward) {
+        loops = images * outputs * (1 + positions);
+        meetings = images * outputs * positions * taps;
+    } else if (problem.direction == Direction::backward_data) {
+        loops = images * channels * problem.groups * (2 + positions);
+        meetings = images * channels * problem.groups * positions * taps;
+    } else {
+        loops = outputs * channels * (1 + taps * images);
+        meetings = images * outputs * channels * positions * taps;
+    }
+    const double nanoseconds =
+        kCall + kLoop * loops + kMeeting * meetings + kMultiplication * flops(problem) / 2;
+    return nanoseconds / 1e6;
+}
+
 double estimate_from_rates(
     const ConvProblem& problem, const std::string& name, const Traffic& traffic, int threads) {
+    if (has(name, "small_direct")) return small_direct_ms(problem);
     double busy = flops(problem) / flops_rate(name, problem) +
                   traffic.blocked_bytes / kBlockedBytes +
                   traffic.transposed_bytes / kTransposedBytes +

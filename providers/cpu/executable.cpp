@@ -55,8 +55,9 @@ Executable::Executable(SolutionPtr solution)
         BoundStep bound;
         bound.fetches_z = step.fetches_z;
         if (step.routine != nullptr) {
-            bound.routine =
-                step.routine->bind(primitives_[static_cast<std::size_t>(step.primitive)]);
+            bound.routine = step.routine->bind(
+                step.primitive < 0 ? dnnl::primitive()
+                                   : primitives_[static_cast<std::size_t>(step.primitive)]);
             for (const Argument& argument : step.arguments) {
                 bound.operands.push_back(argument.buffer);
             }

@@ -213,6 +213,19 @@ Recipe make_recipe(const ConvProblem& problem, const dnnl::primitive_desc_base& 
     return builder.finish();
 }
 
+Recipe make_caller_recipe(const ConvProblem& problem, std::shared_ptr<const Routine> routine) {
+    Recipe recipe;
+    Step step;
+    step.routine = std::move(routine);
+    for (const Role role : {Role::src, Role::wei, Role::dst}) {
+        step.arguments.push_back({0, static_cast<int>(recipe.buffers.size())});
+        recipe.buffers.push_back(
+            {caller_desc(problem, role, dnnl_type(problem.dtype)), static_cast<int>(role), 0});
+    }
+    recipe.steps.push_back(std::move(step));
+    return recipe;
+}
+
 Recipe make_routine_recipe(
     const ConvProblem& problem, const dnnl::primitive_desc_base& primitive,
     std::shared_ptr<const Routine> routine, std::size_t workspace) {

@@ -37,7 +37,7 @@ public:
     virtual void run(const void* const* operands, dnnl_stream_t stream) = 0;
 };
 
-// A step of our own that uses a compiled primitive.
+// A step of our own; it may use a compiled primitive.
 class Routine {
 public:
     virtual ~Routine() = default;
@@ -75,6 +75,10 @@ constexpr std::size_t kAlignment = 64;
 // The recipe that runs the convolution `conv` for the caller's tensors: conversions and reorders
 // where its layouts or types are not theirs.
 Recipe make_recipe(const ConvProblem& problem, const dnnl::primitive_desc_base& conv);
+
+// The recipe of a routine that needs neither workspace nor primitive and takes the caller's tensors
+// as they are: src, weights, dst.
+Recipe make_caller_recipe(const ConvProblem& problem, std::shared_ptr<const Routine> routine);
 
 // The recipe of a routine on channels-last activations and the caller's own weights. Its operands
 // are what the convolution reads (the gradient of the output, for that of the input), the weights,

@@ -6,6 +6,7 @@
 #include "cost_model.hpp"
 #include "dnnl_error.hpp"
 #include "implementation_name.hpp"
+#include "small_direct.hpp"
 #include "threads.hpp"
 #include "winograd.hpp"
 
@@ -187,6 +188,9 @@ public:
         };
         for (const auto& item : found_.empty() ? references_ : found_) {
             add(make_recipe(problem_, item.conv), item.name);
+        }
+        if (small_direct_applies(problem_)) {
+            add(make_small_direct_recipe(problem_), "small_direct|asis");
         }
         if (!winograd_applies(problem_)) return solutions;
         ThreadScope one(1);  // a product runs on one thread, beside the others

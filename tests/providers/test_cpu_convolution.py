@@ -323,3 +323,21 @@ def test_winograd_leaves_other_problems_alone(cpu: abi.Library, handle: Any, sha
         cpu, handle, abi.FORWARD, *case.arrays(abi.FORWARD, True), **shape.settings()
     ) as problem:
         assert not winograd_solutions(cpu, problem)
+
+
+@by_direction
+@by_layout
+@pytest.mark.parametrize(
+    "name", ["tiny", "small", "small_groups", "small_volume", "small_transposed"]
+)
+def test_small_problems_have_a_way_without_onednn(
+    cpu: abi.Library, handle: Any, name: str, last: bool, direction: str
+) -> None:
+    """And need no scratch memory for it; `test_every_solution_is_right` has its numbers."""
+    shape = next(s for s in SHAPES if s.name == name)
+    case = case_of(shape, np.dtype(np.float32))
+    with abi.problem(
+        cpu, handle, direction, *case.arrays(direction, last), **shape.settings()
+    ) as problem:
+        found = {cpu.solution_name(s.solution_id): s for s in problem.solutions()}
+        assert found["small_direct|asis"].workspace_size == 0

@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     if report.plot(results, args.plot):
         print(f"plot: {args.plot}")
     else:
-        print("no plot: it needs matplotlib")
+        print("no plot: it needs matplotlib, and times of PyTorch")
     return 0
 
 

@@ -103,15 +103,15 @@ def _workspaces(cells: list[Cell], modes: Iterable[str]) -> Iterator[str]:
 
 
 def plot(results: Results, path: Path) -> bool:
-    """Draw the speed-up of every layer, a panel each mode. False where matplotlib is missing."""
-    if not installed("matplotlib"):
+    """Draw the speed-up of every layer, a panel each mode. False: no matplotlib or no PyTorch."""
+    cells = [cell for cell in results if "torch" in cell.seconds]
+    if not cells or not installed("matplotlib"):
         return False
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    cells = [cell for cell in results if "torch" in cell.seconds]
     modes = [mode for mode in MODES if any(mode in cell.seconds for cell in cells)]
     figure, rows = pyplot.subplots(
         len(modes), 1, figsize=(12, 4 * len(modes)), squeeze=False, sharex=True

@@ -3,6 +3,7 @@
 #   make demo         train a small network on handwritten digits, write out/digits.png
 #   make demo-photos  filter two photographs, write out/photographs.png
 #   make test         run the tests                   PYTEST_ARGS="-k forward -x" goes to pytest
+#   make bench        time layers of seven networks against PyTorch   BENCH_ARGS="--help"
 #   make lint         ruff, cython-lint, clang-format, mypy
 #   make wheel        build dist/mioconv-*.whl and list what is in it
 #   make clean        remove everything that was made here
@@ -13,6 +14,8 @@ PYTHON ?= python3
 VENV ?= .venv
 WERROR ?= OFF
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
+TORCH ?= 2.13.0
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
@@ -20,10 +23,10 @@ PIP := $(PY) -m pip --disable-pip-version-check
 WHEEL := $$(echo dist/mioconv-*.whl)
 # What the installed package is made from: a second run builds nothing unless one of these changed.
 SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE \
-  $(shell find src include providers cmake examples -type f -not -name '*.pyc')
-CPP := $(shell find include providers -name '*.h' -o -name '*.hpp' -o -name '*.cpp')
+  $(shell find src include providers cmake examples bench -type f -not -name '*.pyc')
+CPP := $(shell find include providers bench -name '*.h' -o -name '*.hpp' -o -name '*.cpp')
 
-.PHONY: demo demo-photos test lint lint-ruff lint-format lint-cython lint-cpp lint-mypy wheel clean
+.PHONY: demo demo-photos test bench lint lint-ruff lint-format lint-cython lint-cpp lint-mypy wheel clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -34,6 +37,11 @@ demo-photos: $(VENV)/demo.stamp
 
 test: $(VENV)/test.stamp
 	$(PY) -m pytest $(PYTEST_ARGS)
+
+# PyTorch is not among the extras: which wheel is right depends on the machine.
+bench: $(VENV)/bench.stamp
+	@$(PY) -c "import torch" || $(PIP) install torch==$(TORCH)
+	$(VENV)/bin/mioconv bench $(BENCH_ARGS)
 
 # One target for each linter: `make -k lint` runs the rest after one has failed.
 lint: lint-ruff lint-format lint-cython lint-cpp lint-mypy

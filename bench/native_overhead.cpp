@@ -1,5 +1,6 @@
-// What miopenConvolutionForwardImmediate of the cpu provider costs beyond oneDNN's own execute, on
-// a 1x1x4x4 input with a 3x3 kernel. Built with -DMIOCONV_BUILD_BENCH=ON.
+// What lies below a Python call, on a 1x1x4x4 input with a 3x3 kernel: the core's parts of a call,
+// the provider's execute for every solution, and oneDNN's own. Built with -DMIOCONV_BUILD_BENCH=ON;
+// `mioconv bench --overhead --native` runs it. Lines with tabs are for that.
 #include <omp.h>
 
 #include <algorithm>
@@ -9,6 +10,8 @@
 #include <vector>
 
 #include "mioconv/abi/provider.h"
+#include "mioconv/benchmark_cache.hpp"
+#include "mioconv/plan.hpp"
 
 namespace {
 
@@ -56,6 +59,72 @@ void bare_onednn(float* x, float* w, float* y) {
     std::printf(", with the reorder of weights %.3f us\n", microseconds([&] { move(), run(); }));
 }
 
+// The core's own parts of a call whose plan is known, without Python.
+void parts_of_a_call(float* x, float* w, float* y) {
+    using namespace mioconv;
+    static Api api;
+#define MIOCONV_FUNCTION(library, need, since, name) api.name = &::name;
+#include "mioconv/abi/functions.def"
+#undef MIOCONV_FUNCTION
+    static Devices devices;
+    Device* device = nullptr;
+    if (!devices.get(api, 0, &device).ok()) return;
+    ConvolutionParams params{};
+    params.threads = params.groups = 1;
+    params.dtype = miopenFloat;
+    params.spatial = 2;
+    params.stride = params.dilation = {1, 1, 0};
+    params.shape[X] = {1, 1, 4, 4};
+    params.shape[W] = {1, 1, 3, 3};
+    params.shape[Y] = {1, 1, 2, 2};
+    params.strides[X] = {16, 16, 4, 1};
+    params.strides[W] = {9, 9, 3, 1};
+    params.strides[Y] = {4, 4, 2, 1};
+    static BenchmarkCache<Plan> plans(10000);
+    const auto build = [](const ConvolutionParams& key, void* context) {
+        auto plan = std::make_shared<Plan>(*static_cast<Device*>(context), key);
+        plan->describe();
+        HandleLease lease;
+        lease.lease(plan->device.handles, nullptr);
+        std::size_t count = 0;
+        plan->calls.solution_count(lease.get(), plan->operands, plan->convolution(), &count);
+        std::vector<miopenConvSolution_t> listed(count);
+        plan->calls.solutions(
+            lease.get(), plan->operands, plan->convolution(), count, &count, listed.data());
+        std::vector<Solution> ranked;
+        for (const auto& item : listed) {
+            Solution solution;
+            solution.id = item.solution_id;
+            solution.workspace = item.workspace_size;
+            ranked.push_back(solution);
+        }
+        plan->rank(ranked);
+        return plan;
+    };
+    const auto plan = plans.get_or_create(params, build, device);
+    Operands operands = plan->operands;
+    operands.data = {x, w, y};
+    Solution solution;
+    plan->choose(Choice{}, &solution);
+    HandleLease held;
+    held.lease(device->handles, nullptr);
+    std::vector<char> scratch(solution.workspace);
+    const auto part = [](const char* name, double time) { std::printf("%s\t%.3f\n", name, time); };
+    part("key and look-up", microseconds([&] { plans.get_or_create(params, build, device); }));
+    part("leases of handle and workspace", microseconds([&] {
+             HandleLease handle;
+             Workspace workspace;
+             handle.lease(device->handles, nullptr);
+             workspace.lease(device->workspaces, solution.workspace, nullptr);
+         }));
+    part("choice", microseconds([&] { plan->choose(Choice{}, &solution); }));
+    part("execute", microseconds([&] {
+             plan->calls.run(
+                 held.get(), operands, plan->convolution(), scratch.data(), solution.workspace,
+                 solution.id);
+         }));
+}
+
 }  // namespace
 
 int main() {
@@ -63,6 +132,7 @@ int main() {
     mioconvSetNumThreads(1);
     alignas(64) float x[16] = {}, w[9] = {}, y[16] = {};
     bare_onednn(x, w, y);
+    parts_of_a_call(x, w, y);
 
     miopenHandle_t handle;
     miopenTensorDescriptor_t xd, wd;

@@ -23,6 +23,7 @@ DEFAULTS = {
     "allow_tf32": False,
     "workspace_limit": None,
     "num_threads": 0,
+    "strict_accuracy": False,
 }
 PLAIN = next(case for case in CASES if case.name == "2d-same")
 
@@ -58,6 +59,7 @@ def test_defaults() -> None:
         ("MIOCONV_ALLOW_TF32", "yes", "allow_tf32", True),
         ("MIOCONV_WORKSPACE_LIMIT", "1048576", "workspace_limit", 1048576),
         ("MIOCONV_NUM_THREADS", "1", "num_threads", 1),
+        ("MIOCONV_STRICT_ACCURACY", "1", "strict_accuracy", True),
     ],
 )
 def test_variables(variable: str, text: str, name: str, value: Any) -> None:

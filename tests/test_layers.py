@@ -148,10 +148,14 @@ def test_python_imports() -> None:
 
 CHILD = """
 import sys
+import numpy
 before = set(sys.modules)
 import mioconv
 new = {name.split(".")[0] for name in set(sys.modules) - before}
 assert not new & {"torch", "cupy", "jax", "tensorflow", "ml_dtypes"}, new
+# Slow to import, and not needed for a convolution.
+late = {"importlib.metadata", "argparse", "mioconv.cli"} - before
+assert not late & set(sys.modules), late & set(sys.modules)
 maps = open("/proc/self/maps").read()
 for library in ("libMIOpen", "libamdhip64", "libmioconv_cpu", "libmioconv_cuda", "libdnnl",
                 "libcudnn", "libcudart", "libcuda.so", "libtorch"):

@@ -12,7 +12,7 @@ import pytest
 import mioconv
 from helpers.native import fault, live_objects, native_calls, no_native_calls
 from helpers.reference import conv_backward_weight, conv_forward
-from helpers.tensors import BareTensor
+from helpers.tensors import BareTensor, random_array
 
 NOT_IMPLEMENTED, ALLOC_FAILED, INTERNAL_ERROR = 6, 4, 5
 HIP_OUT_OF_MEMORY = 2
@@ -341,3 +341,55 @@ def test_exit_with_a_fault_set() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+class TestAlgorithmsAndScratchMemory:
+    """What is chosen where nothing was said about accuracy and memory."""
+
+    X, W = (1, 64, 56, 56), (64, 64, 3, 3)
+
+    def problem(self) -> tuple[np.ndarray, np.ndarray, list[mioconv.Solution]]:
+        x, w = random_array(self.X), random_array(self.W)
+        problem = mioconv.Problem.from_tensors("forward", x, w, padding=1)
+        return x, w, mioconv.find_solutions(problem)
+
+    def test_strict_accuracy(self) -> None:
+        """Neither default nor benchmark mode takes Winograd; who names one gets it."""
+        x, w, solutions = self.problem()
+        winograd = [s for s in solutions if s.algorithm == "Winograd"]
+        assert winograd
+        with mioconv.flags(strict_accuracy=True):
+            for benchmark in (False, True):
+                mioconv.conv2d_forward(x, w, padding=1, benchmark=benchmark)
+                chosen = mioconv.last_call().solution_id
+                assert chosen not in {s.id for s in winograd}
+            mioconv.conv2d_forward(x, w, padding=1, solution=winograd[0])
+            assert mioconv.last_call().solution_id == winograd[0].id
+
+    @pytest.mark.parametrize("benchmark", [False, True])
+    def test_no_more_than_twice_the_tensors(self, benchmark: bool) -> None:
+        """Small images and wide kernels: oneDNN's gemm asks for four times the tensors."""
+        x, w = random_array((1, 256, 7, 7)), random_array((256, 256, 3, 3))
+        y = mioconv.conv2d_forward(x, w, padding=1)
+        tensors = x.nbytes + w.nbytes + y.nbytes
+        for direction, call in (
+            ("forward", lambda: mioconv.conv2d_forward(x, w, padding=1, benchmark=benchmark)),
+            (
+                "backward_weight",
+                lambda: mioconv.conv2d_backward_weight(
+                    w.shape, y, x, padding=1, benchmark=benchmark
+                ),
+            ),
+        ):
+            call()
+            assert mioconv.last_call().workspace_bytes <= 2 * tensors
+            problem = mioconv.Problem.from_tensors(direction, x, w, padding=1)
+            greedy = max(mioconv.find_solutions(problem), key=lambda s: s.workspace_bytes)
+            assert greedy.workspace_bytes > 2 * tensors, "nothing to leave out"
+
+    def test_a_limit_lifts_it(self) -> None:
+        x, w = random_array((1, 256, 7, 7)), random_array((256, 256, 3, 3))
+        problem = mioconv.Problem.from_tensors("backward_weight", x, w, padding=1)
+        best = mioconv.find_solutions(problem)[0]
+        mioconv.conv2d_backward_weight(w.shape, x, x, padding=1, workspace_limit=1 << 40)
+        assert mioconv.last_call().solution_id == best.id

@@ -21,6 +21,7 @@ struct Choice {
     std::int64_t workspace_limit = -1;      ///< bytes; negative: none
     std::uint64_t pinned = 0;               ///< exactly this solution; 0: any
     const Exclusions* exclusions = nullptr; ///< null: none
+    bool strict_accuracy = false;           ///< plain sums only: neither Winograd nor FFT
     std::vector<std::uint64_t> tried;       ///< not these: they failed in this call
 
     bool admits(const Api& api, const Solution& solution) const {
@@ -30,6 +31,7 @@ struct Choice {
         if (std::find(tried.begin(), tried.end(), solution.id) != tried.end()) return false;
         if (exclusions && exclusions->excludes(api, solution)) return false;
         if (pinned) return solution.id == pinned;
+        if (strict_accuracy && !solution.plain_sum()) return false;
         return !solution.failed && !solution.out_of_memory;
     }
 };
@@ -39,7 +41,8 @@ public:
     Plan(Device& device, const ConvolutionParams& params)
         : device(device),
           params(params),
-          calls(device.api, static_cast<Direction>(params.direction)) {}
+          calls(device.api, static_cast<Direction>(params.direction)),
+          usual_workspace_(usual_workspace(device.api, params)) {}
 
     /// Makes the descriptors of `params`; a call that hits the cache creates nothing.
     Status describe() {
@@ -89,15 +92,23 @@ public:
             &alpha, result_descriptor(), z, &zero, result_descriptor(), data);
     }
 
-    /// The first admissible solution; false when there is none.
+    /// The first admissible solution; false when there is none. On a CPU, where scratch memory is
+    /// the caller's own, one that needs much more than the tensors do comes last unless a limit
+    /// was given.
     bool choose(const Choice& choice, Solution* out) const {
+        const bool free = choice.pinned != 0 || choice.workspace_limit >= 0;
+        const Solution* found = nullptr;
         const std::lock_guard<std::mutex> lock(mutex_);
         for (const Solution& solution : ranked_) {
             if (!choice.admits(device.api, solution)) continue;
-            *out = solution;
-            return true;
+            const bool usual =
+                free || solution.workspace <= usual_workspace_ || solution.source == Source::pinned;
+            if (usual || found == nullptr) found = &solution;
+            if (usual) break;
         }
-        return false;
+        if (found == nullptr) return false;
+        *out = *found;
+        return true;
     }
 
     /// Takes a list that the library answered, best first. What is known of a solution stays, and
@@ -195,6 +206,12 @@ private:
             return !solution.searched && choice.admits(device.api, solution);
         });
     }
+    /// Twice what the tensors take, and never less than a small problem may have.
+    static std::size_t usual_workspace(const Api& api, const ConvolutionParams& params) {
+        if (api.provider != Provider::cpu) return SIZE_MAX;
+        constexpr std::size_t least = 64 << 10;
+        return std::max(least, 2 * (params.bytes(X) + params.bytes(W) + params.bytes(Y)));
+    }
     void adopt(std::vector<Solution> solutions) {
         order_by_source(solutions);
         ranked_ = std::move(solutions);
@@ -209,6 +226,7 @@ private:
         for (Solution& solution : ranked_) change(solution);
     }
 
+    const std::size_t usual_workspace_;
     TensorDescriptor tensors_[operand_count], bias_;
     ConvolutionDescriptor convolution_;
     mutable std::mutex mutex_;

@@ -27,6 +27,12 @@ struct Solution {
     bool failed = false;  ///< answered with an error at run time
     bool out_of_memory = false;  ///< its workspace could not be had; forgotten by empty_cache()
 
+    /// Whether an element's error is that of the products which enter it. Winograd and FFT mix
+    /// elements, so that theirs depends on the largest values of a tensor.
+    bool plain_sum() const {
+        return algorithm != miopenConvolutionAlgoWinograd && algorithm != miopenConvolutionAlgoFFT;
+    }
+
     /// Takes over what is known of the same solution from before. Its workspace is the library's
     /// to say.
     void keep(const Solution& known) {

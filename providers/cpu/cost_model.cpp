@@ -1,9 +1,120 @@
 #include "cost_model.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+
+#include "implementation_name.hpp"
 
 namespace mioconv::cpu {
 namespace {
+
+// --- fitted to measurements ----------------------------------------------------------------------
+// float32 on AVX-512: the logarithm of a time as a quadratic in logarithms of sizes, one for each
+// class of solutions. bench/fit_cost_model.py makes the tables and has the twin of this code.
+
+constexpr int kSizes = 7;
+constexpr int kFeatures = 17;
+// Below this, what a step costs beside its arithmetic decides, and the formula has that.
+constexpr double kLeastFittedFlops = 1e5;
+
+struct FittedClass {
+    const char* name;
+    float coefficients[kFeatures];
+};
+
+#include "cost_model_data.inc"
+
+std::array<float, kSizes> sizes_of(const ConvProblem& problem) {
+    double outputs = 1, inputs = 1, taps = 1;
+    for (int i = 2; i < problem.rank; ++i) {
+        outputs *= static_cast<double>(problem.dst[i]);
+        inputs *= static_cast<double>(problem.src[i]);
+        taps *= static_cast<double>(problem.wei[i]);
+    }
+    const std::array<double, kSizes> values = {
+        static_cast<double>(problem.dst[0]) * outputs,
+        static_cast<double>(problem.wei[1]),
+        static_cast<double>(problem.dst[1] / problem.groups),
+        static_cast<double>(problem.groups),
+        taps,
+        inputs / outputs,
+        static_cast<double>(problem.dst[problem.rank - 1])};
+    std::array<float, kSizes> logs{};
+    for (int i = 0; i < kSizes; ++i) {
+        // Outside of what was measured a quadratic says nothing: the nearest problem has to serve.
+        logs[i] = std::clamp(
+            static_cast<float>(std::log(values[i])), kFittedRange[i][0], kFittedRange[i][1]);
+    }
+    return logs;
+}
+
+std::array<float, kFeatures> features_of(const ConvProblem& problem) {
+    const auto logs = sizes_of(problem);
+    const float positions = logs[0], channels = logs[1], outputs = logs[2], width = logs[6];
+    const float vector = std::log(16.f);
+    return {
+        1.f,
+        logs[0],
+        logs[1],
+        logs[2],
+        logs[3],
+        logs[4],
+        logs[5],
+        logs[6],
+        std::min(channels, vector),
+        std::min(outputs, vector),
+        std::min(width, vector),
+        positions * positions,
+        channels * channels,
+        outputs * outputs,
+        positions * channels,
+        positions * outputs,
+        channels * outputs};
+}
+
+// The caller's layout in the tables' words; empty where activations lie in two.
+const char* layout_of(const ConvProblem& problem) {
+    const auto both = [&](bool last) {
+        const auto lies = [&](Role role) {
+            const Dims& dims = dims_of(problem, role);
+            return strides_of(problem, role) == packed_strides(problem.rank, dims, last) ||
+                   (last && is_channels_last(problem, role));
+        };
+        return lies(Role::src) && lies(Role::dst);
+    };
+    return both(false) ? "packed" : both(true) ? "channels_last" : "";
+}
+
+std::string class_of(const ConvProblem& problem, const std::string& name) {
+    static const char* const kDirections[] = {"forward", "backward_input", "backward_weight"};
+    const std::size_t bar = name.find('|');
+    std::string kind = kind_of(name.substr(0, bar));
+    if (kind.rfind("winograd", 0) == 0) kind.resize(kind.find(':'));
+    return kind + name.substr(bar) + "|" + layout_of(problem) + "|" +
+           kDirections[static_cast<int>(problem.direction)];
+}
+
+// Milliseconds on the calling thread's share of a machine; 0 where nothing was fitted.
+double fitted_ms(const ConvProblem& problem, const std::string& name, int threads) {
+    const auto sets = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
+    const auto wide = static_cast<unsigned>(dnnl::cpu_isa::avx512_core);
+    if (problem.dtype != miopenFloat || (sets & wide) != wide) return 0;
+    if (flops(problem) < kLeastFittedFlops) return 0;
+    const std::string key = class_of(problem, name);
+    const auto* const found = std::find_if(
+        std::begin(kFitted), std::end(kFitted),
+        [&](const FittedClass& fitted) { return key == fitted.name; });
+    if (found == std::end(kFitted)) return 0;
+    const auto features = features_of(problem);
+    double sum = 0;
+    for (int i = 0; i < kFeatures; ++i) sum += double{found->coefficients[i]} * features[i];
+    return std::exp(sum) * kFittedThreads / threads;
+}
+
+// --- from rates ----------------------------------------------------------------------------------
+// Where nothing was fitted: half types, other instruction sets, activations in two layouts.
 
 // Rates of one core, in 1e9 a second. Only their ratios rank. Measured on Zen 4 with oneDNN 3.2, on
 // the layers of ResNet-50 and MobileNet at batch 1 and 8.
@@ -78,7 +189,11 @@ double kernel_efficiency(
     return best * std::max(fill, 0.06);
 }
 
+// The products of Winograd's tiles, transforms included, per multiplication of the direct sum.
+constexpr double kWinogradFlops = 150;
+
 double flops_rate(const std::string& name, const ConvProblem& problem) {
+    if (has(name, "winograd")) return kWinogradFlops;
     if (has(name, "ref")) return 1e-3 * kPeakFlops;
     if (is_depthwise(problem)) {
         if (has(name, "jit_dw")) return kDepthwiseFlops;
@@ -93,18 +208,53 @@ double flops_rate(const std::string& name, const ConvProblem& problem) {
 
 }  // namespace
 
-float estimate_ms(
+namespace {
+
+// Nothing has to be set up, but loops of a few rounds are started over and over.
+double small_direct_ms(const ConvProblem& problem) {
+    constexpr double kCall = 40, kLoop = 6, kMeeting = 3, kMultiplication = 0.6;  // nanoseconds
+    const double positions = spatial_size(problem), taps = kernel_size(problem);
+    const double images = count(problem.dst[0]), outputs = count(problem.dst[1]);
+    const double channels = count(problem.wei[1]);
+    double loops, meetings;
+    if (problem.direction == Direction::forward) {
+        loops = images * outputs * (1 + positions);
+        meetings = images * outputs * positions * taps;
+    } else if (problem.direction == Direction::backward_data) {
+        loops = images * channels * problem.groups * (2 + positions);
+        meetings = images * channels * problem.groups * positions * taps;
+    } else {
+        loops = outputs * channels * (1 + taps * images);
+        meetings = images * outputs * channels * positions * taps;
+    }
+    const double nanoseconds =
+        kCall + kLoop * loops + kMeeting * meetings + kMultiplication * flops(problem) / 2;
+    return nanoseconds / 1e6;
+}
+
+double estimate_from_rates(
     const ConvProblem& problem, const std::string& name, const Traffic& traffic, int threads) {
+    if (has(name, "small_direct")) return small_direct_ms(problem);
     double busy = flops(problem) / flops_rate(name, problem) +
                   traffic.blocked_bytes / kBlockedBytes +
                   traffic.transposed_bytes / kTransposedBytes +
                   traffic.weight_bytes / kWeightBytes + traffic.converted_bytes / kConvertedBytes;
-    if (problem.fused != Fused::none && has(name, "gemm")) {
-        busy += kGemmActivation * count(problem.dst[0] * problem.dst[1]) * spatial_size(problem);
-    }
     const double fixed =
         (has(name, "gemm") ? kGemmSeconds : kKernelSeconds) + kStepSeconds * traffic.extra_steps;
-    return static_cast<float>((busy / (1e9 * threads) + fixed) * 1e3);
+    return (busy / (1e9 * threads) + fixed) * 1e3;
+}
+
+}  // namespace
+
+float estimate_ms(
+    const ConvProblem& problem, const std::string& name, const Traffic& traffic, int threads) {
+    double ms = fitted_ms(problem, name, threads);
+    if (ms == 0) ms = estimate_from_rates(problem, name, traffic, threads);
+    if (problem.fused != Fused::none && has(name, "gemm")) {
+        ms += kGemmActivation * count(problem.dst[0] * problem.dst[1]) * spatial_size(problem) /
+              (1e6 * threads);
+    }
+    return static_cast<float>(ms);
 }
 
 }  // namespace mioconv::cpu

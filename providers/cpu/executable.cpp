@@ -54,7 +54,14 @@ Executable::Executable(SolutionPtr solution)
     for (const Step& step : recipe.steps) {
         BoundStep bound;
         bound.fetches_z = step.fetches_z;
-        if (step.primitive >= 0) {
+        if (step.routine != nullptr) {
+            bound.routine = step.routine->bind(
+                step.primitive < 0 ? dnnl::primitive()
+                                   : primitives_[static_cast<std::size_t>(step.primitive)]);
+            for (const Argument& argument : step.arguments) {
+                bound.operands.push_back(argument.buffer);
+            }
+        } else if (step.primitive >= 0) {
             bound.primitive = primitives_[static_cast<std::size_t>(step.primitive)].get();
             for (const Argument& argument : step.arguments) {
                 bound.arguments.push_back({argument.name, memories_[argument.buffer].get()});
@@ -95,7 +102,11 @@ void Executable::run(const Operands& operands, void* workspace, dnnl_stream_t st
     ThreadScope scope(solution_->threads());
     for (const BoundStep& step : steps_) {
         if (step.fetches_z && already_there(step)) continue;
-        if (step.primitive != nullptr) {
+        if (step.routine != nullptr) {
+            operands_.clear();
+            for (const int buffer : step.operands) operands_.push_back(address_[buffer]);
+            step.routine->run(operands_.data(), stream);
+        } else if (step.primitive != nullptr) {
             check(dnnl_primitive_execute(
                 step.primitive, stream, static_cast<int>(step.arguments.size()),
                 step.arguments.data()));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <dnnl.hpp>
+#include <memory>
 #include <vector>
 
 #include "solution.hpp"
@@ -24,6 +25,8 @@ private:
     struct BoundStep {
         const_dnnl_primitive_t primitive = nullptr;  // nullptr: a conversion
         std::vector<dnnl_exec_arg_t> arguments;
+        std::unique_ptr<RoutineRun> routine;
+        std::vector<int> operands;  // of the routine: buffers
         Conversion conversion;
         const void* const* from = nullptr;  // into address_
         const void* const* to = nullptr;
@@ -38,6 +41,7 @@ private:
     std::vector<dnnl::memory> memories_;
     std::vector<const void*> address_;  // of each buffer, now
     std::vector<BoundStep> steps_;
+    std::vector<const void*> operands_;  // of a routine, gathered for its run
 };
 
 }  // namespace mioconv::cpu

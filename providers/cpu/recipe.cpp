@@ -85,6 +85,20 @@ public:
         recipe_.steps.push_back(std::move(step));
     }
 
+    void routine(
+        const dnnl::primitive_desc_base& primitive, std::shared_ptr<const Routine> routine,
+        const std::vector<int>& operands, std::size_t workspace) {
+        recipe_.primitives.push_back(primitive);
+        Step step;
+        step.primitive = static_cast<int>(recipe_.primitives.size()) - 1;
+        step.routine = std::move(routine);
+        for (const int buffer : operands) step.arguments.push_back({0, buffer});
+        const memory::dims bytes = {static_cast<memory::dim>(workspace)};
+        step.arguments.push_back(
+            {0, scratch(memory::desc(bytes, memory::data_type::u8, memory::format_tag::a))});
+        recipe_.steps.push_back(std::move(step));
+    }
+
     Recipe finish() {
         for (const int index : scratchpads_) recipe_.buffers[index].offset = bytes_;
         const std::size_t total = bytes_ + aligned(scratchpad_bytes_);
@@ -195,6 +209,41 @@ Recipe make_recipe(const ConvProblem& problem, const dnnl::primitive_desc_base& 
         builder.primitive(
             conv, {{DNNL_ARG_SRC, src}, {DNNL_ARG_DIFF_DST, dst}, {DNNL_ARG_DIFF_WEIGHTS, wei}});
         builder.write(Role::wei, wei);
+    }
+    return builder.finish();
+}
+
+Recipe make_caller_recipe(const ConvProblem& problem, std::shared_ptr<const Routine> routine) {
+    Recipe recipe;
+    Step step;
+    step.routine = std::move(routine);
+    for (const Role role : {Role::src, Role::wei, Role::dst}) {
+        step.arguments.push_back({0, static_cast<int>(recipe.buffers.size())});
+        recipe.buffers.push_back(
+            {caller_desc(problem, role, dnnl_type(problem.dtype)), static_cast<int>(role), 0});
+    }
+    recipe.steps.push_back(std::move(step));
+    return recipe;
+}
+
+Recipe make_routine_recipe(
+    const ConvProblem& problem, const dnnl::primitive_desc_base& primitive,
+    std::shared_ptr<const Routine> routine, std::size_t workspace) {
+    RecipeBuilder builder(problem);
+    const auto last = [&](Role role) {
+        return offered_desc(problem, role, Layout::channels_last, dnnl_type(problem.dtype));
+    };
+    const bool back = problem.direction == Direction::backward_data;
+    const Role first = back ? Role::dst : Role::src, second = back ? Role::src : Role::dst;
+    const int source = builder.read(first, last(first));
+    const int weights = builder.caller(Role::wei);
+    if (problem.direction == Direction::backward_weights) {
+        const int gradient = builder.read(second, last(second));
+        builder.routine(primitive, std::move(routine), {source, weights, gradient}, workspace);
+    } else {
+        const int result = builder.output(second, last(second));
+        builder.routine(primitive, std::move(routine), {source, weights, result}, workspace);
+        builder.write(second, result);
     }
     return builder.finish();
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <dnnl.hpp>
+#include <memory>
 #include <vector>
 
 #include "layouts.hpp"
@@ -29,19 +30,34 @@ struct Argument {
     int buffer;  // index
 };
 
+// A step of our own, made ready for one handle. `operands` are the addresses of the step's buffers.
+class RoutineRun {
+public:
+    virtual ~RoutineRun() = default;
+    virtual void run(const void* const* operands, dnnl_stream_t stream) = 0;
+};
+
+// A step of our own; it may use a compiled primitive.
+class Routine {
+public:
+    virtual ~Routine() = default;
+    virtual std::unique_ptr<RoutineRun> bind(const dnnl::primitive& primitive) const = 0;
+};
+
 struct Step {
-    int primitive = -1;               // index into Recipe::primitives, or -1: a conversion
-    std::vector<Argument> arguments;  // of the primitive
+    int primitive = -1;  // index into Recipe::primitives, or -1: a conversion
+    std::vector<Argument> arguments;  // of the primitive or the routine
+    std::shared_ptr<const Routine> routine;  // runs `primitive` itself, as it sees fit
     Conversion conversion;
-    int from = -1, to = -1;           // buffers of the conversion
-    bool fetches_z = false;           // not needed where z is the output itself
+    int from = -1, to = -1;  // buffers of the conversion
+    bool fetches_z = false;  // not needed where z is the output itself
 };
 
 // What a cost model wants to know: bytes read and written on the way to and from the convolution.
 struct Traffic {
     double transposed_bytes = 0;  // reorders between channels second and channels last
-    double blocked_bytes = 0;     // reorders of activations to and from blocked layouts
-    double weight_bytes = 0;      // reorders of weights
+    double blocked_bytes = 0;  // reorders of activations to and from blocked layouts
+    double weight_bytes = 0;  // reorders of weights
     double converted_bytes = 0;
     int extra_steps = 0;
 };
@@ -59,5 +75,16 @@ constexpr std::size_t kAlignment = 64;
 // The recipe that runs the convolution `conv` for the caller's tensors: conversions and reorders
 // where its layouts or types are not theirs.
 Recipe make_recipe(const ConvProblem& problem, const dnnl::primitive_desc_base& conv);
+
+// The recipe of a routine that needs neither workspace nor primitive and takes the caller's tensors
+// as they are: src, weights, dst.
+Recipe make_caller_recipe(const ConvProblem& problem, std::shared_ptr<const Routine> routine);
+
+// The recipe of a routine on channels-last activations and the caller's own weights. Its operands
+// are what the convolution reads (the gradient of the output, for that of the input), the weights,
+// the other activations, and `workspace` bytes.
+Recipe make_routine_recipe(
+    const ConvProblem& problem, const dnnl::primitive_desc_base& primitive,
+    std::shared_ptr<const Routine> routine, std::size_t workspace);
 
 }  // namespace mioconv::cpu

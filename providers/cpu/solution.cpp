@@ -6,7 +6,10 @@
 #include "common/solution_names.hpp"
 #include "cost_model.hpp"
 #include "dnnl_error.hpp"
+#include "implementation_name.hpp"
+#include "small_direct.hpp"
 #include "threads.hpp"
+#include "winograd.hpp"
 
 namespace mioconv::cpu {
 namespace {
@@ -15,27 +18,10 @@ using dnnl::memory;
 
 miopenConvAlgorithm_t algorithm_of(const std::string& name) {
     const auto has = [&](const char* part) { return name.find(part) != std::string::npos; };
+    if (has("wino")) return miopenConvolutionAlgoWinograd;  // before the product that it uses
     if (has("gemm")) return miopenConvolutionAlgoGEMM;
-    if (has("wino")) return miopenConvolutionAlgoWinograd;
     if (has("brg") || has("brdgmm")) return miopenConvolutionAlgoImplicitGEMM;
     return miopenConvolutionAlgoDirect;
-}
-
-// The implementation's name without instruction sets: oneDNN lists the same kernel once for each.
-std::string kind_of(const std::string& implementation) {
-    static const char* const kSets[] = {":avx512", ":avx2", ":avx", ":sse41"};
-    std::string kind;
-    for (std::size_t i = 0; i < implementation.size();) {
-        const bool set = std::any_of(std::begin(kSets), std::end(kSets), [&](const char* name) {
-            return implementation.compare(i, std::char_traits<char>::length(name), name) == 0;
-        });
-        if (!set) {
-            kind += implementation[i++];
-            continue;
-        }
-        while (i < implementation.size() && implementation[i] != '+') ++i;
-    }
-    return kind;
 }
 
 bool is_reference(const std::string& implementation) {
@@ -173,9 +159,24 @@ public:
             offer(memory::data_type::f32, "+f32");  // the CPU lacks the type: convert inside
         }
         std::vector<SolutionPtr> solutions;
-        for (const auto& item : found_.empty() ? references_ : found_) {
+        const auto add = [&](Recipe recipe, const std::string& name) {
             solutions.push_back(
-                std::make_shared<const Solution>(problem_, item.conv, item.name, threads_));
+                std::make_shared<const Solution>(problem_, std::move(recipe), name, threads_));
+        };
+        for (const auto& item : found_.empty() ? references_ : found_) {
+            add(make_recipe(problem_, item.conv), item.name);
+        }
+        if (small_direct_applies(problem_)) {
+            add(make_small_direct_recipe(problem_), "small_direct|asis");
+        }
+        if (!winograd_applies(problem_)) return solutions;
+        ThreadScope one(1);  // a product runs on one thread, beside the others
+        for (const int m : {2, 4}) {
+            const auto product = winograd_product(problem_, m, threads_);
+            if (!product || is_reference(product.impl_info_str())) continue;
+            const std::string size = std::to_string(m) + "x" + std::to_string(m);
+            add(make_winograd_recipe(problem_, m, threads_, product),
+                "winograd_" + size + ":" + product.impl_info_str() + "|nhwc");
         }
         return solutions;
     }
@@ -280,23 +281,24 @@ private:
 
 }  // namespace
 
-Solution::Solution(
-    const ConvProblem& problem, const dnnl::primitive_desc_base& conv, std::string name,
-    int threads)
+Solution::Solution(const ConvProblem& problem, Recipe recipe, std::string name, int threads)
     : name_(std::move(name)),
       id_(provider::register_solution_name(name_)),
       algorithm_(algorithm_of(name_)),
       threads_(threads),
-      recipe_(make_recipe(problem, conv)),
+      recipe_(std::move(recipe)),
       estimate_ms_(cpu::estimate_ms(problem, name_, recipe_.traffic, threads)) {}
 
 const std::vector<dnnl::primitive>& Solution::compile() const {
     const provider::ForkGate gate;
     std::lock_guard lock(mutex_);
     if (primitives_.empty()) {
-        ThreadScope scope(threads_);
         std::vector<dnnl::primitive> made;
-        for (const auto& desc : recipe_.primitives) made.emplace_back(desc.get());
+        for (const Step& step : recipe_.steps) {
+            if (step.primitive < 0) continue;
+            ThreadScope scope(step.routine != nullptr ? 1 : threads_);
+            made.emplace_back(recipe_.primitives[static_cast<std::size_t>(step.primitive)].get());
+        }
         primitives_ = std::move(made);
     }
     return primitives_;

@@ -1,4 +1,5 @@
-// The ways to compute a problem: each oneDNN implementation with each layout strategy.
+// The ways to compute a problem: each oneDNN implementation with each layout strategy, and our own
+// algorithms.
 #pragma once
 
 #include <dnnl.hpp>
@@ -15,9 +16,7 @@ namespace mioconv::cpu {
 // by all handles.
 class Solution {
 public:
-    Solution(
-        const ConvProblem& problem, const dnnl::primitive_desc_base& conv, std::string name,
-        int threads);
+    Solution(const ConvProblem& problem, Recipe recipe, std::string name, int threads);
 
     std::uint64_t id() const noexcept { return id_; }
     const std::string& name() const noexcept { return name_; }

@@ -10,8 +10,7 @@ protocol; the result is of the caller's kind. Importing this package loads no na
 own core.
 """
 
-from importlib.metadata import version as _version
-from pathlib import Path as _Path
+import os as _os
 
 from mioconv._own_tensor import Tensor
 from mioconv.conv import (
@@ -96,7 +95,7 @@ from mioconv.selection import (
     set_cache_capacity,
 )
 
-__version__ = _version("mioconv")
+__version__: str
 
 __all__ = [
     "CacheInfo",
@@ -185,4 +184,15 @@ __all__ = [
 
 def get_include() -> str:
     """Folder of the C++ headers, for building Cython or C++ code against this package."""
-    return str(_Path(__file__).parent / "include")
+    return _os.path.join(_os.path.dirname(__file__), "include")
+
+
+def __getattr__(name: str) -> str:
+    # importlib.metadata alone takes as long to import as all the rest.
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import version
+
+    found = version("mioconv")
+    globals()[name] = found
+    return found

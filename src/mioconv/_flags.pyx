@@ -23,17 +23,19 @@ cdef enum:
     BENCHMARK_BUDGET_MS
     EXCLUDE
     EMPTY_CACHE_AFTER_FIND
+    STRICT_ACCURACY
     FLAGS
 
 cdef tuple names = ("benchmark", "deterministic", "allow_tf32", "workspace_limit", "num_threads",
-                    "benchmark_budget_ms", "exclude", "empty_cache_after_find")
-cdef tuple kinds = ("bool", "bool", "bool", "limit", "count", "count", "exclude", "bool")
+                    "benchmark_budget_ms", "exclude", "empty_cache_after_find", "strict_accuracy")
+cdef tuple kinds = ("bool", "bool", "bool", "limit", "count", "count", "exclude", "bool",
+                    "bool")
 
 cdef int64_t UNSET = -(1 << 62)
 cdef int64_t NO_LIMIT = -1
 
 cdef int64_t[FLAGS] process
-process[:] = [0, 0, 0, NO_LIMIT, 0, 1000, 0, 1]
+process[:] = [0, 0, 0, NO_LIMIT, 0, 1000, 0, 1, 0]
 
 
 cdef class Overrides:
@@ -142,6 +144,7 @@ cdef int resolve_flags(Options* options, object benchmark, object deterministic,
     options.threads = <int>in_force(NUM_THREADS, overrides)
     options.budget_ms = <double>in_force(BENCHMARK_BUDGET_MS, overrides)
     options.empty_cache_after_find = in_force(EMPTY_CACHE_AFTER_FIND, overrides)
+    options.strict_accuracy = in_force(STRICT_ACCURACY, overrides)
     options.solution = 0 if solution is None else to_solution(solution, "solution")
     options.stream = NULL
     return 0
@@ -156,6 +159,7 @@ cdef int default_flags(Options* options) noexcept nogil:
     options.threads = <int>process[NUM_THREADS]
     options.budget_ms = <double>process[BENCHMARK_BUDGET_MS]
     options.empty_cache_after_find = process[EMPTY_CACHE_AFTER_FIND]
+    options.strict_accuracy = process[STRICT_ACCURACY]
     options.exclusions = <const Exclusions*>process[EXCLUDE]
     options.solution = 0
     options.stream = NULL

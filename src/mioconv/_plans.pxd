@@ -13,6 +13,7 @@ ctypedef struct Options:
     bint benchmark
     bint deterministic
     bint allow_tf32
+    bint strict_accuracy          # neither Winograd nor FFT
     int64_t workspace_limit       # bytes; negative: none
     double budget_ms              # of one benchmark search
     int threads                   # of the CPU provider; 0: the machine's

@@ -205,6 +205,7 @@ cdef Plan* settle(problem, object solution, Options* options, shared_ptr[Plan]* 
         plan = plan_of(device, &params, options.stream, held)
     choice.workspace_limit = options.workspace_limit
     choice.exclusions = options.exclusions
+    choice.strict_accuracy = options.strict_accuracy
     choose(plan, choice[0], before)
     if options.benchmark and options.solution == 0:
         measure(plan, choice[0], options)

@@ -54,6 +54,7 @@ cdef int run(Device* device, ConvolutionParams* params, void* x, void* w, void* 
     choice.pinned = options.solution
     choice.workspace_limit = options.workspace_limit
     choice.exclusions = options.exclusions
+    choice.strict_accuracy = options.strict_accuracy
     if options.benchmark and options.solution == 0:
         search(plan, operands, choice, options)
     status = lease.lease(device.handles, options.stream)

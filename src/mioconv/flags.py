@@ -16,6 +16,8 @@ flag                     environment variable             default  meaning
 ``benchmark_budget_ms``  ``MIOCONV_BENCHMARK_BUDGET_MS``  1000     of measuring one problem
 ``empty_cache_after_     ``MIOCONV_EMPTY_CACHE_AFTER_     on       scratch memory of a search goes
 find``                   FIND``                                    back to the device
+``strict_accuracy``      ``MIOCONV_STRICT_ACCURACY``      off      plain sums only: neither
+                                                                   Winograd nor FFT
 =======================  ===============================  =======  =================================
 """
 
@@ -45,9 +47,9 @@ def set_flags(**values: Any) -> None:
     Parameters
     ----------
     **values
-        `benchmark`, `deterministic`, `allow_tf32`, `empty_cache_after_find` (bool),
-        `workspace_limit` (bytes or None), `exclude` (a solution, an id, a pattern, or a sequence of
-        these), `num_threads` (0: the machine's), `benchmark_budget_ms`.
+        `benchmark`, `deterministic`, `allow_tf32`, `empty_cache_after_find`,
+        `strict_accuracy` (bool), `workspace_limit` (bytes or None), `exclude` (a solution, an id, a
+        pattern, or a sequence of these), `num_threads` (0: the machine's), `benchmark_budget_ms`.
 
     Raises
     ------

@@ -294,6 +294,7 @@ cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
         int64_t workspace_limit
         uint64_t pinned
         const Exclusions* exclusions
+        cbool strict_accuracy
         vector[uint64_t] tried
         cbool admits(const Api& api, const Solution& solution)
 

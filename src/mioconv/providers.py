@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import platform
 import warnings
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -125,8 +123,10 @@ def get_version_info() -> dict[str, Any]:
         "mioconv", "python", "numpy" and "cython" (which compiled it) as str, and "providers", a
         dict from the name of each loaded provider to the versions of its libraries.
     """
+    import platform  # not at every import of mioconv
+
     return {
-        "mioconv": importlib.metadata.version("mioconv"),
+        "mioconv": mioconv.__version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "cython": getattr(_api, "cython_version", "unknown"),

@@ -27,6 +27,7 @@ except ImportError:
 
 INCLUDE = Path(__file__).parents[2] / "include" / "mioconv" / "abi"
 SUCCESS, BAD_PARM, ALLOC_FAILED, NOT_IMPLEMENTED, UNSUPPORTED = 0, 3, 4, 6, 8
+WINOGRAD = 3  # miopenConvAlgorithm_t
 FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS = "Forward", "BackwardData", "BackwardWeights"
 DIRECTIONS = (FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS)
 CONVOLUTION, TRANSPOSE, GROUP, DEPTHWISE = range(4)
@@ -338,7 +339,7 @@ class Problem:
 
     def immediate(self, solution: Solution, workspace_bytes: int | None = None) -> None:
         size = solution.workspace_size if workspace_bytes is None else workspace_bytes
-        space = np.empty(size, np.uint8) if size else None
+        space = np.full(size, 0xFF, np.uint8) if size else None  # NaN in every float type
         args = [v for desc, array in (self.first, self.second) for v in (desc, pointer(array))]
         self.library.call(
             self.name("Immediate"), self.handle, *args, self.conv, self.third[0],

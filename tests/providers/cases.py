@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from helpers import reference, tolerances
+from helpers import reference, tolerances, winograd
 
 from . import abi
 
@@ -63,6 +63,12 @@ SHAPES = (
     Shape("depthwise", (2, 32, 8, 8), (32, 1, 3, 3), (1, 1), (1, 1), (1, 1), 32),
     Shape("multiplier", (1, 6, 9, 9), (12, 1, 3, 3), (2, 2), (1, 1), (1, 1), 6),
     Shape("dilated", (1, 8, 12, 10), (8, 8, 3, 3), (1, 1), (2, 3), (2, 3)),
+    Shape("winograd", (2, 37, 9, 14), (50, 37, 3, 3), (1, 1), (1, 1), (1, 1)),
+    Shape("winograd_volume", (2, 32, 3, 5, 7), (32, 32, 1, 3, 3), (1, 1, 1), (0, 2, 0), (1, 1, 1)),
+    Shape("small", (1, 2, 5, 4), (3, 2, 3, 2), (2, 1), (1, 1), (1, 2)),
+    Shape("small_groups", (2, 4, 4, 4), (4, 2, 2, 2), (1, 1), (1, 0), (1, 1), 2),
+    Shape("small_volume", (1, 2, 3, 3, 4), (2, 1, 2, 2, 3), (1, 2, 1), (1, 0, 1), (1, 1, 1), 2),
+    Shape("small_transposed", (1, 2, 3, 3), (2, 3, 3, 2), (2, 1), (1, 0), (1, 1), 1, True, (1, 0)),
     Shape("one_row", (2, 6, 1, 17), (8, 6, 1, 5), (1, 2), (0, 2), (1, 1)),
     Shape("volume", (1, 8, 5, 6, 4), (16, 8, 3, 2, 3), (1, 2, 1), (1, 0, 1), (1, 1, 1)),
     Shape("volume_groups", (2, 4, 4, 4, 5), (6, 2, 2, 3, 1), (1, 1, 1), (0, 1, 0), (1, 1, 2), 2),
@@ -93,11 +99,23 @@ class Case:
         made[out] = abi.empty_like_layout(made[out].shape, made[out].dtype, last)
         return made["x"], made["w"], made["y"]
 
-    def check(self, direction: str, out: np.ndarray, mixes: bool = False) -> None:
-        """Within the bound of plain sums, or of a transform that mixes elements before it sums."""
+    def check(
+        self, direction: str, out: np.ndarray, solution: str = "", mixes: bool = False
+    ) -> None:
+        """Within the bound of plain sums, or of a transform that mixes elements before it sums.
+
+        `solution`: the name of what computed it, whose algorithm may have a bound of its own.
+        """
         bound = self.bound[direction]
         if mixes:
             bound = bound + self.transform_bound[direction]
+        elif m := winograd.output_tile(solution):
+            named = {
+                abi.FORWARD: "forward",
+                abi.BACKWARD_DATA: "backward_input",
+                abi.BACKWARD_WEIGHTS: "backward_weight",
+            }[direction]
+            bound = winograd.error_bound(named, self.x, self.w, self.y, self.shape.padding, m)
         tolerances.assert_close(out, self.exact[direction], bound)
 
 
@@ -121,6 +139,12 @@ def _results(shape: Shape, x: np.ndarray, w: np.ndarray, y: np.ndarray) -> dict[
 def make_case(shape: Shape, dtype: Any, seed: int = 0) -> Case:
     rng = np.random.default_rng(seed)
     x, w, y = (rng.standard_normal(s).astype(dtype) for s in (shape.x, shape.w, shape.y))
+    return with_exact(shape, x, w, y)
+
+
+def with_exact(shape: Shape, x: np.ndarray, w: np.ndarray, y: np.ndarray) -> Case:
+    """The case of these operands."""
+    dtype = x.dtype
     exact = _results(shape, x, w, y)
     magnitude = _results(shape, np.abs(x), np.abs(w), np.abs(y))
     taps = int(np.prod(shape.w[2:]))

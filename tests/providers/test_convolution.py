@@ -50,9 +50,10 @@ def test_every_solution_is_right(
             problem.out[...] = np.nan
             problem.immediate(solution)
             name = library.solution_name(solution.solution_id)
-            mixes = "winograd" in name or "fft" in name
+            # On a CPU the transforms are ours, with a bound of their own.
+            mixes = library.provider == "cuda" and ("winograd" in name or "fft" in name)
             try:
-                case.check(direction, problem.out, mixes and library.provider == "cuda")
+                case.check(direction, problem.out, name, mixes)
             except AssertionError as error:
                 raise AssertionError(f"{name}: {error}") from None
 

@@ -142,8 +142,9 @@ for dtype in ["float32", "float16"] + (["bfloat16"] if abi.BFLOAT16 is not None 
                     *case.arrays(direction, False), **shape.settings()) as problem:
                 for solution in problem.solutions():
                     problem.immediate(solution)
-                    case.check(direction, problem.out)
-                    print(library.solution_name(solution.solution_id))
+                    name = library.solution_name(solution.solution_id)
+                    case.check(direction, problem.out, name)
+                    print(name)
 """,
         ONEDNN_MAX_CPU_ISA=isa,
     )

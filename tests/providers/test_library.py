@@ -222,8 +222,9 @@ def _run_forward(library: abi.Library, dtype: Any = FLOAT, shape: Any = PLAIN) -
             library, handle, abi.FORWARD, *case.arrays(abi.FORWARD, False), **shape.settings()
         ) as problem,
     ):
-        problem.immediate(problem.solutions()[0])
-        case.check(abi.FORWARD, problem.out)
+        first = problem.solutions()[0]
+        problem.immediate(first)
+        case.check(abi.FORWARD, problem.out, library.solution_name(first.solution_id))
         return problem.out
 
 
@@ -321,7 +322,8 @@ def test_one_handle_on_several_threads(library: abi.Library, handle: Any) -> Non
                 ) as problem:
                     for solution in problem.solutions():
                         problem.immediate(solution)
-                        case.check(abi.FORWARD, problem.out)
+                        name = library.solution_name(solution.solution_id)
+                        case.check(abi.FORWARD, problem.out, name)
         except BaseException as error:
             failures.append(error)
 

@@ -1,0 +1,1 @@
+"""The benchmark suite: ``mioconv bench``, or ``python -m bench`` in a checkout."""

@@ -1,0 +1,11 @@
+// What oneDNN calls its implementations.
+#pragma once
+
+#include <string>
+
+namespace mioconv::cpu {
+
+// The name without instruction sets: oneDNN lists the same kernel once for each.
+std::string kind_of(const std::string& implementation);
+
+}  // namespace mioconv::cpu

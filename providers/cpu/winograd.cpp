@@ -1,0 +1,509 @@
+#include "winograd.hpp"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <atomic>
+
+#include "dnnl_error.hpp"
+#include "winograd_transforms.hpp"
+
+namespace mioconv::cpu {
+namespace {
+
+using dnnl::memory;
+using winograd::both_ways;
+using winograd::kLanes;
+using winograd::Transform;
+using winograd::Vector;
+
+// A block's transformed tiles stay in a core's second-level cache where channels are few. Where
+// they are many, a block has this many tiles all the same: the weights are read once for each.
+constexpr std::int64_t kBlockBytes = 768 << 10;
+constexpr std::int64_t kLeastTiles = 48;
+// The gradient of the weights sums over the tiles of a block: short sums make poor products.
+constexpr std::int64_t kLeastSummed = 128;
+// With fewer, the transforms take longer than the products save.
+constexpr std::int64_t kLeastChannels = 32;
+static_assert(kLeastChannels >= kLanes, "a vector of channels must fit");
+// Keeps the t * t planes of a buffer out of each other's cache sets.
+constexpr std::int64_t kPlanePadding = 16;
+
+// The convolution as one over images: `source` is read, `result` written (or its gradient read).
+struct Shape {
+    std::int64_t images, source_height, source_width, source_channels;
+    std::int64_t result_height, result_width, result_channels;
+    std::int64_t padding_height, padding_width;
+    std::int64_t rows, columns, tiles;  // of tiles
+    std::int64_t block, blocks;         // tiles in a block, and how many blocks
+    // Of the weights, in elements; `flipped`: the gradient of the input turns the kernel around.
+    std::int64_t source_stride, result_stride, row_stride, column_stride;
+    bool flipped;
+
+    std::int64_t source_plane() const { return block * source_channels + kPlanePadding; }
+    std::int64_t result_plane() const { return block * result_channels + kPlanePadding; }
+    std::int64_t weight_plane() const { return source_channels * result_channels + kPlanePadding; }
+};
+
+Shape shape_of(const ConvProblem& problem, int m, int threads) {
+    const int height = problem.rank - 2, width = problem.rank - 1;
+    const bool flipped = problem.direction == Direction::backward_data;
+    const Dims& source = flipped ? problem.dst : problem.src;
+    const Dims& result = flipped ? problem.src : problem.dst;
+    const Dims weights = strides_of(problem, Role::wei);
+    Shape shape{};
+    shape.images = source[0] * (problem.rank == 5 ? source[2] : 1);
+    shape.source_height = source[height];
+    shape.source_width = source[width];
+    shape.source_channels = source[1];
+    shape.result_height = result[height];
+    shape.result_width = result[width];
+    shape.result_channels = result[1];
+    shape.padding_height = problem.padding[height - 2];
+    shape.padding_width = problem.padding[width - 2];
+    if (flipped) {
+        shape.padding_height = 2 - shape.padding_height;
+        shape.padding_width = 2 - shape.padding_width;
+    }
+    shape.flipped = flipped;
+    shape.source_stride = weights[flipped ? 0 : 1];
+    shape.result_stride = weights[flipped ? 1 : 0];
+    shape.row_stride = weights[height];
+    shape.column_stride = weights[width];
+
+    shape.rows = (shape.result_height + m - 1) / m;
+    shape.columns = (shape.result_width + m - 1) / m;
+    shape.tiles = shape.images * shape.rows * shape.columns;
+    const std::int64_t positions = (m + 2) * (m + 2);
+    const std::int64_t tile_bytes =
+        positions * (shape.source_channels + shape.result_channels) * std::int64_t{sizeof(float)};
+    const bool sums = problem.direction == Direction::backward_weights;
+    const std::int64_t wanted = sums ? std::max(threads * kBlockBytes / tile_bytes, kLeastSummed)
+                                     : std::max(kBlockBytes / tile_bytes, kLeastTiles);
+    shape.blocks = (shape.tiles + wanted - 1) / wanted;
+    if (!sums) {  // each thread takes whole blocks: as many for one as for another
+        shape.blocks = (shape.blocks + threads - 1) / threads * threads;
+    }
+    shape.blocks = std::min(shape.blocks, shape.tiles);
+    shape.block = (shape.tiles + shape.blocks - 1) / shape.blocks;
+    shape.blocks = (shape.tiles + shape.block - 1) / shape.block;
+    return shape;
+}
+
+struct Place {
+    std::int64_t image, row, column;  // of the tile's first result
+};
+
+Place place_of(const Shape& shape, std::int64_t tile, int m) {
+    const std::int64_t column = tile % shape.columns;
+    const std::int64_t rest = tile / shape.columns;
+    return {rest / shape.rows, rest % shape.rows * m, column * m};
+}
+
+// The last vector of channels overlaps the one before it where they do not divide by kLanes.
+std::int64_t channel_at(std::int64_t index, std::int64_t channels) {
+    return std::min(index * kLanes, channels - kLanes);
+}
+std::int64_t vectors_of(std::int64_t channels) { return (channels + kLanes - 1) / kLanes; }
+
+// Size x Size pixels of an image from (row, column) on, zero outside of it.
+template <int Size>
+MIOCONV_INLINE void read_tile(
+    const float* image, std::int64_t height, std::int64_t width, std::int64_t channels,
+    std::int64_t row, std::int64_t column, Vector* tile) {
+    const bool inside = row >= 0 && column >= 0 && row + Size <= height && column + Size <= width;
+    for (int i = 0; i < Size; ++i) {
+        const float* line = image + ((row + i) * width + column) * channels;
+        for (int j = 0; j < Size; ++j) {
+            Vector& pixel = tile[i * Size + j];
+            if (inside ||
+                (row + i >= 0 && row + i < height && column + j >= 0 && column + j < width)) {
+                winograd::load(line + j * channels, pixel);
+            } else {
+                pixel = Vector{};
+            }
+        }
+    }
+}
+
+template <int M>
+struct Kernels {
+    using T = Transform<M>;
+    static constexpr int kTile = T::kTile;
+    static constexpr int kPositions = kTile * kTile;
+
+    // One tile of the source, transformed: `to` is its row in the first plane.
+    MIOCONV_VECTOR_CLONES static void transform_source(
+        const Shape& shape, const float* source, std::int64_t tile, float* to) {
+        const Place place = place_of(shape, tile, M);
+        const std::int64_t channels = shape.source_channels, plane = shape.source_plane();
+        const float* image =
+            source + place.image * shape.source_height * shape.source_width * channels;
+        for (std::int64_t v = 0; v < vectors_of(channels); ++v) {
+            const std::int64_t channel = channel_at(v, channels);
+            Vector pixels[kPositions], values[kPositions];
+            read_tile<kTile>(
+                image + channel, shape.source_height, shape.source_width, channels,
+                place.row - shape.padding_height, place.column - shape.padding_width, pixels);
+            both_ways<kTile, kTile>(
+                pixels, values,
+                [](const Vector* in, int i, Vector* out, int o)
+                    MIOCONV_INLINE_LAMBDA { T::input(in, i, out, o); });
+            for (int p = 0; p < kPositions; ++p) {
+                winograd::store(values[p], to + p * plane + channel);
+            }
+        }
+    }
+
+    // One tile of the result's gradient, transformed.
+    MIOCONV_VECTOR_CLONES static void transform_gradient(
+        const Shape& shape, const float* gradient, std::int64_t tile, float* to) {
+        const Place place = place_of(shape, tile, M);
+        const std::int64_t channels = shape.result_channels, plane = shape.result_plane();
+        const float* image =
+            gradient + place.image * shape.result_height * shape.result_width * channels;
+        for (std::int64_t v = 0; v < vectors_of(channels); ++v) {
+            const std::int64_t channel = channel_at(v, channels);
+            Vector pixels[M * M], values[kPositions];
+            read_tile<M>(
+                image + channel, shape.result_height, shape.result_width, channels, place.row,
+                place.column, pixels);
+            both_ways<M, kTile>(
+                pixels, values,
+                [](const Vector* in, int i, Vector* out, int o)
+                    MIOCONV_INLINE_LAMBDA { T::gradient(in, i, out, o); });
+            for (int p = 0; p < kPositions; ++p) {
+                winograd::store(values[p], to + p * plane + channel);
+            }
+        }
+    }
+
+    // The products of one tile back to pixels of the result.
+    MIOCONV_VECTOR_CLONES static void transform_result(
+        const Shape& shape, const float* from, std::int64_t tile, float* result) {
+        const Place place = place_of(shape, tile, M);
+        const std::int64_t channels = shape.result_channels, plane = shape.result_plane();
+        float* image = result + place.image * shape.result_height * shape.result_width * channels;
+        const std::int64_t rows = std::min<std::int64_t>(M, shape.result_height - place.row);
+        const std::int64_t columns = std::min<std::int64_t>(M, shape.result_width - place.column);
+        for (std::int64_t v = 0; v < vectors_of(channels); ++v) {
+            const std::int64_t channel = channel_at(v, channels);
+            Vector values[kPositions], pixels[M * M];
+            for (int p = 0; p < kPositions; ++p) {
+                winograd::load(from + p * plane + channel, values[p]);
+            }
+            both_ways<kTile, M>(
+                values, pixels,
+                [](const Vector* in, int i, Vector* out, int o)
+                    MIOCONV_INLINE_LAMBDA { T::output(in, i, out, o); });
+            for (std::int64_t i = 0; i < rows; ++i) {
+                float* line =
+                    image + ((place.row + i) * shape.result_width + place.column) * channels;
+                for (std::int64_t j = 0; j < columns; ++j) {
+                    winograd::store(pixels[i * M + j], line + j * channels + channel);
+                }
+            }
+        }
+    }
+
+    // The weights of one source channel, transformed.
+    MIOCONV_VECTOR_CLONES static void transform_weights(
+        const Shape& shape, const float* weights, std::int64_t source_channel, float* to) {
+        const std::int64_t channels = shape.result_channels, plane = shape.weight_plane();
+        for (std::int64_t v = 0; v < vectors_of(channels); ++v) {
+            const std::int64_t channel = channel_at(v, channels);
+            const float* first =
+                weights + source_channel * shape.source_stride + channel * shape.result_stride;
+            Vector taps[9], values[kPositions];
+            for (int tap = 0; tap < 9; ++tap) {
+                const int at = shape.flipped ? 8 - tap : tap;
+                const float* given =
+                    first + at / 3 * shape.row_stride + at % 3 * shape.column_stride;
+                for (int lane = 0; lane < kLanes; ++lane) {
+                    taps[tap][lane] = given[lane * shape.result_stride];
+                }
+            }
+            both_ways<3, kTile>(
+                taps, values,
+                [](const Vector* in, int i, Vector* out, int o)
+                    MIOCONV_INLINE_LAMBDA { T::weight(in, i, out, o); });
+            float* row = to + source_channel * channels + channel;
+            for (int p = 0; p < kPositions; ++p) winograd::store(values[p], row + p * plane);
+        }
+    }
+
+    // The sums of one source channel back to its part of the weights' gradient.
+    MIOCONV_VECTOR_CLONES static void transform_weight_gradient(
+        const Shape& shape, const float* from, std::int64_t source_channel, float* weights) {
+        const std::int64_t channels = shape.result_channels, plane = shape.weight_plane();
+        for (std::int64_t v = 0; v < vectors_of(channels); ++v) {
+            const std::int64_t channel = channel_at(v, channels);
+            Vector values[kPositions], taps[9];
+            const float* row = from + source_channel * channels + channel;
+            for (int p = 0; p < kPositions; ++p) winograd::load(row + p * plane, values[p]);
+            both_ways<kTile, 3>(
+                values, taps,
+                [](const Vector* in, int i, Vector* out, int o)
+                    MIOCONV_INLINE_LAMBDA { T::weight_gradient(in, i, out, o); });
+            float* first =
+                weights + source_channel * shape.source_stride + channel * shape.result_stride;
+            for (int tap = 0; tap < 9; ++tap) {
+                float* target = first + tap / 3 * shape.row_stride + tap % 3 * shape.column_stride;
+                for (int lane = 0; lane < kLanes; ++lane) {
+                    target[lane * shape.result_stride] = taps[tap][lane];
+                }
+            }
+        }
+    }
+};
+
+// Where the parts of the workspace begin, in floats, each on a line of the cache.
+struct Parts {
+    std::int64_t weights, source, result, scratchpad, stride, total;
+};
+
+std::int64_t lines(std::int64_t floats) { return (floats + kLanes - 1) / kLanes * kLanes; }
+
+Parts parts_of(
+    const ConvProblem& problem, const Shape& shape, int positions, int threads,
+    const dnnl::matmul::primitive_desc& product) {
+    const auto scratchpad = static_cast<std::int64_t>(
+        (product.scratchpad_desc().get_size() + sizeof(float) - 1) / sizeof(float));
+    Parts parts{};
+    // A thread has a block of its own, but those that sum over blocks share one.
+    const bool shared = problem.direction == Direction::backward_weights;
+    parts.weights = 0;
+    parts.source = lines(positions * shape.weight_plane());
+    parts.result = parts.source + lines(positions * shape.source_plane());
+    parts.scratchpad = parts.result + lines(positions * shape.result_plane());
+    const std::int64_t end = parts.scratchpad + lines(scratchpad);
+    parts.stride = shared ? lines(scratchpad) : end - parts.source;
+    parts.total = end + (threads - 1) * parts.stride;
+    return parts;
+}
+
+enum Operand { kSource, kWeights, kResult, kWorkspace };
+
+template <int M>
+class WinogradRun final : public RoutineRun {
+    using K = Kernels<M>;
+
+public:
+    WinogradRun(
+        const ConvProblem& problem, int threads, const dnnl::matmul::primitive_desc& product,
+        dnnl::primitive primitive)
+        : direction_(problem.direction),
+          shape_(shape_of(problem, M, threads)),
+          threads_(threads),
+          parts_(parts_of(problem, shape_, K::kPositions, threads, product)),
+          primitive_(std::move(primitive)) {
+        for (int i = 0; i < threads; ++i) {
+            Bound bound;
+            const std::pair<int, memory::desc> forms[] = {
+                {DNNL_ARG_SRC, product.src_desc()},
+                {DNNL_ARG_WEIGHTS, product.weights_desc()},
+                {DNNL_ARG_DST, product.dst_desc()},
+                {DNNL_ARG_SCRATCHPAD, product.scratchpad_desc()}};
+            for (const auto& [name, desc] : forms) {
+                bound.memories.emplace_back(desc, engine(), static_cast<void*>(DNNL_MEMORY_NONE));
+                bound.arguments.push_back({name, bound.memories.back().get()});
+            }
+            bound_.push_back(std::move(bound));
+        }
+    }
+
+    void run(const void* const* operands, dnnl_stream_t stream) override {
+        failure_.store(dnnl_success, std::memory_order_relaxed);
+        auto* workspace = static_cast<float*>(const_cast<void*>(operands[kWorkspace]));
+        const auto* source = static_cast<const float*>(operands[kSource]);
+        if (direction_ == Direction::backward_weights) {
+            sum_over_tiles(
+                source, static_cast<const float*>(operands[kResult]),
+                static_cast<float*>(const_cast<void*>(operands[kWeights])), workspace, stream);
+        } else {
+            filter(
+                source, static_cast<const float*>(operands[kWeights]),
+                static_cast<float*>(const_cast<void*>(operands[kResult])), workspace, stream);
+        }
+        check(failure_.load(std::memory_order_relaxed));
+    }
+
+private:
+    struct Bound {
+        std::vector<memory> memories;
+        std::vector<dnnl_exec_arg_t> arguments;
+    };
+
+    void filter(
+        const float* source, const float* weights, float* result, float* workspace,
+        dnnl_stream_t stream) {
+        float* const transformed = workspace + parts_.weights;
+#pragma omp parallel num_threads(threads_)
+        {
+            const int thread = omp_get_thread_num();
+            float* const own = workspace + thread * parts_.stride;
+#pragma omp for schedule(static)
+            for (std::int64_t c = 0; c < shape_.source_channels; ++c) {
+                K::transform_weights(shape_, weights, c, transformed);
+            }
+#pragma omp for schedule(static)
+            for (std::int64_t block = 0; block < shape_.blocks; ++block) {
+                const std::int64_t first = block * shape_.block;
+                const std::int64_t count = std::min(shape_.block, shape_.tiles - first);
+                for (std::int64_t i = 0; i < count; ++i) {
+                    K::transform_source(
+                        shape_, source, first + i,
+                        own + parts_.source + i * shape_.source_channels);
+                }
+                multiply(
+                    thread, own + parts_.source, transformed, own + parts_.result,
+                    own + parts_.scratchpad, stream);
+                for (std::int64_t i = 0; i < count; ++i) {
+                    K::transform_result(
+                        shape_, own + parts_.result + i * shape_.result_channels, first + i,
+                        result);
+                }
+            }
+        }
+    }
+
+    void sum_over_tiles(
+        const float* source, const float* gradient, float* weights, float* workspace,
+        dnnl_stream_t stream) {
+        float* const sums = workspace + parts_.weights;
+        float* const sources = workspace + parts_.source;
+        float* const gradients = workspace + parts_.result;
+#pragma omp parallel num_threads(threads_)
+        {
+            const int thread = omp_get_thread_num();
+            float* const scratchpad = workspace + parts_.scratchpad + thread * parts_.stride;
+            for (std::int64_t block = 0; block < shape_.blocks; ++block) {
+                const std::int64_t first = block * shape_.block;
+#pragma omp for schedule(static)
+                for (std::int64_t i = 0; i < shape_.block; ++i) {
+                    float* const s = sources + i * shape_.source_channels;
+                    float* const g = gradients + i * shape_.result_channels;
+                    if (first + i < shape_.tiles) {
+                        K::transform_source(shape_, source, first + i, s);
+                        K::transform_gradient(shape_, gradient, first + i, g);
+                    } else {  // the last block may not be full: zeros add nothing
+                        for (int p = 0; p < K::kPositions; ++p) {
+                            std::fill_n(s + p * shape_.source_plane(), shape_.source_channels, 0.f);
+                            std::fill_n(g + p * shape_.result_plane(), shape_.result_channels, 0.f);
+                        }
+                    }
+                }
+#pragma omp for schedule(static)
+                for (int p = 0; p < K::kPositions; ++p) {
+                    float* const sum = sums + p * shape_.weight_plane();
+                    if (block == 0) {
+                        std::fill_n(sum, shape_.source_channels * shape_.result_channels, 0.f);
+                    }
+                    multiply(
+                        thread, sources + p * shape_.source_plane(),
+                        gradients + p * shape_.result_plane(), sum, scratchpad, stream);
+                }
+            }
+#pragma omp for schedule(static)
+            for (std::int64_t c = 0; c < shape_.source_channels; ++c) {
+                K::transform_weight_gradient(shape_, sums, c, weights);
+            }
+        }
+    }
+
+    // Inside a parallel region: must not throw.
+    void multiply(
+        int thread, const float* a, const float* b, float* c, float* scratchpad,
+        dnnl_stream_t stream) noexcept {
+        Bound& bound = bound_[static_cast<std::size_t>(thread)];
+        const void* const pointers[] = {a, b, c, scratchpad};
+        for (int i = 0; i < 4; ++i) {
+            dnnl_memory_set_data_handle(
+                bound.arguments[static_cast<std::size_t>(i)].memory,
+                const_cast<void*>(pointers[i]));
+        }
+        const dnnl_status_t status =
+            dnnl_primitive_execute(primitive_.get(), stream, 4, bound.arguments.data());
+        if (status != dnnl_success) failure_.store(status, std::memory_order_relaxed);
+    }
+
+    Direction direction_;
+    Shape shape_;
+    int threads_;
+    Parts parts_;
+    dnnl::primitive primitive_;
+    std::vector<Bound> bound_;
+    std::atomic<dnnl_status_t> failure_{dnnl_success};
+};
+
+class Winograd final : public Routine {
+public:
+    Winograd(
+        const ConvProblem& problem, int m, int threads, const dnnl::matmul::primitive_desc& product)
+        : problem_(problem), m_(m), threads_(threads), product_(product) {}
+
+    std::unique_ptr<RoutineRun> bind(const dnnl::primitive& primitive) const override {
+        if (m_ == 2) {
+            return std::make_unique<WinogradRun<2>>(problem_, threads_, product_, primitive);
+        }
+        return std::make_unique<WinogradRun<4>>(problem_, threads_, product_, primitive);
+    }
+
+private:
+    ConvProblem problem_;
+    int m_;
+    int threads_;
+    dnnl::matmul::primitive_desc product_;
+};
+
+}  // namespace
+
+bool winograd_applies(const ConvProblem& problem) {
+    if (problem.dtype != miopenFloat || problem.groups != 1 || problem.fused != Fused::none ||
+        problem.has_bias != 0 || problem.has_sum != 0) {
+        return false;
+    }
+    const int first = problem.rank - 4;  // of the two dimensions that are filtered
+    for (int i = 0; i < problem.rank - 2; ++i) {
+        const bool filtered = i >= first;
+        if (problem.stride[i] != 1 || problem.dilation[i] != 1) return false;
+        if (problem.wei[i + 2] != (filtered ? 3 : 1)) return false;
+        if (problem.padding[i] > (filtered ? 2 : 0)) return false;
+    }
+    return problem.src[1] >= kLeastChannels && problem.dst[1] >= kLeastChannels;
+}
+
+dnnl::matmul::primitive_desc winograd_product(const ConvProblem& problem, int m, int threads) {
+    const Shape shape = shape_of(problem, m, threads);
+    constexpr auto kFloat = memory::data_type::f32;
+    dnnl::primitive_attr attr;
+    attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+    attr.set_fpmath_mode(dnnl::fpmath_mode::strict);
+    const std::int64_t from = shape.source_channels, to = shape.result_channels;
+    memory::desc a, b, c;
+    if (problem.direction == Direction::backward_weights) {
+        a = {{from, shape.block}, kFloat, {1, from}};
+        b = {{shape.block, to}, kFloat, {to, 1}};
+        c = {{from, to}, kFloat, {to, 1}};
+        dnnl::post_ops ops;
+        ops.append_sum(1.f);
+        attr.set_post_ops(ops);
+    } else {
+        const std::int64_t positions = (m + 2) * (m + 2);
+        a = {{positions, shape.block, from}, kFloat, {shape.source_plane(), from, 1}};
+        b = {{positions, from, to}, kFloat, {shape.weight_plane(), to, 1}};
+        c = {{positions, shape.block, to}, kFloat, {shape.result_plane(), to, 1}};
+    }
+    return {engine(), a, b, c, attr, true};
+}
+
+Recipe make_winograd_recipe(
+    const ConvProblem& problem, int m, int threads, const dnnl::matmul::primitive_desc& product) {
+    const Shape shape = shape_of(problem, m, threads);
+    const Parts parts = parts_of(problem, shape, (m + 2) * (m + 2), threads, product);
+    return make_routine_recipe(
+        problem, product, std::make_shared<Winograd>(problem, m, threads, product),
+        static_cast<std::size_t>(parts.total) * sizeof(float));
+}
+
+}  // namespace mioconv::cpu

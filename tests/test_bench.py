@@ -1,0 +1,138 @@
+"""The benchmark suite: its data, its arithmetic, and one quick run from end to end."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mioconv.cli import main
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from bench import libraries, report, results, roofline, shapes, timing  # noqa: E402
+
+SETS = shapes.names()
+
+
+def test_sets_are_there() -> None:
+    networks = "resnet50 mobilenetv2 efficientnet_b0 vgg16 unet r2plus1d_18 wav2vec2"
+    assert set(networks.split()) == set(SETS)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_layers_are_distinct_and_computable(name: str) -> None:
+    layers = shapes.read(name)
+    assert len({layer.name for layer in layers}) == len(layers)
+    for layer in layers:
+        x, w, y = layer.shapes(2)
+        assert min(*x, *w, *y) > 0, layer
+        assert layer.channels % layer.groups == layer.filters % layer.groups == 0
+        assert layer.flops(2) == 2 * layer.flops(1)
+
+
+def test_flops_of_known_networks() -> None:
+    """VGG's nine distinct layers by hand, and a transposed layer: each input pixel meets all of
+    the kernel."""
+    vgg = sum(layer.flops(1) for layer in shapes.read("vgg16"))
+    by_hand = sum(
+        2 * 9 * c * k * s * s
+        for c, k, s in [
+            (3, 64, 224), (64, 64, 224), (64, 128, 112), (128, 128, 112), (128, 256, 56),
+            (256, 256, 56), (256, 512, 28), (512, 512, 28), (512, 512, 14),
+        ]
+    )  # fmt: skip
+    assert vgg == by_hand
+    up = next(layer for layer in shapes.read("unet") if layer.transposed)
+    assert up.flops(1) == 2 * math.prod(up.size) * up.channels * up.filters * 4
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("layout", libraries.LAYOUTS)
+def test_smallest_layer_of_each_set_runs(name: str, layout: str) -> None:
+    """All directions, with the shapes that the suite computed; PyTorch's result, where it is."""
+    layer = min(shapes.read(name), key=lambda layer: layer.flops(1))
+    for direction in libraries.DIRECTIONS:
+        case = libraries.Case(layer, 1, direction, layout, "float32")
+        got = libraries.mioconv_call(case)()
+        x, w, y = layer.shapes(1)
+        wanted = {"forward": y, "backward_input": x, "backward_weight": w}[direction]
+        assert got.shape == wanted
+        if libraries.installed("torch"):
+            theirs: Any = libraries.torch_call(case)()
+            if direction != "forward":
+                theirs = theirs[direction == "backward_weight"]
+            scale = float(np.abs(got).max())
+            assert np.abs(got - theirs.numpy()).max() <= 1e-3 * scale
+
+
+def cell(name: str, layer: str, default: float, torch: float) -> results.Cell:
+    return results.Cell(
+        name, layer, 1, "forward", "packed", "float32", 2, {"default": default, "torch": torch},
+        {"default": "gemm"}, {"default": 0}, 100, 10, 1e-9,
+    )  # fmt: skip
+
+
+def test_means_count_sets_alike_and_results_survive_a_file(tmp_path: Path) -> None:
+    all_results = results.Results({"numpy": "2"}, {"peak": 1e9, "bandwidth": {"1": 1e9}})
+    for i in range(3):
+        all_results.add(cell("a", str(i), 1, 4))
+    all_results.add(cell("b", "0", 1, 1))
+    all_results.add(cell("b", "0", 1, 1))  # measured again: replaces
+    cells = list(all_results)
+    assert len(cells) == 4
+    assert results.mean_over_sets(cells, "default", "torch") == pytest.approx(0.5)
+    path = tmp_path / "new" / "results.json"
+    all_results.write(path)
+    assert results.Results.read(path) == all_results
+    text = report.summary(all_results)
+    assert "1.00" in next(line for line in text.splitlines() if "b 0" in line)
+
+
+def test_floor_is_the_slower_of_arithmetic_and_memory() -> None:
+    machine = roofline.Machine(1e9, {1: 4e9, 8: 1e9})
+    assert machine.floor_seconds(1e9, 10) == 1
+    assert machine.floor_seconds(1, 1 << 20) == pytest.approx((1 << 20) / 4e9)
+    assert machine.floor_seconds(1, 100 << 20) == pytest.approx((100 << 20) / 1e9)
+    assert roofline.Machine.from_json(json.loads(json.dumps(machine.as_json()))) == machine
+
+
+def test_every_function_is_timed_in_every_round() -> None:
+    calls: list[str] = []
+    timed = timing.interleave(
+        {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 0, 3, settle=0
+    )
+    assert [len(t.samples) for t in timed.values()] == [3, 3]
+    assert calls.index("b") < len(calls) - calls[::-1].index("a")
+
+
+def test_quick_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command from end to end, and again without measuring what is there."""
+    where = ["--json", str(tmp_path / "b.json"), "--plot", str(tmp_path / "b.png")]
+    assert main(["bench", "--quick", "--layouts", "packed", *where]) == 0
+    printed = capsys.readouterr()
+    data = json.loads((tmp_path / "b.json").read_text())
+    assert len(data["cells"]) == 9
+    assert all(c["seconds"]["default"] > 0 for c in data["cells"])
+    assert "workspace in default mode" in printed.out
+    drawn = libraries.installed("matplotlib") and libraries.installed("torch")
+    assert (tmp_path / "b.png").exists() == drawn
+    assert main(["bench", "--quick", "--layouts", "packed", "--resume", *where]) == 0
+    assert "0 layers in" in capsys.readouterr().err
+
+
+def test_quick_overhead(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--overhead", "--quick"]) == 0
+    assert "transposed" in capsys.readouterr().out
+
+
+def test_bad_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["bench", "--sets", "alexnet"])
+    assert "resnet50" in capsys.readouterr().err

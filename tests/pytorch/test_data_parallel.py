@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import json
 import os
 import re
 import signal
@@ -26,11 +27,11 @@ HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "examples"
 
 
-def torchrun(*arguments: Any, processes: int = 2) -> str:
+def torchrun(*arguments: Any, processes: int = 2, **variables: str) -> str:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", str(processes), *map(str, arguments)]
     child = subprocess.Popen(
-        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE,
+        command, env={**os.environ, "OMP_NUM_THREADS": "1", **variables}, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     try:
@@ -58,6 +59,22 @@ def test_two_processes_have_the_gradients_of_one_backward(tmp_path: Path) -> Non
     for name, exact in wide.items():
         assert torch.equal(first[name], second[name]), name
         together(first[name], plain[name], exact)
+
+
+def test_processes_share_what_they_measured(tmp_path: Path) -> None:
+    """Rank 0 tunes and the others load; all tune at once into one folder, and nothing is lost."""
+    folder = tmp_path / "cache"
+    torchrun(
+        HERE / "cache_worker.py", tmp_path, MIOCONV_CACHE="1", MIOCONV_CACHE_DIR=str(folder)
+    )  # fmt: skip
+    reports = [json.loads((tmp_path / f"report{rank}.json").read_text()) for rank in range(2)]
+    for report in reports:
+        assert report["finds of rank 0's"] == 0
+        assert report["finds of the others'"] == 0
+    # Each problem was searched once, by one of them: 6 for all by rank 0, and 6 each.
+    assert [report["finds"] for report in reports] == [12, 6]
+    assert reports[0]["first"] == reports[1]["first"]
+    assert len(list(folder.glob("*.plans"))) == 2
 
 
 @pytest.mark.skipif(

@@ -146,10 +146,14 @@ def test_memory_returns_after_training_backward() -> None:
 
     steps(200)
     *native, tensors = state()
-    memory = resident()
-    steps(1000)
-    *native_after, tensors_after = state()
-    assert native_after == native
-    assert tensors_after <= tensors  # other tests' may have gone
-    # One leaked tensor a step, the smallest of them, would be half a megabyte.
-    assert resident() - memory < 400_000
+    growth = []
+    for _ in range(4):
+        memory = resident()
+        steps(1000)
+        growth.append(resident() - memory)
+        *native_after, tensors_after = state()
+        assert native_after == native
+        assert tensors_after <= tensors  # other tests' may have gone
+    # One leaked tensor a step, the smallest of them, would be half a megabyte each time; the heap
+    # that earlier tests have left in pieces grows now and then.
+    assert min(growth) < 400_000, growth

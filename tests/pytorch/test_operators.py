@@ -553,11 +553,17 @@ def test_autocast_backward(dtype: Any) -> None:
         mioconv.torch.conv2d(x.double(), w.double(), b.double(), **settings(case))
 
 
-def test_double_backward_of_a_penalty() -> None:
+@pytest.mark.parametrize("suffix", ["", "_relu"])
+def test_double_backward_of_a_penalty(suffix: str) -> None:
     """What a gradient penalty does: the norm of a gradient, differentiated by the weight."""
     x, w, b, _ = operands(SMALL)
     results = []
-    for function, dtype in ((ours(SMALL), torch.float32), (theirs(SMALL), torch.float64)):
+
+    def plain(*tensors: Any, **more: Any) -> Any:
+        y = theirs(SMALL)(*tensors, **more)
+        return y.relu() if suffix else y
+
+    for function, dtype in ((ours(SMALL, suffix), torch.float32), (plain, torch.float64)):
         leaf, weight, _ = leaves([x.to(dtype), w.to(dtype), None])
         y = torch.tanh(function(leaf, weight, b.to(dtype), **settings(SMALL)))
         (g,) = torch.autograd.grad(y.sum(), leaf, create_graph=True)

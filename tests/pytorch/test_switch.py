@@ -260,6 +260,13 @@ class TestConvert:
         convert(model)(x)
         assert seen == ["before", "after"]
 
+    def test_replaced_forward(self) -> None:
+        """What the class's forward does not run, a subclass cannot route: said, not ignored."""
+        model, _ = network("unet")
+        model.forward = lambda x: x
+        with refuses(ValueError, "model", "forward", "use"):
+            convert(model)
+
     @pytest.mark.parametrize("what", ["function", "script"])
     def test_wrong_models(self, what: str) -> None:
         import warnings

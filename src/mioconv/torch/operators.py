@@ -111,19 +111,24 @@ def _autocast(op: Any, device_type: str) -> Callable[..., Any]:
     return run
 
 
-def _function(template: str, input: Tensor, weight: Tensor) -> Any:
-    """The public function for the rank of a weight."""
-    dimensions = weight.dim()
-    if not 3 <= dimensions <= 5:
-        raise ValueError(
-            f"weight: expected 3 to 5 dimensions, for 1 to 3 spatial ones, but got {dimensions}"
-        )
-    if input.dim() == dimensions - 1:
-        raise ValueError(
-            f"input: expected {dimensions} dimensions like weight, the first for the batch, but "
-            f"got {input.dim()}"
-        )
-    return getattr(mioconv, template.replace("N", str(dimensions - 2), 1))
+def _by_rank(template: str) -> Callable[[Tensor, Tensor], Any]:
+    """A function that finds the public function for the rank of a weight."""
+    functions = {n + 2: getattr(mioconv, template.replace("N", str(n), 1)) for n in (1, 2, 3)}
+
+    def find(input: Tensor, weight: Tensor) -> Any:
+        dimensions = weight.dim()
+        if dimensions not in functions:
+            raise ValueError(
+                f"weight: expected 3 to 5 dimensions, for 1 to 3 spatial ones, but got {dimensions}"
+            )
+        if input.dim() == dimensions - 1:
+            raise ValueError(
+                f"input: expected {dimensions} dimensions like weight, the first for the batch, "
+                f"but got {input.dim()}"
+            )
+        return functions[dimensions]
+
+    return find
 
 
 # --- an operator and its gradients ----------------------------------------------------------------
@@ -163,11 +168,10 @@ class Family(NamedTuple):
 
 def _family(name: str, public: str, settings: str, shape: Callable[..., _shapes.Sizes]) -> Family:
     nothing = (None,) * len(settings.split(","))  # settings have no gradient
+    find_forward, find_backward = _by_rank(f"{public}Nd_forward"), _by_rank(f"{public}Nd_backward")
 
     def kernel(input: Tensor, weight: Tensor, bias: Tensor | None, *settings: Any) -> Tensor:
-        result: Tensor = _function(f"{public}Nd_forward", input, weight)(
-            input, weight, bias, *settings
-        )
+        result: Tensor = find_forward(input, weight)(input, weight, bias, *settings)
         return result
 
     def fake(input: Tensor, weight: Tensor, bias: Tensor | None, *settings: Any) -> Tensor:
@@ -187,7 +191,7 @@ def _family(name: str, public: str, settings: str, shape: Callable[..., _shapes.
     def kernel_backward(
         input: Tensor, grad_output: Tensor, weight: Tensor, *settings: Any
     ) -> tuple[Tensor, ...]:
-        run = _function(f"{public}Nd_backward", input, weight)
+        run = find_backward(input, weight)
         results = run(input, grad_output, weight, *settings)
         return tuple(input.new_empty(0) if result is None else result for result in results)
 
@@ -272,9 +276,10 @@ def _relu_operator(
     differentiate: Callable[..., _Gradients],
 ) -> Callable[..., Tensor]:
     """An operator that ends in ReLU; `between` are its arguments between weight and bias."""
+    find = _by_rank(f"{public}_forward")
 
     def kernel(input: Tensor, weight: Tensor, *more: Any) -> Tensor:
-        result: Tensor = _function(f"{public}_forward", input, weight)(input, weight, *more)
+        result: Tensor = find(input, weight)(input, weight, *more)
         return result
 
     def fake(input: Tensor, weight: Tensor, *more: Any) -> Tensor:

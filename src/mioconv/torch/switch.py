@@ -109,8 +109,10 @@ class Routing(TorchFunctionMode):
         return self
 
     def __exit__(self, *error: Any) -> None:
-        if not torch.compiler.is_compiling():
-            _entered().pop()
+        entered = _entered()
+        # Compiled code may have left a block that it did not enter.
+        if not torch.compiler.is_compiling() and entered and entered[-1] is self:
+            entered.pop()
         super().__exit__(*error)
 
     def __reduce__(self) -> Any:
@@ -244,10 +246,20 @@ def convert(model: _Model, *, strict: bool = False) -> _Model:
     -------
     torch.nn.Module
         The model; ``model.mioconv`` is the record of its calls.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Not a module of Python code, or one whose forward was replaced on the object.
     """
     if not isinstance(model, torch.nn.Module) or isinstance(model, torch.jit.ScriptModule):
         raise TypeError(
             f"model: expected a torch.nn.Module in Python, but got {type(model).__name__}"
+        )
+    if "forward" in model.__dict__:
+        raise ValueError(
+            "model: its forward was replaced on the object itself, as torch.compile does; convert "
+            "the model before that, or call it within mioconv.torch.use()"
         )
     if not hasattr(type(model), "_before_conversion"):
         model.__class__ = _converted(type(model))

@@ -235,7 +235,6 @@ def test_placeholders_of_masked_gradients_backward() -> None:
     arguments = (x, grad, w, *settings_list(SMALL))
     found = OPS.convolution_backward(*arguments, (False, True, False))
     assert [tuple(t.shape) for t in found] == [(0,), SMALL.weight_shape, (0,)]
-    assert len({t.data_ptr() for t in found if t.numel()}) == 1
 
 
 # --- gradients of gradients -----------------------------------------------------------------------

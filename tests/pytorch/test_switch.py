@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 import mioconv  # noqa: E402
 import mioconv.torch  # noqa: E402
-from mioconv.torch import convert, use  # noqa: E402
+from mioconv.torch import convert, switch, use  # noqa: E402
 from pytorch.networks import NETWORKS, network  # noqa: E402
 
 F = torch.nn.functional
@@ -114,20 +114,36 @@ def test_fallbacks(name: str) -> None:
     assert torch.equal(call(*arguments), exact)  # the block has ended all the same
 
 
-def test_what_fails_inside_goes_to_torch() -> None:
-    """Where the library has no solution, PyTorch has."""
+@pytest.mark.parametrize(
+    "error",
+    [mioconv.NoSolutionError, mioconv.UnsupportedError, mioconv.ProviderNotFoundError],
+)
+def test_what_mioconv_cannot_run_goes_to_torch(error: Any, monkeypatch: Any) -> None:
+    """Found out by the call itself: no solution, not in this release, no libraries."""
     x, w = tensors()
     exact = F.conv2d(x, w, groups=2)
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise error("first line\nand more")
+
+    monkeypatch.setitem(switch._FUNCTIONS, torch.conv2d, refuse)
+    with use() as routing:
+        assert torch.equal(F.conv2d(x, w, groups=2), exact)
+    assert routing.fallbacks == {("conv2d", "first line"): 1}
+    with use(strict=True), refuses(mioconv.UnsupportedError, "conv2d", "first line"):
+        F.conv2d(x, w, groups=2)
+
+
+def test_failures_are_not_hidden() -> None:
+    """A native call that failed is an error, not a reason to leave."""
+    x, w = tensors()
     mioconv.cache_clear()
-    with use() as routing, mioconv.flags(workspace_limit=0):
-        with fault("miopenConvolutionForwardGetSolution", nth=0, status=3):
-            try:
-                found = F.conv2d(x, w, groups=2)
-            except mioconv.StatusError:  # not a refusal: an error is an error
-                found = exact
-        assert torch.equal(found, exact)
+    refused = fault("miopenConvolutionForwardGetSolution", nth=0, status=7)
+    with use() as routing, refused, pytest.raises(mioconv.MioconvError) as found:
+        F.conv2d(x, w, groups=2)
+    assert found.type is mioconv.StatusError
     mioconv.cache_clear()
-    assert routing.calls.total() == 0
+    assert not routing.fallbacks
 
 
 def test_errors_of_the_caller_are_errors() -> None:

@@ -15,7 +15,7 @@ import tempfile
 
 import mioconv
 
-from .shapes import load
+from .shapes import read
 
 PROGRAM = """
 import sys, time
@@ -37,7 +37,7 @@ print(f"{len(problems)} problems, {info.finds} searched, {end - begin:.3f} s"
 def lines() -> list[str]:
     """A driver line for all three directions of each layer, batch 8."""
     found = []
-    for layer in load("resnet50"):
+    for layer in read("resnet50"):
         x, w, _ = layer.shapes(8)
         problem = mioconv.Problem(
             "forward", x, w, stride=layer.stride, padding=layer.padding, groups=layer.groups

@@ -110,13 +110,25 @@ def accuracy(layers: list[Layer], x: Array, digits: NDArray[np.int64]) -> float:
     return float((predict(layers, x).argmax(axis=1) == digits).mean())
 
 
-def main(picture: Path = Path("out/digits.png")) -> None:
-    """Train, report, and write the picture."""
+def load() -> Sequence[Any]:
+    """Pictures to learn from and to test with, then their digits."""
     images, digits = load_digits(return_X_y=True)
     x = (images.reshape(-1, 1, 8, 8) / 16).astype(np.float32)  # 0 … 1
-    x, test_x, digits, test_digits = train_test_split(
+    parts: Sequence[Any] = train_test_split(
         x, digits, test_size=0.25, stratify=digits, random_state=SEED
     )
+    return parts
+
+
+def batches(rng: np.random.Generator, count: int) -> list[NDArray[np.int64]]:
+    """Which pictures each batch of an epoch takes; a remainder sits this one out."""
+    order = rng.permutation(count)
+    return [order[start : start + BATCH] for start in range(0, count - BATCH + 1, BATCH)]
+
+
+def main(picture: Path = Path("out/digits.png")) -> None:
+    """Train, report, and write the picture."""
+    x, test_x, digits, test_digits = load()
     rng = np.random.default_rng(SEED)
     layers = network(rng)
     # A layer takes about a tenth of a millisecond here: not worth waking a second thread for.
@@ -126,14 +138,12 @@ def main(picture: Path = Path("out/digits.png")) -> None:
     losses: list[float] = []
     tests: list[float] = []
     start = time.perf_counter()
-    batches = len(x) // BATCH
     for epoch in range(EPOCHS):
         rate = LEARNING_RATE * (1 + np.cos(np.pi * epoch / EPOCHS)) / 2
-        order = rng.permutation(len(x))
-        for batch in range(batches):
-            chosen = order[batch * BATCH : (batch + 1) * BATCH]
-            losses.append(step(layers, shifted(x[chosen], rng), digits[chosen], rate))
-            progress(epoch + (batch + 1) / batches, losses[-1], tests)
+        chosen = batches(rng, len(x))
+        for done, batch in enumerate(chosen, start=1):
+            losses.append(step(layers, shifted(x[batch], rng), digits[batch], rate))
+            progress(epoch + done / len(chosen), losses[-1], tests)
         tests.append(accuracy(layers, test_x, test_digits))
     seconds = time.perf_counter() - start
 

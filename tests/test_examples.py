@@ -21,15 +21,21 @@ needs_demo = pytest.mark.skipif(
 )
 
 
-def run(name: str, picture: Path) -> str:
-    """What an example prints; it must succeed and write its picture."""
-    command = [sys.executable, str(EXAMPLES / f"{name}.py"), str(picture)]
+def script(name: str, *arguments: str) -> str:
+    """What an example prints; it must succeed."""
+    command = [sys.executable, str(EXAMPLES / name), *arguments]
     child = subprocess.run(
         command, env=dict(os.environ), capture_output=True, text=True, timeout=300
     )
     assert child.returncode == 0, child.stderr
-    assert picture.read_bytes().startswith(b"\x89PNG")
     return child.stdout
+
+
+def run(name: str, picture: Path) -> str:
+    """What an example prints; it must succeed and write its picture."""
+    printed = script(f"{name}.py", str(picture))
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    return printed
 
 
 @needs_demo
@@ -78,3 +84,29 @@ def test_demo_without_its_packages(
     monkeypatch.setattr(demo, "_importable", lambda module: module == "sklearn")
     assert main(["demo"]) == 1
     assert "mioconv demo needs pillow" in capsys.readouterr().err
+
+
+@needs_demo
+def test_digits_in_torch() -> None:
+    """The same network in PyTorch, by mioconv and by PyTorch's own convolutions."""
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    printed = script("digits_torch.py", "4")
+    found = re.findall(r"^(\w+) +([\d.]+)% of the test digits, \d+ ms an epoch$", printed, re.M)
+    assert [name for name, _ in found] == ["mioconv", "PyTorch"]
+    accuracies = [float(accuracy) for _, accuracy in found]
+    assert accuracies[0] == pytest.approx(accuracies[1], abs=1)
+    assert min(accuracies) > 80
+
+
+def test_cupy_gradients() -> None:
+    """The code for CuPy's arrays, on NumPy's."""
+    printed = script("cupy_gradients.py", "numpy")
+    assert printed.count("of the bound") == 5
+    assert "filter learned" in printed
+
+
+def test_cupy_gradients_without_cupy() -> None:
+    if importlib.util.find_spec("cupy") is not None:
+        pytest.skip("CuPy is installed")
+    with pytest.raises(AssertionError, match="cupy cannot be imported"):
+        script("cupy_gradients.py")

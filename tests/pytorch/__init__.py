@@ -1,0 +1,1 @@
+"""mioconv.torch. Not named after PyTorch's own package, which it would hide from `import torch`."""

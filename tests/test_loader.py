@@ -376,18 +376,51 @@ def test_missing_required_function(native: FakeNative, place: Callable[..., str]
 # --- libraries of our own -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("number", "name"), [(CPU, "cpu"), (CUDA, "cuda")])
 def test_own_library_serves_as_all_three(
-    native: FakeNative, tmp_path: Path, place: Callable[..., str], number: int, name: str
+    native: FakeNative, tmp_path: Path, place: Callable[..., str]
 ) -> None:
-    path = place("package/lib", f"libmioconv_{name}.so")
+    path = place("package/lib", "libmioconv_cpu.so")
     loader = Loader(native, [str(tmp_path / "package"), str(tmp_path / "package/lib")], {})
-    loaded = loader.load(number)
-    assert native.installed == [(number, 1, 1, 1, (path, path))]
+    loaded = loader.load(CPU)
+    assert native.installed == [(CPU, 1, 1, 1, (path, path))]
     assert paths(loaded) == [path]
     assert steps(loaded) == ["package"]
     assert loaded.missing == ("hipMallocAsync",)
-    assert loader.loaded(number) is loaded
+    assert loader.loaded(CPU) is loaded
+
+
+NEEDED = {
+    "MIOCONV_CUDART_LIBRARY": "libcudart.so.13",
+    "MIOCONV_NVRTC_LIBRARY": "libnvrtc.so.13",
+    "MIOCONV_CUDNN_LIBRARY": "libcudnn.so.9",
+}
+
+
+def test_what_an_own_library_needs_is_opened_with_it(
+    native: FakeNative, tmp_path: Path, place: Callable[..., str]
+) -> None:
+    """By variable here; the search is the vendor's libraries' own."""
+    path = place("package", "libmioconv_cuda.so")
+    needed = {variable: place("nvidia", name) for variable, name in NEEDED.items()}
+    loader = Loader(native, [str(tmp_path / "package")], needed)
+    loaded = loader.load(CUDA)
+    assert paths(loaded) == [path, *needed.values()]
+    assert steps(loaded) == ["package", *needed]
+    assert native.installed == [(CUDA, 1, 1, 1, (path, path))]
+
+
+@pytest.mark.parametrize("absent", NEEDED)
+def test_what_an_own_library_needs_is_missing(
+    native: FakeNative, tmp_path: Path, place: Callable[..., str], absent: str
+) -> None:
+    place("package", "libmioconv_cuda.so")
+    needed = {variable: place("nvidia", name) for variable, name in NEEDED.items()}
+    needed[absent] = "/nowhere.so"
+    loader = Loader(native, [str(tmp_path / "package")], needed)
+    assert absent in failure(loader, CUDA)
+    assert native.installed == []
+    # The error of another provider does not try it again, nor bring NVIDIA's libraries in.
+    assert "Available providers: none" in failure(loader, CPU)
 
 
 def test_own_library_missing(native: FakeNative, tmp_path: Path) -> None:

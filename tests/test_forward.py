@@ -190,7 +190,9 @@ class TestNamedPadding:
         )
         got = FORWARD.function(rank)(x, w, padding="same")
         assert_close(got, value, bound)
-        assert_same_bits(FORWARD.function(rank)(x[0], w, padding="same"), got[0])
+        # Another batch is another problem: its solution may sum in another order.
+        alone = FORWARD.function(rank)(x[0], w, padding="same")
+        assert_close(alone, value[0], bound[0])
 
     def test_same_needs_no_room_in_the_input(self) -> None:
         """A kernel larger than the input is legal under "same"."""

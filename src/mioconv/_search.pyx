@@ -153,6 +153,8 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
             workspace.give_back()
             if not status.ok():
                 api.hipGetLastError()
+                if status.hip and not status.out_of_memory():
+                    return 0  # the clock or the device failed, not this solution
                 ranked[i].out_of_memory = status.out_of_memory()
                 ranked[i].failed = not status.out_of_memory()
                 best[i] = 1e30

@@ -108,19 +108,18 @@ int main() {
     volatile std::uint64_t sink = 0;
 
     std::printf("key: %zu bytes, %d entries\n", sizeof(ConvolutionParams), entries);
-    std::printf(
-        "  hash                         %6.1f ns\n",
-        nanoseconds(calls, [&](int i) { sink = sink + keys[i % entries].hash(); }));
-    std::printf(
-        "  the seed's hash (FNV, 32 bit)%6.1f ns\n",
-        nanoseconds(calls / 10, [&](int i) { sink = sink + fnv32(keys[i % entries]); }));
-    std::printf(
-        "  hit, the same problem        %6.1f ns\n",
-        nanoseconds(calls, [&](int) { sink = sink + *cache.get_or_create(keys[0], build, nullptr); }));
-    std::printf(
-        "  hit, all problems in turn    %6.1f ns\n", nanoseconds(calls, [&](int i) {
-            sink = sink + *cache.get_or_create(keys[i % entries], build, nullptr);
-        }));
+    std::printf("  hash                         %6.1f ns\n", nanoseconds(calls, [&](int i) {
+                    sink = sink + keys[i % entries].hash();
+                }));
+    std::printf("  the seed's hash (FNV, 32 bit)%6.1f ns\n", nanoseconds(calls / 10, [&](int i) {
+                    sink = sink + fnv32(keys[i % entries]);
+                }));
+    std::printf("  hit, the same problem        %6.1f ns\n", nanoseconds(calls, [&](int) {
+                    sink = sink + *cache.get_or_create(keys[0], build, nullptr);
+                }));
+    std::printf("  hit, all problems in turn    %6.1f ns\n", nanoseconds(calls, [&](int i) {
+                    sink = sink + *cache.get_or_create(keys[i % entries], build, nullptr);
+                }));
 
     double each[2] = {};
     const auto work = [&](int thread) {

@@ -385,6 +385,7 @@ class TestCompaction:
             folder.joinpath(f"{index}-copy.plans").write_bytes(data)
         cache_files.load(None)
         assert len(cache_files._read(next(folder.glob("merged-*")))) == 2
+        assert len(cache_files._known) == 2, "in memory as well"
 
 
 def rewrite(path: Path, place: int, value: str) -> None:

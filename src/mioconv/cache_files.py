@@ -140,6 +140,9 @@ def _learn(records: Iterable[Record]) -> int:
         if known is None or _rank(record) >= _rank(known):
             _known[key] = record
         count += 1
+    # A process that meets ever new problems must not grow for ever.
+    while len(_known) > MOST_ENTRIES:
+        del _known[next(iter(_known))]
     return count
 
 
@@ -231,9 +234,11 @@ def append(record: Record) -> None:
     global _own, _writable
     record = {**record, "date": round(time.time(), 3)}
     with _lock:
-        _learn(filter(None, [_checked(record)]))
         where = folder()
-        if where is None or not _writable:
+        if where is None:
+            return
+        _learn(filter(None, [_checked(record)]))
+        if not _writable:
             return
         try:
             # A child must not write to its parent's file.

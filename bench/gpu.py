@@ -1,6 +1,6 @@
 """Time mioconv beside PyTorch on an NVIDIA GPU: kernels by events, dispatch by the host's clock.
 
-    python bench/gpu.py bench/shapes/*.csv --out bench/out
+    python -m bench.gpu resnet50 vgg16 --out out
 
 Both sides choose by measurement (PyTorch's `benchmark=True`, mioconv's `benchmark` flag), with the
 same TF32 setting. Kernel time is what the device needs for calls that were queued before it began:
@@ -8,9 +8,7 @@ a kernel that only waits holds the stream until all of them are, so that the hos
 it. Dispatch is the host's time for a call whose work is only queued. The two sides take turns, and
 the minimum of the rounds counts. Results are compared: a ratio of a wrong result would be none.
 
-A CSV has one line a layer: channels, size, filters, kernel, stride, padding, groups, and, where it
-has them, op ("conv" or "transposed"), dilation and output_padding; sizes as "56" or "56x56" (one
-number alone: both of two dimensions, unless the file has an `op` column).
+The layers are those of `shapes/`, by the names of its sets; without names, all of them.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,27 +28,11 @@ import torch
 
 import mioconv
 
+from .shapes import Layer, names, read
+
 DIRECTIONS = ("forward", "backward_input", "backward_weight")
 TOLERANCE = {"float16": 4e-3, "bfloat16": 3e-2, "float32": 1e-5}  # of the norm, between the two
 TF32_TOLERANCE = 2e-3
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One convolution of a network, without its batch."""
-
-    network: str
-    name: str
-    transposed: bool
-    channels: int
-    size: tuple[int, ...]
-    filters: int
-    kernel: tuple[int, ...]
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
-    dilation: tuple[int, ...]
-    groups: int
-    output_padding: tuple[int, ...]
 
 
 @dataclass
@@ -72,29 +54,6 @@ class Row:
     @property
     def ratio(self) -> float:
         return self.kernel / self.torch_kernel
-
-
-def read_layers(path: Path) -> Iterator[Layer]:
-    """The layers of a CSV, each once."""
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            size = numbers(row["size"])
-            rank = len(size) if "op" in row else 2
-
-            def spatial(column: str, otherwise: int, row: Any = row, rank: int = rank) -> Any:
-                values = numbers(row.get(column) or str(otherwise))
-                return values if len(values) == rank else values * rank
-
-            yield Layer(
-                path.stem, row["name"], row.get("op") == "transposed", int(row["channels"]),
-                size if len(size) == rank else size * rank, int(row["filters"]),
-                spatial("kernel", 1), spatial("stride", 1), spatial("padding", 0),
-                spatial("dilation", 1), int(row["groups"]), spatial("output_padding", 0),
-            )  # fmt: skip
-
-
-def numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split("x"))
 
 
 class Problem:
@@ -187,7 +146,9 @@ def dispatch_time(call: Callable[[], Any], repeats: int = 50) -> float:
     return spent / repeats * 1e6
 
 
-def measure(problem: Problem, direction: str, dtype: str, layout: str, tf32: bool) -> Row:
+def measure(
+    network: str, problem: Problem, direction: str, dtype: str, layout: str, tf32: bool
+) -> Row:
     theirs = problem.theirs(direction)
     ours, out = problem.ours(direction, tf32)
     expected = theirs()
@@ -207,7 +168,7 @@ def measure(problem: Problem, direction: str, dtype: str, layout: str, tf32: boo
     limit = TF32_TOLERANCE if dtype == "float32" and tf32 else TOLERANCE[dtype]
     if not error <= limit:
         print(f"DIFFERS: {problem.layer} {direction} {dtype} {layout}: {error:.2e} by {name}")
-    return Row(problem.layer.network, problem.layer.name, direction, dtype, layout, *best,
+    return Row(network, problem.layer.name, direction, dtype, layout, *best,
                error, name)  # fmt: skip
 
 
@@ -256,7 +217,7 @@ def plot(rows: list[Row], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("shapes", nargs="+", type=Path, help="CSV files")
+    parser.add_argument("sets", nargs="*", help="sets of layers (default: all)")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--dtypes", default="float16,bfloat16,float32")
     parser.add_argument("--layouts", default="packed,channels_last")
@@ -277,8 +238,8 @@ def main() -> None:
     print(json.dumps(machine))
     deadline = time.monotonic() + options.seconds
     rows: list[Row] = []
-    for path in options.shapes:
-        for layer in read_layers(path):
+    for network in options.sets or names():
+        for layer in read(network):
             for dtype in options.dtypes.split(","):
                 for layout in options.layouts.split(","):
                     if layout == "channels_last" and len(layer.size) == 1:
@@ -287,7 +248,9 @@ def main() -> None:
                         continue
                     problem = Problem(layer, options.batch, getattr(torch, dtype), layout)
                     for direction in options.directions.split(","):
-                        rows.append(measure(problem, direction, dtype, layout, options.tf32))
+                        rows.append(
+                            measure(network, problem, direction, dtype, layout, options.tf32)
+                        )
                     del problem
     if time.monotonic() > deadline:
         print("stopped: out of time")

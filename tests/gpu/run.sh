@@ -66,7 +66,7 @@ for stage in "${stages[@]}"; do
             echo "compute-sanitizer is not installed: not run"
         fi
         ;;
-    bench) run $PYTHON bench/gpu.py --out "$OUT" bench/shapes/*.csv ;;
+    bench) run $PYTHON -m bench.gpu --out "$OUT" ;;
     *) echo "unknown stage: $stage" >&2; exit 2 ;;
     esac
 done

@@ -367,7 +367,7 @@ class TestAlgorithmsAndScratchMemory:
             assert mioconv.last_call().solution_id == winograd[0].id
 
     @pytest.mark.parametrize("benchmark", [False, True])
-    def test_no_more_than_twice_the_tensors(self, benchmark: bool) -> None:
+    def test_greedy_solutions_are_passed_over_unless_much_faster(self, benchmark: bool) -> None:
         """Small images and wide kernels: oneDNN's gemm asks for four times the tensors."""
         x, w = random_array((1, 256, 7, 7)), random_array((256, 256, 3, 3))
         y = mioconv.conv2d_forward(x, w, padding=1)
@@ -382,10 +382,12 @@ class TestAlgorithmsAndScratchMemory:
             ),
         ):
             call()
-            assert mioconv.last_call().workspace_bytes <= 2 * tensors
+            needed = mioconv.last_call().workspace_bytes
             problem = mioconv.Problem.from_tensors(direction, x, w, padding=1)
-            greedy = max(mioconv.find_solutions(problem), key=lambda s: s.workspace_bytes)
-            assert greedy.workspace_bytes > 2 * tensors, "nothing to leave out"
+            listed = mioconv.find_solutions(problem)
+            assert max(s.workspace_bytes for s in listed) > 2 * tensors, "nothing to pass over"
+            frugal = [s.time_ms for s in listed if s.workspace_bytes <= 2 * tensors]
+            assert needed <= 2 * tensors or min(frugal) > 1.49 * listed[0].time_ms
 
     def test_a_limit_lifts_it(self) -> None:
         x, w = random_array((1, 256, 7, 7)), random_array((256, 256, 3, 3))

@@ -93,8 +93,8 @@ public:
     }
 
     /// The first admissible solution; false when there is none. On a CPU, where scratch memory is
-    /// the caller's own, one that needs much more than the tensors do comes last unless a limit
-    /// was given.
+    /// the caller's own, one that needs much more than the tensors do is passed over unless a limit
+    /// was given or it is much the faster one.
     bool choose(const Choice& choice, Solution* out) const {
         const bool free = choice.pinned != 0 || choice.workspace_limit >= 0;
         const Solution* found = nullptr;
@@ -103,7 +103,9 @@ public:
             if (!choice.admits(device.api, solution)) continue;
             const bool usual =
                 free || solution.workspace <= usual_workspace_ || solution.source == Source::pinned;
-            if (usual || found == nullptr) found = &solution;
+            constexpr float much = 1.5f;
+            if (found == nullptr || (usual && solution.time_ms <= much * found->time_ms))
+                found = &solution;
             if (usual) break;
         }
         if (found == nullptr) return false;

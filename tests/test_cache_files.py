@@ -36,7 +36,7 @@ def forget() -> None:
     """As a new process would start."""
     mioconv.cache_clear()
     cache_files._own = None
-    cache_files._writable = True
+    cache_files._unwritable = None
 
 
 def arrays(shape: tuple[int, ...] = SHAPES[0]) -> tuple[np.ndarray, np.ndarray]:
@@ -115,6 +115,14 @@ class TestProcesses:
             assert (process.returncode, errors) == (0, "")
         everything = [shape for group in groups for shape in group]
         assert child(PROGRAM.format(shapes=everything)) == "0"
+
+    def test_folder_cleared_by_another_process(self, folder: Path) -> None:
+        run()
+        child("import mioconv; mioconv.cache_clear(files=True)")
+        assert list(folder.glob("*.plans")) == []
+        run(SHAPES[1])
+        assert len(list(folder.glob("*.plans"))) == 1
+        assert child(PROGRAM.format(shapes=SHAPES[1:2])) == "0"
 
     def test_turned_off(self, folder: Path) -> None:
         assert child(PROGRAM.format(shapes=SHAPES[:1]), MIOCONV_CACHE="0") == "1"
@@ -314,6 +322,7 @@ class TestDamage:
             {"key": ["x"]},
             {"key": None},
             {"date": "yesterday"},
+            {"source": "guessed"},
         ]:
             data = cache_files._line(cache_files.FORMAT) + cache_files._line({**record, **wrong})
             records, complaints = self.read(path, data)

@@ -144,7 +144,7 @@ def test_what_was_excluded_is_searched_later() -> None:
     assert mioconv.cache_info().finds == 2
 
 
-@pytest.mark.parametrize("bad", [1.5, 0, -1, "", [""], [1.5], 1 << 64, True, [None]])
+@pytest.mark.parametrize("bad", [1.5, 0, -1, "", [""], [1.5], 1 << 64, True, [None], b"GEMM"])
 def test_bad_input(bad: Any) -> None:
     with no_native_calls(), pytest.raises((TypeError, ValueError), match="exclude"):
         run("forward", exclude=bad)

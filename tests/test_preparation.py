@@ -18,6 +18,7 @@ from helpers.checks import operands
 from helpers.native import fault, live_objects, native_calls, no_native_calls
 from helpers.operators import BACKWARD_INPUT, BACKWARD_WEIGHT, FORWARD, TRANSPOSE_FORWARD
 from helpers.problems import CASES, TRANSPOSED_CASES, Case, valid_cases
+from helpers.processes import in_a_child
 from helpers.reference import conv_forward
 from helpers.tolerances import assert_same_bits
 from mioconv.cli import main
@@ -111,6 +112,24 @@ class TestPrepare:
         with pytest.raises(ValueError, match="line 2"):
             mioconv.prepare(file)
 
+    def test_many_threads_make_few_handles(self) -> None:
+        problems = [mioconv.Problem("forward", (1, 8, 5, 5 + i), (8, 8, 3, 3)) for i in range(12)]
+        before = live_objects()["handles"]
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda problem: mioconv.prepare(problem, benchmark=False), problems))
+        assert live_objects()["handles"] <= before + 8
+
+    def test_unknown_solution_and_nothing_to_compute(self) -> None:
+        with pytest.raises(ValueError, match=r"12345.*not one of"):
+            mioconv.prepare(PROBLEM, solution=12345)
+        with pytest.raises(ValueError, match="not one of"):
+            mioconv.plan(PROBLEM, solution=12345)
+        empty = mioconv.Problem("forward", (0, 8, 5, 5), (8, 8, 3, 3))
+        (done,) = mioconv.prepare(empty)
+        assert isinstance(done.error, mioconv.UnsupportedError)
+        with pytest.raises(mioconv.UnsupportedError, match="batch 0"):
+            mioconv.plan(empty)
+
     def test_leaves_nothing_behind(self) -> None:
         mioconv.prepare(PROBLEM)
         before = live_objects()
@@ -150,6 +169,71 @@ class TestOnSearch:
             mioconv.on_search(None)
         y = mioconv.conv2d_forward(*arrays(), padding=1, benchmark=True)
         np.testing.assert_allclose(y, conv_forward(*arrays(), padding=1), rtol=0, atol=1e-4)
+        assert mioconv.cache_info().finds == 1
+
+    def test_what_it_raises_ends_a_fused_call_too(self) -> None:
+        class Enough(Exception):
+            pass
+
+        def stop(at: mioconv.SearchProgress) -> None:
+            raise Enough
+
+        mioconv.on_search(stop)
+        try:
+            with pytest.raises(Enough):
+                mioconv.conv2d_relu_forward(*arrays(), padding=1, benchmark=True)
+        finally:
+            mioconv.on_search(None)
+        mioconv.conv2d_relu_forward(*arrays(), padding=1, benchmark=True)
+        assert mioconv.cache_info().finds == 1
+
+    def test_it_may_call_with_other_threads(self) -> None:
+        """The bound on threads is the calling thread's: a search must keep its own."""
+        x, w = np.ones((4, 16, 20, 20), np.float32), np.ones((16, 16, 3, 3), np.float32)
+
+        def other(at: mioconv.SearchProgress) -> None:
+            with mioconv.flags(num_threads=1 + at.done % 2):
+                mioconv.conv2d_forward(*arrays(), padding=1)
+
+        mioconv.on_search(other)
+        try:
+            mioconv.conv2d_forward(x, w, benchmark=True)
+        finally:
+            mioconv.on_search(None)
+        problem = mioconv.Problem.from_tensors("forward", x, w)
+        assert {s.source for s in mioconv.find_solutions(problem)} == {"measured"}
+
+    def test_two_searches_that_call_each_other(self) -> None:
+        """Each would wait for the other, if a callback's call searched."""
+        other = np.ones((1, 8, 7, 7), np.float32)
+        meet = threading.Barrier(2)
+
+        def crossing(at: mioconv.SearchProgress) -> None:
+            if at.done == 1:
+                meet.wait(60)
+            mine = at.problem == PROBLEM
+            x = other if mine else arrays()[0]
+            mioconv.conv2d_forward(x, arrays()[1], padding=0 if mine else 1, benchmark=True)
+
+        mioconv.on_search(crossing)
+        try:
+            with ThreadPoolExecutor(2) as pool:
+                calls = [
+                    pool.submit(mioconv.conv2d_forward, *arrays(), padding=1, benchmark=True),
+                    pool.submit(mioconv.conv2d_forward, other, arrays()[1], benchmark=True),
+                ]
+                for call in calls:
+                    call.result(120)
+        finally:
+            mioconv.on_search(None)
+        assert mioconv.cache_info().finds == 2
+
+    def test_a_clock_that_fails_decides_nothing(self) -> None:
+        with fault("hipEventCreateWithFlags", nth=0, status=1):
+            for _ in range(3):
+                mioconv.conv2d_forward(*arrays(), padding=1, benchmark=True)
+        assert mioconv.cache_info().finds == 0
+        mioconv.conv2d_forward(*arrays(), padding=1, benchmark=True)
         assert mioconv.cache_info().finds == 1
 
     def test_it_may_call_the_same_problem(self) -> None:
@@ -238,7 +322,8 @@ class TestPlan:
         out = plan(x, w)
         before, calls, info = live_objects(), native_calls(), mioconv.cache_info()
         plan(x, w, out=out)
-        assert native_calls() == calls + 2  # which device is current, and the convolution
+        # Which device is current, the bound on threads (set and asked), and the convolution.
+        assert native_calls() == calls + 4
         assert live_objects() == before
         assert mioconv.cache_info() == info
 
@@ -271,6 +356,31 @@ class TestPlan:
                     pool.map(lambda one: plan(one, w), inputs), expected, strict=True
                 ):
                     assert_same_bits(got, right)
+
+    def test_keeps_its_threads(self) -> None:
+        """Whatever bound the calling thread had last: the workspace was sized for the plan's."""
+        x, w = np.ones((4, 16, 20, 20), np.float32), np.ones((16, 16, 3, 3), np.float32)
+        problem = mioconv.Problem.from_tensors("forward", x, w)
+        for made, called in [(1, 2), (2, 1)]:
+            with mioconv.flags(num_threads=made):
+                plans = [mioconv.plan(problem, solution=s) for s in mioconv.find_solutions(problem)]
+                expected = [plan(x, w) for plan in plans]
+            for plan, right in zip(plans, expected, strict=True):
+                mioconv.conv2d_forward(*arrays(), padding=1)
+                with mioconv.flags(num_threads=called):
+                    mioconv.conv2d_forward(*arrays(), padding=1)
+                assert_same_bits(plan(x, w), right)
+
+    def test_not_in_a_forked_child(self) -> None:
+        plan = mioconv.plan(PROBLEM)
+
+        def check() -> None:
+            with pytest.raises(mioconv.UnsupportedError, match="fork"):
+                plan(*arrays())
+            mioconv.plan(PROBLEM)(*arrays())
+
+        in_a_child(check)
+        plan(*arrays())
 
     def test_bad_input(self) -> None:
         plan = mioconv.plan(PROBLEM)
@@ -384,6 +494,24 @@ class TestCommands:
         last = mioconv.find_solutions(problem)[-1]
         assert main(["driver", *LINE.split()[1:], "-F", "1", "-S", str(last.id)]) == 0
         assert last.name in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            ["driver", *LINE.split()[1:], "-F", "1", "-S", "5"],
+            ["driver", "--device", "cuda:99999999999", "conv", "-F", "1"],
+            ["tune", "FILE", "--exclude", "0"],
+            ["tune", "FILE", "--workspace-limit", "-5"],
+            ["tune", "FILE", "--output", "/nonexistent/file"],
+        ],
+    )
+    def test_errors_without_a_traceback(
+        self, line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        file = tmp_path / "lines"
+        file.write_text(f"{LINE} -F 1\n")
+        assert main([str(file) if word == "FILE" else word for word in line]) in (1, 2)
+        assert capsys.readouterr().err.startswith("mioconv")
 
     @pytest.mark.parametrize(
         ("options", "named"),

@@ -15,6 +15,8 @@ constexpr int provider_count = 3;
 /// Where a pointer lives, whatever HIP's major calls it.
 enum class MemoryType { unregistered, host, device, managed, other };
 
+class Activity;
+
 struct Api {
 #define MIOCONV_FUNCTION(library, need, since, name) decltype(&::name) name = nullptr;
 #include "abi/functions.def"
@@ -23,6 +25,8 @@ struct Api {
     Provider provider = Provider::cpu;
     int hip_version = 0;  ///< major * 10'000'000 + minor * 100'000 + patch, as HIP says it
     std::uint64_t miopen_version = 0;  ///< major * 1'000'000 + minor * 1'000 + patch
+
+    Activity* activity = nullptr;  ///< of all providers together
 
     int hip_major() const { return hip_version / 10'000'000; }
 

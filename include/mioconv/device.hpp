@@ -95,8 +95,9 @@ public:
             if (*out) return {};
         }
         const std::lock_guard<std::mutex> lock(mutex_);
-        auto& slot = devices_[provider][index];
-        if (!slot) {
+        auto& devices = devices_[provider];
+        auto place = devices.find(index);
+        if (place == devices.end()) {
             DeviceInfo info;
             MIOCONV_TRY(read_device_info(api, index, &info));
             int pools = 0;
@@ -106,9 +107,13 @@ public:
                                         // behind
                 pools = 0;
             }
-            slot = std::make_unique<Device>(api, index, std::move(info), pools != 0, allocator_);
+            place = devices
+                        .emplace(
+                            index, std::make_unique<Device>(
+                                       api, index, std::move(info), pools != 0, allocator_))
+                        .first;
         }
-        *out = slot.get();
+        *out = place->second.get();
         if (near) known_[provider][index].store(*out, std::memory_order_release);
         return {};
     }

@@ -50,11 +50,8 @@ public:
         return status;
     }
 
-    /// How many handles there are, leased or not.
-    std::size_t size() const {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        return handles_.size();
-    }
+    /// A handle that nobody uses now, whatever its stream; null where there is none.
+    PooledHandle* take_idle() { return take(); }
 
     void give_back(PooledHandle* handle) {
         const std::lock_guard<std::mutex> lock(mutex_);
@@ -92,7 +89,7 @@ private:
     }
 
     const Api& api_;
-    mutable std::mutex mutex_;
+    std::mutex mutex_;
     std::vector<std::unique_ptr<PooledHandle>> handles_;
 };
 
@@ -111,6 +108,13 @@ public:
         const Status status = pool.lease(stream, &pooled_);
         if (status.ok()) pool_ = &pool;
         return status;
+    }
+    /// Takes a handle only where one is idle.
+    bool lease_idle(HandlePool& pool) {
+        give_back();
+        pooled_ = pool.take_idle();
+        if (pooled_) pool_ = &pool;
+        return pooled_ != nullptr;
     }
     void give_back() {
         if (pool_) pool_->give_back(pooled_);

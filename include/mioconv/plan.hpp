@@ -128,6 +128,8 @@ public:
     void recall(const std::vector<Solution>& remembered, bool complete) {
         const std::lock_guard<std::mutex> lock(mutex_);
         std::vector<Solution> solutions = ranked_;
+        for (const Solution& known : remembered)
+            if (known.source == Source::pinned) unpin(solutions);
         for (const Solution& known : remembered) {
             const auto place = std::find_if(
                 solutions.begin(), solutions.end(),
@@ -145,10 +147,8 @@ public:
         const std::lock_guard<std::mutex> lock(mutex_);
         std::vector<Solution> solutions = ranked_;
         bool found = false;
+        unpin(solutions);
         for (Solution& solution : solutions) {
-            // An earlier pin gives way.
-            if (solution.source == Source::pinned)
-                solution.source = solution.measured ? Source::measured : Source::heuristic;
             solution.searched = true;
             if (solution.id != id) continue;
             solution.source = Source::pinned;
@@ -171,8 +171,14 @@ public:
     void mark_out_of_memory(std::uint64_t id) {
         update([id](Solution& s) { s.out_of_memory = s.out_of_memory || s.id == id; });
     }
-    void forget_out_of_memory() {
-        update([](Solution& s) { s.out_of_memory = false; });
+    /// Lets what lacked memory be tried again; whether there was any.
+    bool forget_out_of_memory() {
+        bool any = false;
+        update([&any](Solution& s) {
+            any = any || s.out_of_memory;
+            s.out_of_memory = false;
+        });
+        return any;
     }
 
     /// Makes the calling thread the one that searches among the solutions that `choice` admits and
@@ -203,6 +209,12 @@ public:
     Operands operands;  ///< descriptors only; each call fills in its own copy's pointers
 
 private:
+    /// An earlier pin gives way to a new one.
+    static void unpin(std::vector<Solution>& solutions) {
+        for (Solution& solution : solutions)
+            if (solution.source == Source::pinned)
+                solution.source = solution.measured ? Source::measured : Source::heuristic;
+    }
     bool searchable(const Choice& choice) const {
         return std::any_of(ranked_.begin(), ranked_.end(), [&](const Solution& solution) {
             return !solution.searched && choice.admits(device.api, solution);

@@ -70,8 +70,11 @@ public:
             stats_.reserved -= static_cast<std::int64_t>(block.size);
             return;
         }
-        for (Block& kept : blocks_)
-            if (kept.data == block.data) kept.leased = false;
+        for (Block& kept : blocks_) {
+            if (kept.data != block.data) continue;
+            kept.leased = false;
+            kept.stream = block.stream;  // where it was used last
+        }
     }
 
     /// Gives every block that no call holds back to the device. hipFree waits for the device, so

@@ -11,9 +11,10 @@ from mioconv.hip cimport hipError_t
 from mioconv.miopen cimport (
     mioconvFault_t, mioconvObjectCount_t, mioconvObjectCounts_t, miopenStatus_t)
 from mioconv.native cimport (
-    Api, AtomicBool, DeviceInfo, FunctionRow, Provider, Status, function_row_count, function_rows,
-    read_device_info, status_of)
+    Activity, Api, AtomicBool, DeviceInfo, FunctionRow, Provider, Status, function_row_count,
+    function_rows, read_device_info, status_of)
 
+import atexit
 import threading
 
 from mioconv._loader.advice import hip_advice, miopen_advice
@@ -54,6 +55,7 @@ ROCM = <int>Provider.rocm
 CUDA = <int>Provider.cuda
 
 cdef Api[3] tables
+cdef Activity* activity = new Activity()
 # Set last, and read by other threads without a lock.
 cdef AtomicBool[3] ready
 # In a child process: the parent had initialised this GPU runtime.
@@ -61,6 +63,15 @@ cdef AtomicBool[3] inherited
 PROVIDERS = ("cpu", "rocm", "cuda")
 # What an allocator of the user's raised in this thread, for the error that comes of it.
 refusals = threading.local()
+
+
+def _close() -> None:
+    """At the interpreter's end: see Activity."""
+    with nogil:
+        activity.close(10)
+
+
+atexit.register(_close)
 
 
 # --- the table ------------------------------------------------------------------------------------
@@ -88,6 +99,7 @@ cdef bint usable(int provider) noexcept nogil:
 cdef void after_fork() noexcept nogil:
     """In the child: whoever asks for a GPU again gets an error instead of a crash."""
     cdef int provider
+    activity.reset()
     for provider in range(1, 3):
         if ready[provider].load():
             inherited[provider].store(True)
@@ -199,6 +211,7 @@ def install(provider: int, hip: int, miopen: int, own: int, paths: tuple) -> lis
         table.hipGetLastError()
     if table.miopenGetVersion(&major, &minor, &patch) == 0:
         table.miopen_version = major * 1000000 + minor * 1000 + patch
+    table.activity = activity
     tables[provider] = table
     ready[<int>provider].store(True)
     return missing

@@ -15,9 +15,11 @@ from mioconv._plans cimport Options, plan_of, problem_of
 from mioconv._select cimport call_record, run
 from mioconv.miopen cimport miopenStatusNotImplemented
 from mioconv.native cimport (
-    Api, BenchmarkCache, CallRecord, ConvolutionParams, CurrentDevice, Device, Direction, Epilogue,
-    Fusion, FusionPlan, HandleLease, Plan, Status, Timing, Way, Workspace, Y, apply_relu, capturing,
-    run_bias_activation, status_of)
+    Api, BenchmarkCache, CallRecord, ConvolutionParams, CurrentDevice, Device, Direction,
+    Epilogue, Fusion, FusionPlan, HandleLease, Plan, Provider, Status, Timing, Way, Workspace, Y,
+    apply_relu, capturing, run_bias_activation, status_of)
+
+from mioconv.errors import MioconvError
 
 # Never destroyed, as the plans are not. Each entry keeps handles, so there are few.
 cdef size_t capacity = 100
@@ -124,9 +126,10 @@ cdef Status fuse(Plan* plan, Fusion* fusion, void* x, void* w, void* y, const Ep
     return status
 
 
-cdef bint fused_is_faster(Plan* plan, Fusion* fusion, void* x, void* w, const Epilogue* epilogue,
-                          ConvolutionParams* params, const Options* options) noexcept nogil:
-    """Time both ways on scratch memory, alternating; the minimum of each counts."""
+cdef int faster_way(Plan* plan, Fusion* fusion, void* x, void* w, const Epilogue* epilogue,
+                    ConvolutionParams* params, const Options* options) except -1 nogil:
+    """Time both ways on scratch memory, alternating; the minimum of each counts. The `Way`; lack of
+    memory decides nothing."""
     cdef Device* device = &plan.device
     cdef Workspace scratch
     cdef Timing timing
@@ -139,7 +142,7 @@ cdef bint fused_is_faster(Plan* plan, Fusion* fusion, void* x, void* w, const Ep
         status = timing.make(device.api)
     if not status.ok():
         device.api.hipGetLastError()
-        return True
+        return <int>Way.undecided
     for _round in range(5):
         status = timing.begin(options.stream, 4)
         if status.ok():
@@ -148,32 +151,32 @@ cdef bint fused_is_faster(Plan* plan, Fusion* fusion, void* x, void* w, const Ep
             status = timing.end(options.stream, &ms)
         if not status.ok():
             device.api.hipGetLastError()
-            return False
+            return <int>(Way.undecided if status.out_of_memory() else Way.separate)
         fused = min(fused, ms)
         status = timing.begin(options.stream, 4)
         if status.ok():
             copy = epilogue[0]
             if not run_separately(device, params, x, w, scratch.data(), &copy, options):
-                return True
+                return <int>Way.fused
             status = timing.end(options.stream, &ms)
         if not status.ok():
             device.api.hipGetLastError()
-            return True
+            return <int>Way.undecided
         separate = min(separate, ms)
-    return fused <= separate
+    return <int>(Way.fused if fused <= separate else Way.separate)
 
 
 cdef bint run_separately(Device* device, ConvolutionParams* params, void* x, void* w, void* y,
-                         Epilogue* epilogue, const Options* options) noexcept nogil:
+                         Epilogue* epilogue, const Options* options) except? False nogil:
     """The other way, for timing; False where it is not to be had: no solution within the limit, a
-    step that the library refuses."""
+    step that the library refuses. What a callback of a search raises goes through."""
     cdef shared_ptr[Plan] used
     with gil:
         try:
             with nogil:
                 run(device, params, x, w, y, options, &used)
                 steps(used.get(), y, epilogue, options)
-        except Exception:
+        except MioconvError:
             return False
     return not epilogue.pending()
 
@@ -189,7 +192,7 @@ cdef bint run_fused(Device* device, ConvolutionParams* params, void* x, void* w,
     cdef FusionContext context
     cdef CallRecord* record
     cdef Status status
-    cdef bint faster
+    cdef Way way = Way.undecided
     plan = plan_of(device, params, options.stream, &held)
     key.fusion = (ADD_RELU if epilogue.z != NULL else
                   BIAS_RELU if epilogue.bias != NULL else RELU)
@@ -199,11 +202,14 @@ cdef bint run_fused(Device* device, ConvolutionParams* params, void* x, void* w,
     fusion = entry.get()
     if fusion.way.load() == Way.separate:
         return False
-    if (options.benchmark and not capturing(device.api, options.stream)
-            and fusion.begin_timing()):
-        faster = fused_is_faster(plan, fusion, x, w, epilogue, params, options)
-        fusion.way.store(Way.fused if faster else Way.separate)
-        if not faster:
+    # While one thread times, others run fused: deterministic calls keep to that way.
+    if (options.benchmark and not options.deterministic
+            and not capturing(device.api, options.stream) and fusion.begin_timing()):
+        try:
+            way = <Way>faster_way(plan, fusion, x, w, epilogue, params, options)
+        finally:
+            fusion.way.store(way)
+        if way == Way.separate:
             return False
     status = fuse(plan, fusion, x, w, y, epilogue, options)
     if not status.ok():
@@ -232,7 +238,9 @@ cdef int run_all(Device* device, ConvolutionParams* params, void* x, void* w, vo
     if not status.ok():
         with gil:
             raise_status(&device.api, status, problem_of(params))
-    if epilogue.relu and options.solution == 0 and options.exclusions == NULL:
+    # The library picks the algorithm of a fused operation. Ours on the CPU sums plainly.
+    if (epilogue.relu and options.solution == 0 and options.exclusions == NULL
+            and (not options.strict_accuracy or device.api.provider == Provider.cpu)):
         if run_fused(device, params, x, w, y, epilogue, options):
             return 0
     run(device, params, x, w, y, options, &used)

@@ -20,10 +20,10 @@ from mioconv.dlpack cimport (
 from mioconv.hip cimport hipMemcpyDeviceToDevice
 from mioconv.miopen cimport miopenConvolution, miopenDepthwise, miopenStatusNotImplemented
 from mioconv.native cimport (
-    CallRecord, ConvolutionParams, CurrentDevice, Device, Direction, Epilogue, HandleLease, Layout,
-    Provider, Status, TensorView, W, Workspace, X, Y, accumulate, bias_gradient, copy_on_host,
-    describe_operand, lies_in, only_channels_last, result_of, same_memory, set_dense_strides,
-    status_of, transform)
+    CallRecord, ConvolutionParams, CurrentDevice, Device, Direction, Epilogue, HandleLease,
+    InFlight, Layout, Provider, Status, TensorView, W, Workspace, X, Y, accumulate, bias_gradient,
+    copy_on_host, describe_operand, lies_in, only_channels_last, result_of, same_memory,
+    set_dense_strides, status_of, transform)
 
 from mioconv import second_ways
 from mioconv.errors import UnsupportedError
@@ -294,12 +294,14 @@ cdef int convolve(Direction direction, const TensorView* x, const TensorView* w,
                   Epilogue* epilogue, const Geometry* geometry,
                   const Options* options) except -1 nogil:
     """One direction of y = conv(x, w), and what follows it; the result operand is written."""
+    cdef InFlight call
     cdef Device* device
     cdef CurrentDevice current
     cdef int64_t samples
     if x.shape[0] == 0:
         return nothing_to_compute(direction, x, w, options)
     device = device_of(provider_of(x), x.device_id)
+    call.enter(device.api)
     make_current(device, &current)
     samples = samples_at_once(device, x, w, y, geometry)
     if samples < x.shape[0]:
@@ -472,6 +474,7 @@ cdef int sum_to_bias(const TensorView* gradient, const TensorView* bias, const O
     """The sum over every dimension but the channels; `refusal` where the library does not do it."""
     cdef TensorView dense = gradient[0]
     cdef TensorView target = bias[0]
+    cdef InFlight call
     cdef Device* device
     cdef CurrentDevice current
     cdef HandleLease lease
@@ -485,6 +488,7 @@ cdef int sum_to_bias(const TensorView* gradient, const TensorView* bias, const O
     if device.api.miopenSetTensorDescriptorV2 == NULL and dense.count() > element_limit:
         refusal[0] = status_of("miopenSetTensorDescriptorV2", miopenStatusNotImplemented)
         return 0
+    call.enter(device.api)
     make_current(device, &current)
     use_threads(&device.api, options.threads, &threads)
     if dense.ndim == 3:

@@ -87,6 +87,8 @@ cdef int64_t to_exclusions(object given) except? -1:
     cdef Exclusions* made
     if given is None:
         return 0
+    if isinstance(given, (bytes, bytearray)):
+        raise TypeError(f"exclude: expected ids or strings, but got {given!r}")
     if isinstance(given, str) or hasattr(given, "id") or not hasattr(given, "__iter__"):
         given = (given,)
     ids, patterns = set(), set()

@@ -7,8 +7,8 @@ class ConvolutionPlan:
     """What `mioconv.plan` makes; see there."""
 
     problem: Problem
-    def __init__(
-        self,
+    def __new__(
+        cls,
         problem: Problem,
         benchmark: bool | None,
         deterministic: bool | None,
@@ -17,7 +17,7 @@ class ConvolutionPlan:
         workspace_limit: int | None,
         exclude: Any,
         stream: Any,
-    ) -> None: ...
+    ) -> ConvolutionPlan: ...
     @property
     def solution(self) -> Solution:
         """The solution that every call runs."""

@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 from libcpp.memory cimport shared_ptr
+from posix.unistd cimport getpid
 
 from mioconv._api cimport raise_status
 from mioconv._execute cimport add_height
@@ -12,7 +13,7 @@ from mioconv._operators cimport (
     ask_stream, await_all, borrow_out, check_overlap, check_provider, check_same, new_output,
     take_stream)
 from mioconv._own_tensor cimport dtype_name
-from mioconv._plans cimport Options, solution_fields, solution_name
+from mioconv._plans cimport Options, solution_fields, solution_name, use_threads
 from mioconv._problems cimport settle
 from mioconv._select cimport call_record
 from mioconv._stream cimport own_stream, stream_pointer
@@ -20,8 +21,8 @@ from mioconv._tensor cimport TORCH, Kind, Loan, borrow, give_back
 from mioconv.dlpack cimport kDLCUDA, kDLROCM
 from mioconv.hip cimport hipStream_t
 from mioconv.native cimport (
-    CallRecord, Choice, CurrentDevice, HandleLease, Operands, Plan, Solution, Status,
-    TensorView, W, Workspace, X, Y, capturing, status_of)
+    CallRecord, Choice, CurrentDevice, HandleLease, InFlight, Operands, Plan, Provider, Solution,
+    Status, TensorView, W, Workspace, X, Y, capturing, status_of)
 
 import threading
 
@@ -50,16 +51,18 @@ cdef class ConvolutionPlan:
     cdef shared_ptr[Plan] held
     cdef Plan* plan
     cdef Solution chosen
-    # Both are the plan's own for as long as it lives.
-    cdef HandleLease handle
-    cdef Workspace workspace
+    # Both are the plan's own for as long as it lives. In a forked child they are let go of without
+    # being given back: the locks of their pools may have been held at that moment.
+    cdef HandleLease* handle
+    cdef Workspace* workspace
     cdef hipStream_t stream
+    cdef int process
     cdef object one_at_a_time
     cdef tuple names
     cdef int first, second, result
 
-    def __init__(self, problem, benchmark, deterministic, allow_tf32, solution, workspace_limit,
-                 exclude, stream):
+    def __cinit__(self, problem, benchmark, deterministic, allow_tf32, solution, workspace_limit,
+                  exclude, stream):
         cdef Options options
         cdef Choice choice
         cdef Solution before
@@ -70,6 +73,9 @@ cdef class ConvolutionPlan:
             raise UnsupportedError(
                 f"output_padding: a plan takes one smaller than the stride, but got "
                 f"{problem.output_padding} for stride {problem.stride}; conv_transpose takes it")
+        self.process = getpid()
+        self.handle = new HandleLease()
+        self.workspace = new Workspace()
         self.problem = problem
         self.one_at_a_time = threading.Lock()
         self.names = NAMES[problem.direction]
@@ -101,12 +107,15 @@ cdef class ConvolutionPlan:
         # The stream of the last call may be gone by now: its work is waited for, and the workspace
         # given back on a stream that always is.
         cdef CurrentDevice current
-        if self.plan == NULL or self.stream == NULL:
+        if self.process != getpid():
             return
-        if current.set(self.plan.device.api, self.plan.device.index).ok():
-            self.plan.device.api.hipDeviceSynchronize()
-        self.plan.device.api.hipGetLastError()
-        self.workspace.use(NULL)
+        if self.plan != NULL and self.plan.device.api.provider != Provider.cpu:
+            if current.set(self.plan.device.api, self.plan.device.index).ok():
+                self.plan.device.api.hipDeviceSynchronize()
+            self.plan.device.api.hipGetLastError()
+            self.workspace.use(NULL)
+        del self.workspace
+        del self.handle
 
     @property
     def solution(self):
@@ -137,6 +146,10 @@ cdef class ConvolutionPlan:
         memset(&options, 0, sizeof(options))
         try:
             ask_stream(stream, &loans[self.first])
+            if self.process != getpid():
+                raise UnsupportedError(
+                    "this plan was made before the process was forked, with a handle and a "
+                    "workspace of the parent's; make a new one with mioconv.plan")
             borrow(first, first_name, False, &tensors[self.first], &loans[self.first])
             context = take_stream(
                 &options, stream, first, &tensors[self.first], loans, self.first, 3)
@@ -202,25 +215,31 @@ cdef class ConvolutionPlan:
         return 0
 
     cdef int run(self, TensorView* tensors, hipStream_t stream) except -1:
+        cdef InFlight call
         cdef Operands operands = self.plan.operands
         cdef CurrentDevice current
         cdef CallRecord* record
         cdef Status status
+        cdef int64_t threads
         cdef int i
         for i in range(3):
             operands.data[i] = tensors[i].data
         with nogil:
+            call.enter(self.plan.device.api)
+            # The workspace was sized for these.
+            use_threads(&self.plan.device.api, <int>self.plan.params.threads, &threads)
             status = current.set(self.plan.device.api, self.plan.device.index)
             if status.ok() and stream != self.stream:
-                # The workspace may still be in use over there. In a capture nothing can be waited
-                # for: `mioconv.plan` says what the caller owes.
+                # The workspace may still be in use over there, on a stream that may be gone by now.
+                # In a capture nothing can be waited for: `mioconv.plan` says what the caller owes.
                 if not capturing(self.plan.device.api, stream):
-                    status = status_of("hipStreamSynchronize",
-                                       self.plan.device.api.hipStreamSynchronize(self.stream))
+                    status = status_of("hipDeviceSynchronize",
+                                       self.plan.device.api.hipDeviceSynchronize())
                 if status.ok():
                     status = self.handle.use(stream)
-                self.workspace.use(stream)
-                self.stream = stream
+                if status.ok():
+                    self.workspace.use(stream)
+                    self.stream = stream
             if status.ok():
                 status = self.plan.calls.run(
                     self.handle.get(), operands, self.plan.convolution(), self.workspace.data(),

@@ -18,7 +18,7 @@ from mioconv.miopen cimport (
     miopenConvAlgorithm_t, miopenConvSolution_t, miopenStatusNotImplemented)
 from mioconv.native cimport (
     Api, BenchmarkCache, CacheCounters, ConvolutionParams, CurrentDevice, Device, Devices,
-    Direction, DirectionStatistics, HandleLease, Mutex, Plan, Provider, Solution,
+    Direction, DirectionStatistics, HandleLease, InFlight, Mutex, Plan, Provider, Solution,
     Source, Statistics, Status, X, algorithm_name, capturing, refused_in_capture)
 
 from mioconv._api import PROVIDERS, versions
@@ -361,10 +361,12 @@ cdef int log_selection(Plan* plan, str how) except -1:
 
 
 cdef list list_solutions(Device* device, ConvolutionParams* params, const Options* options):
+    cdef InFlight call
     cdef shared_ptr[Plan] held
     cdef Plan* plan
     try:
         with nogil:
+            call.enter(device.api)
             plan = plan_of(device, params, options.stream, &held)
     except NoSolutionError:
         return []

@@ -12,20 +12,20 @@ from mioconv._flags cimport resolve_flags
 from mioconv._geometry cimport (
     Geometry, parse_geometry, parse_output_padding, sizes, split_output_padding)
 from mioconv._plans cimport (
-    Options, device_of, list_solutions, plan_of, problem_of, remember, solution_fields)
+    Options, device_of, list_solutions, plan_of, remember, solution_fields)
 from mioconv._search cimport search
-from mioconv._select cimport run
+from mioconv._select cimport raise_no_solution, run
 from mioconv._own_tensor cimport dtype_name
 from mioconv._tensor cimport Loan, Ordering, borrow, give_back
 from mioconv.hip cimport hipMemcpyDeviceToHost, hipMemcpyHostToDevice
 from mioconv.miopen cimport miopenBFloat16, miopenFloat, miopenHalf
 from mioconv.native cimport (
-    Choice, ConvolutionParams, CurrentDevice, Device, Direction, HandleLease, Layout, Operand,
-    Operands, Plan, Solution, Status, TensorView, Timing, W, Workspace, X, Y, max_dims,
+    Choice, ConvolutionParams, CurrentDevice, Device, Direction, HandleLease, InFlight, Layout,
+    Operand, Operands, Plan, Solution, Status, TensorView, Timing, W, Workspace, X, Y, max_dims,
     only_channels_last, result_of, set_dense_strides, status_of)
 
 from mioconv._api import PROVIDERS
-from mioconv.errors import NoSolutionError, UnsupportedError
+from mioconv.errors import UnsupportedError
 
 
 # --- tensors --------------------------------------------------------------------------------------
@@ -59,6 +59,9 @@ def shape_of(tensor) -> tuple:
 cdef Device* describe_problem(problem, ConvolutionParams* params,
                               const Options* options) except NULL:
     """The key that a call on dense tensors of this problem would have, and its device."""
+    if problem.input_shape[0] == 0:
+        raise UnsupportedError(
+            "a problem of batch 0 has nothing to compute: no solution, and nothing to prepare")
     cdef Geometry geometry
     cdef TensorView[3] tensors
     cdef Device* device
@@ -163,41 +166,37 @@ cdef bint compile_everywhere(Plan* plan, const Solution* solution,
                              const Options* options) except -1:
     """Compile a solution on every pooled handle that nobody uses now, on a new one if there is
     none: the vendor's kernels belong to a handle. False: the library does not compile ahead."""
-    cdef size_t count = max(<size_t>1, plan.device.handles.size())
     cdef vector[HandleLease] leases
-    cdef size_t i
-    cdef Status status
-    leases.resize(count)
-    for i in range(count):
-        with nogil:
-            status = leases[i].lease(plan.device.handles, options.stream)
-            if status.ok():
-                status = plan.calls.compile(
-                    leases[i].get(), plan.operands, plan.convolution(), solution.id)
-        if not status.ok():
-            plan.device.api.hipGetLastError()
-            return False
-    return True
-
-
-cdef int choose(Plan* plan, const Choice& choice, Solution* chosen) except -1:
-    if not plan.choose(choice, chosen):
-        raise NoSolutionError(
-            "no solution is admitted by workspace_limit and exclude: "
-            + problem_of(&plan.params).driver_line())
-    return 0
+    cdef CurrentDevice current
+    cdef Status status = current.set(plan.device.api, plan.device.index)
+    leases.resize(1)
+    with nogil:
+        if status.ok():
+            status = leases[0].lease(plan.device.handles, options.stream)
+        while status.ok():
+            status = plan.calls.compile(
+                leases.back().get(), plan.operands, plan.convolution(), solution.id)
+            leases.resize(leases.size() + 1)
+            if not leases.back().lease_idle(plan.device.handles):
+                break
+    if not status.ok():
+        plan.device.api.hipGetLastError()
+    return status.ok()
 
 
 cdef Plan* settle(problem, object solution, Options* options, shared_ptr[Plan]* held,
                   Choice* choice, Solution* before, Solution* chosen) except NULL:
     """The plan of a problem, searched in benchmark mode, and the solution that its calls will run,
     now and before the search."""
+    cdef InFlight call
     cdef ConvolutionParams params
     cdef Device* device
     cdef Plan* plan
     cdef CurrentDevice current
     cdef Status status
     device = describe_problem(problem, &params, options)
+    with nogil:
+        call.enter(device.api)
     status = current.set(device.api, device.index)
     if not status.ok():
         raise_status(&device.api, status, problem)
@@ -206,11 +205,14 @@ cdef Plan* settle(problem, object solution, Options* options, shared_ptr[Plan]* 
     choice.workspace_limit = options.workspace_limit
     choice.exclusions = options.exclusions
     choice.strict_accuracy = options.strict_accuracy
-    choose(plan, choice[0], before)
+    plan.choose(choice[0], before)
     if options.benchmark and options.solution == 0:
         measure(plan, choice[0], options)
     choice.pinned = options.solution
-    choose(plan, choice[0], chosen)
+    if not plan.choose(choice[0], chosen):
+        raise_no_solution(plan, options, choice, Status())
+    if before.id == 0:
+        before[0] = chosen[0]
     return plan
 
 
@@ -259,6 +261,7 @@ def execute(problem, list buffers, int iterations, benchmark, deterministic, all
     `buffers` are writable byte buffers with the elements of x, w and y of y = conv(x, w) in the
     problem's layout; the result's is overwritten.
     """
+    cdef InFlight call
     cdef Options options
     cdef ConvolutionParams params
     cdef Device* device
@@ -275,6 +278,8 @@ def execute(problem, list buffers, int iterations, benchmark, deterministic, all
                   solution)
     device = describe_problem(problem, &params, &options)
     result = <int>result_of(<Direction>params.direction)
+    with nogil:
+        call.enter(device.api)
     status = current.set(device.api, device.index)
     for i in range(3):
         view = buffers[i]

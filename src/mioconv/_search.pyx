@@ -9,7 +9,7 @@ from libcpp.vector cimport vector
 
 from mioconv._plans cimport (
     Options, counted, log_selection, problem_of, rank_by_heuristic, remember, solution_fields,
-    vendor_lock)
+    use_threads, vendor_lock)
 from mioconv.hip cimport hipStream_t
 from mioconv.miopen cimport miopenConvAlgoPerf_t
 from mioconv.native cimport (
@@ -22,6 +22,14 @@ cdef extern from "<time.h>" nogil:
         long tv_nsec
     int CLOCK_MONOTONIC
     int clock_gettime(int, timespec*)
+
+
+cdef extern from *:
+    """
+    // Whether this thread is inside a search, of whatever problem.
+    static thread_local bool searching_here = false;
+    """
+    bint searching_here
 
 
 cdef int64_t now_us() noexcept nogil:
@@ -107,13 +115,13 @@ cdef void find_once(Plan* plan, HandleLease* lease, const Operands* operands,
 
 
 cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
-                     const Choice& choice, const Options* options, Timing* timing,
-                     float spent) except -1 nogil:
-    """Time the admitted solutions in rounds, so that a disturbance hits all alike, and rank them.
+                     const Choice& choice, const Options* options,
+                     Timing* timing) except -1 nogil:
+    """Time the admitted solutions in rounds, so that a disturbance hits all alike, and rank them; 0
+    where that was not possible.
 
     A solution stays in as long as its best time is near the best of all. The minimum is kept: noise
-    only ever adds. `spent`, in ms, counts against the budget, which ends the search once at least
-    one solution was timed warm.
+    only ever adds. The budget ends the search once at least one solution was timed warm.
     """
     cdef const Api* api = &plan.device.api
     cdef vector[Solution] listed = plan.solutions()
@@ -124,7 +132,8 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
     cdef Status status
     cdef size_t i, running
     cdef int round
-    cdef float ms = 0, fastest = 1e30, keep
+    cdef int64_t threads
+    cdef float ms = 0, fastest = 1e30, keep, spent = 0
     for i in range(listed.size()):
         if choice.admits(plan.device.api, listed[i]):
             ranked.push_back(listed[i])
@@ -168,6 +177,8 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
             fastest = min(fastest, best[i])
             if round == 0:
                 tell(plan, &ranked[i], ms, i + 1, ranked.size())
+                # The callback may have called with other threads.
+                use_threads(api, <int>plan.params.threads, &threads)
         if running <= 1 and round > 1:
             break
     for i in range(ranked.size()):
@@ -179,21 +190,20 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
             if ranked[i].source == Source.heuristic:
                 ranked[i].source = Source.measured
     plan.recall(ranked, False)
-    return 0
+    return 1
 
 
 cdef int measure_on_scratch(Plan* plan, Operands* operands, const Choice& choice,
                             const Options* options) except -1 nogil:
     """Find, list again and measure, all on a result buffer of our own: never on the caller's.
 
-    Failing to measure (no scratch memory, no working event) leaves the ranking as it was; a later
-    call tries again.
+    Failing to measure (no scratch memory, no working event) answers 0 and leaves the ranking as it
+    was; a later call tries again.
     """
     cdef const Api* api = &plan.device.api
     cdef HandleLease lease
     cdef Workspace scratch
     cdef Timing timing
-    cdef int64_t start = now_us()
     cdef Status status = lease.lease(plan.device.handles, options.stream)
     if status.ok():
         status = scratch.lease(
@@ -206,25 +216,35 @@ cdef int measure_on_scratch(Plan* plan, Operands* operands, const Choice& choice
     if status.ok():
         status = timing.make(api[0])
     if status.ok():
-        measure_all(plan, &lease, operands, choice, options, &timing, (now_us() - start) / 1000.0)
+        return measure_all(plan, &lease, operands, choice, options, &timing)
     return 0
 
 
 cdef int search(Plan* plan, Operands operands, const Choice& choice,
                 const Options* options) except -1 nogil:
-    """Rank the admitted solutions by measurement, once. Whoever comes meanwhile waits for it."""
+    """Rank the admitted solutions by measurement, once. Whoever comes meanwhile waits for it.
+
+    A call from a callback of another search goes without: two searches could wait for each other.
+    """
     cdef int64_t start, end
     cdef DirectionStatistics* row
-    if capturing(plan.device.api, options.stream) or not plan.begin_search(choice):
+    cdef bint measured = False
+    global searching_here
+    if (searching_here or capturing(plan.device.api, options.stream)
+            or not plan.begin_search(choice)):
         return 0
     start = now_us()
+    searching_here = True
     try:
-        measure_on_scratch(plan, &operands, choice, options)
+        measured = measure_on_scratch(plan, &operands, choice, options)
     finally:
+        searching_here = False
         plan.end_search()
         if options.empty_cache_after_find:
             # What the losers needed need not be kept.
             plan.device.workspaces.release_unused()
+    if not measured:
+        return 0
     end = now_us()
     row = &counted().of(<Direction>plan.params.direction)
     row.finds.add(1)

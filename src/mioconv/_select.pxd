@@ -3,9 +3,11 @@
 from libcpp.memory cimport shared_ptr
 
 from mioconv._plans cimport Options
-from mioconv.native cimport CallRecord, ConvolutionParams, Device, Plan
+from mioconv.native cimport CallRecord, Choice, ConvolutionParams, Device, Plan, Status
 
 cdef CallRecord* call_record() noexcept nogil
+cdef int raise_no_solution(
+    Plan* plan, const Options* options, const Choice* choice, Status failure) except -1
 cdef int run(
     Device* device, ConvolutionParams* params, void* x, void* w, void* y, const Options* options,
     shared_ptr[Plan]* used) except -1 nogil

@@ -61,7 +61,8 @@ cdef int run(Device* device, ConvolutionParams* params, void* x, void* w, void* 
     if not status.ok():
         with gil:
             raise_status(api, status, problem_of(params))
-    while plan.choose(choice, &solution):
+    while plan.choose(choice, &solution) or (
+            tried == 0 and plan.forget_out_of_memory() and plan.choose(choice, &solution)):
         status = workspace.lease(device.workspaces, solution.workspace, options.stream)
         if not status.ok():
             if status.capture():

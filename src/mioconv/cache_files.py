@@ -85,17 +85,20 @@ def _checked(record: Record) -> Record | None:
         date = float(record["date"])
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
+    if record.get("source") not in ("heuristic", "measured", "pinned"):
+        return None
     if not all(0 < id < 1 << 64 and 0 <= workspace < 1 << 62 for id, _, workspace, *_ in solutions):
         return None
     return {**record, "solutions": solutions, "key": key, "identity": identity, "date": date}
 
 
 def _scan(path: Path) -> tuple[list[Record], str | None]:
-    """The intact records of a file, and what is wrong with the rest of it."""
+    """The intact records of a file, and what is wrong with the rest of it; FileNotFoundError where
+    somebody else has just merged it into another one."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        return [], None  # merged into another one by somebody else, just now
+        raise
     except OSError as error:
         return [], f"cannot read {path}: {error}"
     lines = data.split(b"\n")
@@ -167,7 +170,13 @@ def _read_folder(again: bool = False) -> int:
     if where is None or (where == _folder_read and not again):
         return 0
     _folder_read = where
-    count = sum(_learn(_read(path)) for path in _files(where))
+    count = 0
+    for _ in range(3):
+        try:
+            count = sum([_learn(_read(path)) for path in _files(where)])
+            break
+        except FileNotFoundError:
+            continue  # somebody merges files just now: the list is another one
     _compact(where)
     return count
 
@@ -218,6 +227,11 @@ class _OwnFile:
         # Seen by others only now that it is locked.
         unfinished.rename(where / f"{name}{SUFFIX}")
 
+    @property
+    def deleted(self) -> bool:
+        """Whether somebody has cleared the folder meanwhile."""
+        return os.fstat(self.file).st_nlink == 0
+
     def write(self, record: Record) -> None:
         data = _line(record)
         written = os.write(self.file, data)
@@ -226,27 +240,27 @@ class _OwnFile:
 
 
 _own: _OwnFile | None = None
-_writable = True
+_unwritable: Path | None = None  # what has been complained of
 
 
 def append(record: Record) -> None:
     """Keep a plan for later processes. A folder that cannot be written costs one warning."""
-    global _own, _writable
+    global _own, _unwritable
     record = {**record, "date": round(time.time(), 3)}
     with _lock:
         where = folder()
         if where is None:
             return
         _learn(filter(None, [_checked(record)]))
-        if not _writable:
+        if where == _unwritable:
             return
         try:
             # A child must not write to its parent's file.
-            if _own is None or _own.where != where or _own.pid != os.getpid():
+            if _own is None or _own.where != where or _own.pid != os.getpid() or _own.deleted:
                 _own = _OwnFile(where)
             _own.write(record)
         except OSError as error:
-            _writable = False
+            _unwritable = where
             warnings.warn(
                 f"results are not kept for later processes: cannot write to {where}: {error}",
                 CacheFileWarning,
@@ -290,9 +304,13 @@ def _compact(where: Path) -> None:
         merged: list[Path] = []
         for path in _files(where):
             with _locked(path, os.O_RDONLY) as descriptor:
-                if descriptor is None:
+                # Of another user's files only that one disposes.
+                if descriptor is None or os.fstat(descriptor).st_uid != os.getuid():
                     continue
-                records, complaint = _scan(path)
+                try:
+                    records, complaint = _scan(path)
+                except FileNotFoundError:
+                    continue
             if complaint:
                 continue
             merged.append(path)
@@ -308,7 +326,8 @@ def _compact(where: Path) -> None:
         except OSError:
             return  # nothing was removed
         for path in merged:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
 
 
 def _write_whole(path: Path, records: Iterable[Record]) -> None:

@@ -20,6 +20,13 @@ cdef extern from *:
         void store(cbool) nogil
 
 
+cdef extern from "mioconv/activity.hpp" namespace "mioconv" nogil:
+    cdef cppclass Activity:
+        Activity()
+        void close(int seconds)
+        void reset()
+
+
 cdef extern from "mioconv/api.hpp" namespace "mioconv" nogil:
     cpdef enum class Provider(int):
         cpu
@@ -28,6 +35,7 @@ cdef extern from "mioconv/api.hpp" namespace "mioconv" nogil:
 
     cdef cppclass Api:
         Provider provider
+        Activity* activity
         int hip_version
         uint64_t miopen_version
         cbool mixed_layouts()
@@ -57,6 +65,11 @@ cdef extern from "mioconv/api.hpp" namespace "mioconv" nogil:
         device
         managed
         other
+
+
+cdef extern from "mioconv/activity.hpp" namespace "mioconv" nogil:
+    cdef cppclass InFlight:
+        void enter(const Api& api)
 
 
 cdef extern from "mioconv/error.hpp" namespace "mioconv" nogil:
@@ -225,10 +238,11 @@ cdef extern from "mioconv/stream.hpp" namespace "mioconv" nogil:
 
 cdef extern from "mioconv/handle.hpp" namespace "mioconv" nogil:
     cdef cppclass HandlePool:
-        size_t size()
+        pass
 
     cdef cppclass HandleLease:
         Status lease(HandlePool& pool, hipStream_t stream)
+        cbool lease_idle(HandlePool& pool)
         Status use(hipStream_t stream)
         miopenHandle_t get()
 
@@ -320,7 +334,7 @@ cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
         vector[Solution] solutions()
         void mark_failed(uint64_t id)
         void mark_out_of_memory(uint64_t id)
-        void forget_out_of_memory()
+        cbool forget_out_of_memory()
         Device& device
         const ConvolutionParams params
         const DirectionCalls calls
@@ -340,6 +354,7 @@ cdef extern from "mioconv/fusion.hpp" namespace "mioconv" nogil:
             hipStream_t stream, const void* x, const void* w, const void* bias, void* y)
 
     cdef enum class Way "mioconv::Fusion::Way"(int):
+        undecided
         fused
         separate
 

@@ -64,8 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MioconvError as error:
         print(f"mioconv: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
-        # The reader, such as `head`, has seen enough. Python would complain again when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except (ValueError, OverflowError, OSError) as error:
+        # Of what was asked for: a number that makes no sense, a file that cannot be written.
+        if isinstance(error, BrokenPipeError):
+            # The reader, such as `head`, has seen enough. Python would complain again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        print(f"mioconv: {error}", file=sys.stderr)
+        return 2
     return code

@@ -206,7 +206,7 @@ def test_folders_that_miopen_cannot_write(tmp_path: Path) -> None:
         "    warnings.simplefilter('always')\n"
         "    on_rocm(); on_rocm()\n"
         "for w in caught: print(w.category.__name__, w.message)\n"
-        "print(mioconv.providers()['rocm'].note is not None)\n"
+        "print('cannot write' in (mioconv.providers()['rocm'].note or ''))\n"
     )
     unset = {k: v for k, v in env.items() if k not in ("HOME", "XDG_CACHE_HOME")}
     for where in ({"HOME": str(blocked)}, {}):
@@ -217,6 +217,19 @@ def test_folders_that_miopen_cannot_write(tmp_path: Path) -> None:
     assert child(code, {**unset, **fine}) == "False\n"
     set_apart = {"MIOPEN_USER_DB_PATH": str(tmp_path), "MIOPEN_CUSTOM_CACHE_DIR": str(tmp_path)}
     assert child(code, {**unset, **set_apart}) == "False\n"
+
+
+@needs_compiler
+def test_databases_that_miopen_lacks(tmp_path: Path) -> None:
+    """A note, and no warning: calls work, from guesses."""
+    env = standin.child_environment("hip6")
+    code = "print('databases' in (mioconv.providers()['rocm'].note or ''))"
+    env = {**env, "MIOPEN_SYSTEM_DB_PATH": str(tmp_path)}
+    assert child(code, env) == "True\n"
+    (tmp_path / "gfx90a68.HIP.fdb.txt").write_text("")
+    assert child(code, env) == "False\n"
+    del env["MIOPEN_SYSTEM_DB_PATH"]
+    assert child(code, env) == "True\n", "the stand-in has none beside it"
 
 
 @needs_compiler

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -11,9 +12,9 @@ import numpy as np
 
 import mioconv
 from mioconv import _api
-from mioconv._loader.advice import kernel_cache_problem
+from mioconv._loader.advice import find_db_problem, kernel_cache_problem
 from mioconv._loader.catalogue import NUMBERS, PROVIDERS, ROCM
-from mioconv._loader.load import Failed, Loader
+from mioconv._loader.load import Failed, Found, Loader
 from mioconv.errors import MioconvError
 
 __all__ = ["ProviderInfo", "get_version_info", "load", "providers"]
@@ -161,5 +162,14 @@ def _info(name: str) -> ProviderInfo:
         devices=devices,
         missing=outcome.missing,
         error=error,
-        note=kernel_cache_problem(os.environ) if provider.number == ROCM else None,
+        note=_rocm_notes(outcome.libraries) if provider.number == ROCM else None,
     )
+
+
+def _rocm_notes(libraries: Sequence[Found]) -> str | None:
+    """What will make MIOpen slower than it need be, a line each."""
+    miopen = next((found.path for found in libraries if "MIOpen" in found.title), None)
+    notes = [kernel_cache_problem(os.environ)]
+    if miopen is not None:
+        notes.append(find_db_problem(miopen, os.environ))
+    return "\n".join(filter(None, notes)) or None

@@ -46,7 +46,7 @@ def _lines(info: ProviderInfo) -> list[str]:
     if info.missing:
         lines.append(f"  without {', '.join(info.missing)}")
     if info.note:
-        lines.append(f"  note: {info.note}")
+        lines += [f"  note: {line}" for line in info.note.splitlines()]
     if info.error:
         lines += [f"  {line}" for line in info.error.splitlines()]
     return lines

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,16 @@ def arrays(problem: mioconv.Problem = PROBLEM) -> tuple[np.ndarray, np.ndarray]:
     }[problem.direction]
     first, second = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
     return first, second
+
+
+@contextmanager
+def watching(callback: Callable[[mioconv.SearchProgress], None]) -> Iterator[None]:
+    """`callback` is told of searches inside."""
+    mioconv.on_search(callback)
+    try:
+        yield
+    finally:
+        mioconv.on_search(None)
 
 
 class TestPrepare:
@@ -161,12 +172,8 @@ class TestOnSearch:
         def stop(at: mioconv.SearchProgress) -> None:
             raise Enough
 
-        mioconv.on_search(stop)
-        try:
-            with pytest.raises(Enough):
-                mioconv.conv2d_forward(*arrays(), padding=1, benchmark=True)
-        finally:
-            mioconv.on_search(None)
+        with watching(stop), pytest.raises(Enough):
+            mioconv.conv2d_forward(*arrays(), padding=1, benchmark=True)
         y = mioconv.conv2d_forward(*arrays(), padding=1, benchmark=True)
         np.testing.assert_allclose(y, conv_forward(*arrays(), padding=1), rtol=0, atol=1e-4)
         assert mioconv.cache_info().finds == 1
@@ -178,12 +185,8 @@ class TestOnSearch:
         def stop(at: mioconv.SearchProgress) -> None:
             raise Enough
 
-        mioconv.on_search(stop)
-        try:
-            with pytest.raises(Enough):
-                mioconv.conv2d_relu_forward(*arrays(), padding=1, benchmark=True)
-        finally:
-            mioconv.on_search(None)
+        with watching(stop), pytest.raises(Enough):
+            mioconv.conv2d_relu_forward(*arrays(), padding=1, benchmark=True)
         mioconv.conv2d_relu_forward(*arrays(), padding=1, benchmark=True)
         assert mioconv.cache_info().finds == 1
 
@@ -195,11 +198,8 @@ class TestOnSearch:
             with mioconv.flags(num_threads=1 + at.done % 2):
                 mioconv.conv2d_forward(*arrays(), padding=1)
 
-        mioconv.on_search(other)
-        try:
+        with watching(other):
             mioconv.conv2d_forward(x, w, benchmark=True)
-        finally:
-            mioconv.on_search(None)
         problem = mioconv.Problem.from_tensors("forward", x, w)
         assert {s.source for s in mioconv.find_solutions(problem)} == {"measured"}
 
@@ -215,17 +215,13 @@ class TestOnSearch:
             x = other if mine else arrays()[0]
             mioconv.conv2d_forward(x, arrays()[1], padding=0 if mine else 1, benchmark=True)
 
-        mioconv.on_search(crossing)
-        try:
-            with ThreadPoolExecutor(2) as pool:
-                calls = [
-                    pool.submit(mioconv.conv2d_forward, *arrays(), padding=1, benchmark=True),
-                    pool.submit(mioconv.conv2d_forward, other, arrays()[1], benchmark=True),
-                ]
-                for call in calls:
-                    call.result(120)
-        finally:
-            mioconv.on_search(None)
+        with watching(crossing), ThreadPoolExecutor(2) as pool:
+            calls = [
+                pool.submit(mioconv.conv2d_forward, *arrays(), padding=1, benchmark=True),
+                pool.submit(mioconv.conv2d_forward, other, arrays()[1], benchmark=True),
+            ]
+            for call in calls:
+                call.result(120)
         assert mioconv.cache_info().finds == 2
 
     def test_a_clock_that_fails_decides_nothing(self) -> None:
@@ -240,11 +236,8 @@ class TestOnSearch:
         def nested(at: mioconv.SearchProgress) -> None:
             mioconv.conv2d_forward(*arrays(), padding=1, benchmark=True)
 
-        mioconv.on_search(nested)
-        try:
+        with watching(nested):
             mioconv.conv2d_forward(*arrays(), padding=1, benchmark=True)
-        finally:
-            mioconv.on_search(None)
 
     def test_others_wait_and_find_nothing(self) -> None:
         inside = threading.Event()
@@ -253,19 +246,15 @@ class TestOnSearch:
             inside.set()
             threading.Event().wait(0.02)
 
-        mioconv.on_search(slow)
-        try:
-            with ThreadPoolExecutor(4) as pool:
-                first = pool.submit(mioconv.conv2d_forward, *arrays(), padding=1, benchmark=True)
-                assert inside.wait(60)
-                others = [
-                    pool.submit(mioconv.conv2d_forward, *arrays(), padding=1, benchmark=True)
-                    for _ in range(3)
-                ]
-                for one in [first, *others]:
-                    one.result(60)
-        finally:
-            mioconv.on_search(None)
+        with watching(slow), ThreadPoolExecutor(4) as pool:
+            first = pool.submit(mioconv.conv2d_forward, *arrays(), padding=1, benchmark=True)
+            assert inside.wait(60)
+            others = [
+                pool.submit(mioconv.conv2d_forward, *arrays(), padding=1, benchmark=True)
+                for _ in range(3)
+            ]
+            for one in [first, *others]:
+                one.result(60)
         assert mioconv.cache_info().finds == 1
 
 

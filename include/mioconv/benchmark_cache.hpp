@@ -35,13 +35,6 @@ public:
     /// `capacity` 0: no bound. Otherwise the least recently used entries leave first.
     explicit BenchmarkCache(std::size_t capacity = 0) : capacity_(capacity) {}
 
-    /// Null where there is no finished entry; nobody waits and nothing is counted.
-    Value find(const ConvolutionParams& params) const {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        const auto found = entries_.find(HashedParams(params));
-        return found == entries_.end() ? nullptr : found->second.value;
-    }
-
     Value get_or_create(const ConvolutionParams& params, Build build, void* context) {
         const HashedParams key(params);
         std::unique_lock<std::mutex> lock(mutex_);

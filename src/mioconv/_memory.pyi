@@ -10,8 +10,5 @@ def empty_cache() -> None:
 def set_source(allocator: Callable[[int, str, int], Any] | None) -> None:
     """Where scratch memory comes from; None: from the devices."""
 
-def get_source() -> Callable[[int, str, int], Any] | None:
-    """What `set_source` was given last."""
-
 def after_fork() -> None:
     """The devices of a child are new."""

@@ -114,11 +114,6 @@ def set_source(allocator) -> None:
     all_devices().set_allocator(wanted)
 
 
-def get_source():
-    """What `set_source` was given last."""
-    return source
-
-
 def after_fork() -> None:
     """The devices of a child are new."""
     set_source(source)

@@ -88,7 +88,7 @@ cdef class ConvolutionPlan:
                       solution)
         if stream is not None:
             options.stream = planned_stream(stream, problem.device)
-        self.plan = settle(problem, solution, &options, &self.held, &choice, &before, &self.chosen)
+        self.plan = settle(problem, &options, &self.held, &choice, &before, &self.chosen)
         status = current.set(self.plan.device.api, self.plan.device.index)
         if status.ok():
             status = self.handle.lease(self.plan.device.handles, options.stream)

@@ -184,8 +184,8 @@ cdef bint compile_everywhere(Plan* plan, const Solution* solution,
     return status.ok()
 
 
-cdef Plan* settle(problem, object solution, Options* options, shared_ptr[Plan]* held,
-                  Choice* choice, Solution* before, Solution* chosen) except NULL:
+cdef Plan* settle(problem, Options* options, shared_ptr[Plan]* held, Choice* choice,
+                  Solution* before, Solution* chosen) except NULL:
     """The plan of a problem, searched in benchmark mode, and the solution that its calls will run,
     now and before the search."""
     cdef InFlight call
@@ -226,7 +226,7 @@ def prepare(problem, benchmark, deterministic, allow_tf32, solution, workspace_l
     cdef Plan* plan
     resolve_flags(&options, benchmark, deterministic, allow_tf32, workspace_limit, exclude,
                   solution)
-    plan = settle(problem, solution, &options, &held, &choice, &before, &chosen)
+    plan = settle(problem, &options, &held, &choice, &before, &chosen)
     if options.solution:
         plan.pin(options.solution)
         remember(plan, 0)

@@ -390,7 +390,6 @@ cdef extern from "mioconv/benchmark_cache.hpp" namespace "mioconv" nogil:
 
     cdef cppclass BenchmarkCache[T]:
         BenchmarkCache(size_t capacity)
-        shared_ptr[T] find(const ConvolutionParams& params)
         shared_ptr[T] get_or_create(
             const ConvolutionParams& params,
             shared_ptr[T] (*build)(const ConvolutionParams&, void*) noexcept nogil, void* context)

@@ -55,8 +55,9 @@ def run(args: argparse.Namespace) -> int:
     """Run every direction that the line names; 1 if a result is wrong, 2 for a line that is."""
     line = shlex.join(args.line)
     try:
-        problems = Problem.all_from_driver_line(line, args.device)
-        options = _run_options(driver_line.parse(line).run)
+        parsed = driver_line.parse(line)
+        problems = [Problem(device=args.device, **fields) for fields in parsed.problems]
+        options = _run_options(parsed.run)
     except ValueError as error:
         print(f"mioconv driver: {error}", file=sys.stderr)
         return 2

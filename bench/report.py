@@ -30,6 +30,9 @@ def _lines(results: Results, cells: list[Cell]) -> Iterator[str]:
         )
         yield f"measured peak {results.machine['peak'] / 1e9:.0f} GFLOP/s; copies {rates}"
     modes = [mode for mode in MODES if any(mode in cell.seconds for cell in cells)]
+    repeated = sum(cell.again for cell in cells)
+    if repeated:
+        yield f"{repeated} layers were above 1.05 and measured again, for longer: that counts"
     for other in OTHERS:
         if any(other in cell.seconds for cell in cells):
             yield ""

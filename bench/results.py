@@ -31,6 +31,7 @@ class Cell:
     # Milliseconds of every solution, from the search of benchmark mode; disturbed samples.
     times: dict[str, float] = field(default_factory=dict)
     repeated: int = 0
+    again: bool = False  # measured a second time, which is what is here
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -43,6 +44,10 @@ class Cell:
         if mode not in self.seconds or other not in self.seconds:
             return None
         return self.seconds[mode] / self.seconds[other]
+
+    def worst_ratio(self, other: str) -> float:
+        """Of all modes; 0 where there is nothing to compare."""
+        return max((self.ratio(mode, other) or 0 for mode in self.solutions), default=0)
 
 
 @dataclass

@@ -25,6 +25,8 @@ SETTLE_SECONDS = 0.006
 # A sample is one call, or as many as fill this: short calls are timed as users run them, in a row.
 SAMPLE_SECONDS = 0.002
 MOST_CALLS = 500
+# A call so long hardly notices what waking the threads costs: no call before it that is not timed.
+LONG_SECONDS = 0.02
 # Rounds: while quartiles are further apart than this part of the median, up to so many.
 SPREAD = 0.05
 MOST_ROUNDS = 25
@@ -66,16 +68,19 @@ def interleave(
     """
     found = {name: Timed() for name in functions}
     calls: dict[str, int] = {}
+    warm: dict[str, bool] = {}
     for name, function in functions.items():
-        function()  # warm-up: what is made at the first call is not part of the time
-        once = min(run(function, 1) for _ in range(2))
+        once = run(function, 1)  # warm-up: what is made at the first call is not part of the time
+        if once < LONG_SECONDS:
+            once = min(once, run(function, 1), run(function, 1))
+        warm[name] = once < LONG_SECONDS
         calls[name] = max(1, min(MOST_CALLS, int(SAMPLE_SECONDS / max(once, 1e-9))))
     start = time.perf_counter()
     rounds = 0
     while rounds < least or _goes_on(found, rounds, time.perf_counter() - start, seconds):
         order = list(functions) if rounds % 2 == 0 else list(functions)[::-1]
         for name in order:
-            _sample(functions[name], calls[name], settle, found[name])
+            _sample(functions[name], calls[name], settle, warm[name], found[name])
         rounds += 1
     return found
 
@@ -86,11 +91,12 @@ def _goes_on(found: dict[str, Timed], rounds: int, spent: float, seconds: float)
     return spent < seconds or not all(timed.settled() for timed in found.values())
 
 
-def _sample(function: Function, calls: int, settle: float, timed: Timed) -> None:
+def _sample(function: Function, calls: int, settle: float, warm: bool, timed: Timed) -> None:
     while True:
         if settle:
             time.sleep(settle)
-        function()
+        if warm:
+            function()
         before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
         value = run(function, calls)
         disturbed = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw > before

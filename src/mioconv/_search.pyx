@@ -13,8 +13,8 @@ from mioconv._plans cimport (
 from mioconv.hip cimport hipStream_t
 from mioconv.miopen cimport miopenConvAlgoPerf_t
 from mioconv.native cimport (
-    Api, Choice, Direction, DirectionStatistics, HandleLease, Mutex, Operands, Plan, Solution,
-    Source, Status, Timing, Workspace, capturing)
+    Api, Choice, Direction, DirectionStatistics, HandleLease, Mutex, Operands, Plan, Provider,
+    Solution, Source, Status, Timing, Workspace, capturing)
 
 cdef extern from "<time.h>" nogil:
     struct timespec:
@@ -90,14 +90,17 @@ cdef Status time_solution(Plan* plan, HandleLease* lease, const Operands* operan
 
 cdef void find_once(Plan* plan, HandleLease* lease, const Operands* operands,
                     const Options* options) noexcept nogil:
-    """Let the library fill its own database. Its failure is no error: the list serves without."""
+    """Let the library fill its own database. Its failure is no error: the list serves without.
+
+    The cpu provider lists all that it has without that, and its Find would time all of it twice.
+    """
     cdef size_t bytes = 0
     cdef int count = 0
     cdef miopenConvAlgoPerf_t[8] best
     cdef Workspace workspace
     cdef Mutex* lock = vendor_lock(&plan.device)
     # Find runs whatever the library has; what is excluded must not run.
-    if options.exclusions != NULL:
+    if options.exclusions != NULL or plan.device.api.provider == Provider.cpu:
         return
     if not plan.calls.workspace(lease.get(), operands[0], plan.convolution(), &bytes).ok():
         bytes = 0

@@ -347,6 +347,25 @@ class TestDamage:
         assert len(caught) == 1
         run(SHAPES[1])  # said once
 
+    def test_an_interrupt_while_they_are_read_is_not_lost(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run()
+        forget()
+
+        def interrupted(*_: Any) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(cache_files, "recall", interrupted)
+
+        def call() -> None:
+            mioconv.conv2d_forward(*arrays())
+            for _ in range(100):
+                pass  # it comes between two of the interpreter's steps
+
+        with pytest.raises(KeyboardInterrupt):
+            call()
+
 
 class TestCompaction:
     def test_files_in_use_are_left_alone(self, folder: Path) -> None:

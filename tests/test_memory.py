@@ -207,6 +207,21 @@ class TestAllocator:
         mioconv.empty_cache()
         run(solution=solution)
 
+    def test_an_interrupt_that_comes_in_it_is_not_lost(self) -> None:
+        def interrupted(*_: Any) -> None:
+            raise KeyboardInterrupt
+
+        def call() -> None:
+            with contextlib.suppress(mioconv.OutOfMemoryError):
+                run(solution=solution)
+            for _ in range(100):
+                pass  # it comes between two of the interpreter's steps
+
+        solution = needy()
+        mioconv.set_allocator(interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            call()
+
     @pytest.mark.parametrize("wrong", ["memory", "unaligned"])
     def test_wrong_answers(self, wrong: str) -> None:
         class Unaligned:

@@ -2,6 +2,7 @@
 
 import os
 
+from cpython.exc cimport PyErr_SetInterrupt
 from libc.stddef cimport size_t
 from libc.stdint cimport uintptr_t
 from libcpp.vector cimport vector
@@ -73,6 +74,9 @@ cdef Status allocate(const Api& api, int device, size_t bytes, hipStream_t strea
             raise ValueError(
                 f"allocator: expected memory aligned to 64 bytes, but got address {address:#x}")
     except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            # A smaller solution may do: the interrupt then comes again when the call has ended.
+            PyErr_SetInterrupt()
         refusals.last = error
         return status_of("allocator", hipErrorOutOfMemory)
     held[address] = owner

@@ -7,6 +7,7 @@ a log line or to look into the cache files, and never while a C++ lock is held.
 import logging
 import os
 
+from cpython.exc cimport PyErr_SetInterrupt
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint64_t
 from libcpp.memory cimport make_shared, shared_ptr
@@ -261,6 +262,9 @@ cdef int recall(Plan* plan) noexcept:
         # run as long as its database does not know the problem.
         plan.recall(known, plan.device.api.provider == Provider.rocm)
         return 1
+    except KeyboardInterrupt:
+        PyErr_SetInterrupt()  # nobody here can pass it on: it comes again when the call has ended
+        return 0
     except Exception:
         # A cache is no reason for a convolution to fail.
         log.debug("the cache files could not be used", exc_info=True)

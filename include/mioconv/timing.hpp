@@ -1,6 +1,8 @@
 // Timing what runs on a stream, with the library's own events.
 #pragma once
 
+#include <sys/resource.h>
+
 #include "error.hpp"
 
 namespace mioconv {
@@ -26,6 +28,7 @@ public:
     Status begin(hipStream_t stream, int calls) {
         constexpr int microseconds = 20;  // more than queueing takes
         if (api_->mioconvHoldStream) api_->mioconvHoldStream(stream, microseconds * (calls + 1));
+        switches_ = involuntary_switches();
         return MIOCONV_CALL(*api_, hipEventRecord, start_, stream);
     }
 
@@ -33,12 +36,30 @@ public:
     Status end(hipStream_t stream, float* ms) {
         MIOCONV_TRY(MIOCONV_CALL(*api_, hipEventRecord, stop_, stream));
         MIOCONV_TRY(MIOCONV_CALL(*api_, hipEventSynchronize, stop_));
-        return MIOCONV_CALL(*api_, hipEventElapsedTime, ms, start_, stop_);
+        const long switches = involuntary_switches() - switches_;
+        MIOCONV_TRY(MIOCONV_CALL(*api_, hipEventElapsedTime, ms, start_, stop_));
+        // One in so many milliseconds is usual, and hardly felt.
+        constexpr float usual_ms = 20;
+        disturbed_ =
+            api_->provider == Provider::cpu && static_cast<float>(switches) > *ms / usual_ms;
+        return {};
     }
 
+    /// Whether the system took a core away between `begin` and `end`, oftener than it always does:
+    /// on a CPU the time then says little, since the threads wait for one another.
+    bool disturbed() const { return disturbed_; }
+
 private:
+    static long involuntary_switches() {
+        rusage usage{};
+        getrusage(RUSAGE_SELF, &usage);
+        return usage.ru_nivcsw;
+    }
+
     const Api* api_ = nullptr;
     hipEvent_t start_ = nullptr, stop_ = nullptr;
+    long switches_ = 0;
+    bool disturbed_ = false;
 };
 
 }  // namespace mioconv

@@ -273,6 +273,7 @@ cdef extern from "mioconv/timing.hpp" namespace "mioconv" nogil:
         Status make(const Api& api)
         Status begin(hipStream_t stream, int calls)
         Status end(hipStream_t stream, float* ms)
+        cbool disturbed()
 
 
 cdef extern from "mioconv/solution.hpp" namespace "mioconv" nogil:

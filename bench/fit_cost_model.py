@@ -2,6 +2,7 @@
 
     mioconv bench --others torch                     # measures all solutions of all layers
     python -m bench.fit_cost_model out/bench.json    # writes providers/cpu/cost_model_data.inc
+    python -m bench.fit_cost_model out/part.json --only depthwise    # the other classes stay
 
 One small regression for every class of solutions (implementation, layout strategy, the caller's
 layout, direction): the logarithm of the time of a float32 problem on `THREADS` threads as a
@@ -179,24 +180,32 @@ def regret(model: Model, problems: list[Problem]) -> float:
     return geometric_mean(ratios) if ratios else math.nan
 
 
-def write(model: Model, problems: list[Problem], path: Path) -> None:
-    """As initialisers of the tables in cost_model.cpp."""
+def write(model: Model, problems: list[Problem], path: Path, only: str = "") -> None:
+    """As initialisers of the tables in cost_model.cpp.
+
+    With `only`, the range of sizes and the classes whose names begin otherwise stay what they are.
+    """
     every = np.array([problem.sizes for problem in problems])
     ranges = ", ".join(
         f"{{{_literal(low)}, {_literal(high)}}}"
         for low, high in zip(every.min(axis=0), every.max(axis=0), strict=True)
     )
-    lines = [
+    head = [
         "// Made by bench/fit_cost_model.py from measured times; not to be edited.",
         f"constexpr double kFittedThreads = {THREADS};",
         f"constexpr float kFittedRange[kSizes][2] = {{{ranges}}};",
         "constexpr FittedClass kFitted[] = {",
     ]
-    for key in sorted(model):
-        numbers = ", ".join(map(_literal, model[key]))
-        lines.append(f'    {{"{key}", {{{numbers}}}}},')
-    lines.append("};")
-    path.write_text("\n".join(lines) + "\n")
+    rows = []
+    if only:
+        lines = path.read_text().splitlines()
+        head = lines[: len(head)]
+        rows = [row for row in lines[len(head) : -1] if not row.startswith(f'    {{"{only}')]
+    for key in model:
+        if key.startswith(only):
+            numbers = ", ".join(map(_literal, model[key]))
+            rows.append(f'    {{"{key}", {{{numbers}}}}},')
+    path.write_text("\n".join([*head, *sorted(rows), "};"]) + "\n")
 
 
 def _literal(value: float) -> str:
@@ -207,6 +216,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("results", nargs="+", type=Path, help="JSON of mioconv bench")
     parser.add_argument("--output", type=Path, default=TARGET)
+    parser.add_argument("--only", default="", help="fit classes whose names begin so, keep others")
     args = parser.parse_args()
     problems = read(args.results)
     names = sorted({problem.set for problem in problems})
@@ -219,7 +229,7 @@ def main() -> None:
         row = [regret(model, held_out) for model in ({}, others, everything)]
         print(f"{name:18} {row[0]:8.3f} {row[1]:21.3f} {row[2]:14.3f}")
     print(f"{'all':18} {regret({}, problems):8.3f} {'':21} {regret(everything, problems):14.3f}")
-    write(everything, problems, args.output)
+    write(everything, problems, args.output, args.only)
     print(f"{len(everything)} classes: {args.output}")
 
 

@@ -120,6 +120,7 @@ double fitted_ms(const ConvProblem& problem, const std::string& name, int thread
 // the layers of ResNet-50 and MobileNet at batch 1 and 8.
 constexpr double kPeakFlops = 125;
 constexpr double kDepthwiseFlops = 40;
+constexpr double kOwnDepthwiseFlops = 45;
 constexpr double kBlockedBytes = 12;
 constexpr double kTransposedBytes = 4;
 constexpr double kWeightBytes = 7;
@@ -195,6 +196,7 @@ constexpr double kWinogradFlops = 150;
 double flops_rate(const std::string& name, const ConvProblem& problem) {
     if (has(name, "winograd")) return kWinogradFlops;
     if (has(name, "ref")) return 1e-3 * kPeakFlops;
+    if (name.rfind("depthwise", 0) == 0) return kOwnDepthwiseFlops;
     if (is_depthwise(problem)) {
         if (has(name, "jit_dw")) return kDepthwiseFlops;
         if (has(name, "brdgmm")) return 0.8 * kDepthwiseFlops;

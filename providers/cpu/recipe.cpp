@@ -85,17 +85,22 @@ public:
         recipe_.steps.push_back(std::move(step));
     }
 
+    // `primitive` may be empty.
     void routine(
         const dnnl::primitive_desc_base& primitive, std::shared_ptr<const Routine> routine,
         const std::vector<int>& operands, std::size_t workspace) {
-        recipe_.primitives.push_back(primitive);
         Step step;
-        step.primitive = static_cast<int>(recipe_.primitives.size()) - 1;
+        if (primitive) {
+            recipe_.primitives.push_back(primitive);
+            step.primitive = static_cast<int>(recipe_.primitives.size()) - 1;
+        }
         step.routine = std::move(routine);
         for (const int buffer : operands) step.arguments.push_back({0, buffer});
-        const memory::dims bytes = {static_cast<memory::dim>(workspace)};
-        step.arguments.push_back(
-            {0, scratch(memory::desc(bytes, memory::data_type::u8, memory::format_tag::a))});
+        if (workspace > 0) {
+            const memory::dims bytes = {static_cast<memory::dim>(workspace)};
+            step.arguments.push_back(
+                {0, scratch(memory::desc(bytes, memory::data_type::u8, memory::format_tag::a))});
+        }
         recipe_.steps.push_back(std::move(step));
     }
 
@@ -213,17 +218,15 @@ Recipe make_recipe(const ConvProblem& problem, const dnnl::primitive_desc_base& 
     return builder.finish();
 }
 
-Recipe make_caller_recipe(const ConvProblem& problem, std::shared_ptr<const Routine> routine) {
-    Recipe recipe;
-    Step step;
-    step.routine = std::move(routine);
+Recipe make_caller_recipe(
+    const ConvProblem& problem, std::shared_ptr<const Routine> routine, std::size_t workspace) {
+    RecipeBuilder builder(problem);
+    std::vector<int> operands;
     for (const Role role : {Role::src, Role::wei, Role::dst}) {
-        step.arguments.push_back({0, static_cast<int>(recipe.buffers.size())});
-        recipe.buffers.push_back(
-            {caller_desc(problem, role, dnnl_type(problem.dtype)), static_cast<int>(role), 0});
+        operands.push_back(builder.caller(role));
     }
-    recipe.steps.push_back(std::move(step));
-    return recipe;
+    builder.routine({}, std::move(routine), operands, workspace);
+    return builder.finish();
 }
 
 Recipe make_routine_recipe(

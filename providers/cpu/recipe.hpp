@@ -76,9 +76,10 @@ constexpr std::size_t kAlignment = 64;
 // where its layouts or types are not theirs.
 Recipe make_recipe(const ConvProblem& problem, const dnnl::primitive_desc_base& conv);
 
-// The recipe of a routine that needs neither workspace nor primitive and takes the caller's tensors
-// as they are: src, weights, dst.
-Recipe make_caller_recipe(const ConvProblem& problem, std::shared_ptr<const Routine> routine);
+// The recipe of a routine that needs no primitive and takes the caller's tensors as they are. Its
+// operands are src, weights, dst and, if any, `workspace` bytes.
+Recipe make_caller_recipe(
+    const ConvProblem& problem, std::shared_ptr<const Routine> routine, std::size_t workspace = 0);
 
 // The recipe of a routine on channels-last activations and the caller's own weights. Its operands
 // are what the convolution reads (the gradient of the output, for that of the input), the weights,

@@ -1,34 +1,11 @@
 #include "small_direct.hpp"
 
-#include <algorithm>
+#include "spatial.hpp"
 
 namespace mioconv::cpu {
 namespace {
 
 constexpr double kMostFlops = 4000;
-constexpr int kSpace = 3;
-
-// Three spatial dimensions, those that a problem lacks of size 1.
-struct Axes {
-    std::int64_t size[kSpace], stride[kSpace];  // elements
-};
-
-struct Tensor {
-    std::int64_t first, second;  // strides of the first two dimensions
-    Axes axes;
-};
-
-Tensor tensor_of(const ConvProblem& problem, Role role) {
-    const Dims& dims = dims_of(problem, role);
-    const Dims strides = strides_of(problem, role);
-    Tensor tensor{strides[0], strides[1], {{1, 1, 1}, {0, 0, 0}}};
-    const int missing = kSpace - (problem.rank - 2);
-    for (int i = 2; i < problem.rank; ++i) {
-        tensor.axes.size[i - 2 + missing] = dims[i];
-        tensor.axes.stride[i - 2 + missing] = strides[i];
-    }
-    return tensor;
-}
 
 class SmallDirect final : public RoutineRun {
 public:
@@ -40,15 +17,8 @@ public:
           outputs_(problem.dst[1] / problem.groups),
           src_(tensor_of(problem, Role::src)),
           wei_(tensor_of(problem, Role::wei)),
-          dst_(tensor_of(problem, Role::dst)) {
-        const int missing = kSpace - (problem.rank - 2);
-        for (int i = 0; i < kSpace; ++i) {
-            const bool there = i >= missing;
-            step_[i] = there ? problem.stride[i - missing] : 1;
-            dilation_[i] = there ? problem.dilation[i - missing] : 1;
-            padding_[i] = there ? problem.padding[i - missing] : 0;
-        }
-    }
+          dst_(tensor_of(problem, Role::dst)),
+          window_(window_of(problem)) {}
 
     void run(const void* const* operands, dnnl_stream_t) override {
         auto* const src = static_cast<float*>(const_cast<void*>(operands[0]));
@@ -96,7 +66,8 @@ private:
     bool meet(const std::int64_t* out, const std::int64_t* tap, std::int64_t* offset) const {
         *offset = 0;
         for (int i = 0; i < kSpace; ++i) {
-            const std::int64_t place = out[i] * step_[i] - padding_[i] + tap[i] * dilation_[i];
+            const std::int64_t place =
+                out[i] * window_.stride[i] - window_.padding[i] + tap[i] * window_.dilation[i];
             if (place < 0 || place >= src_.axes.size[i]) return false;
             *offset += place * src_.axes.stride[i];
         }
@@ -165,7 +136,7 @@ private:
     Direction direction_;
     std::int64_t images_, groups_, channels_, outputs_;  // the last two of one group
     Tensor src_, wei_, dst_;
-    std::int64_t step_[kSpace], dilation_[kSpace], padding_[kSpace];
+    Window window_;
 };
 
 class SmallDirectRoutine final : public Routine {

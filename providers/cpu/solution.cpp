@@ -5,6 +5,7 @@
 #include "common/fork_gate.hpp"
 #include "common/solution_names.hpp"
 #include "cost_model.hpp"
+#include "depthwise.hpp"
 #include "dnnl_error.hpp"
 #include "implementation_name.hpp"
 #include "small_direct.hpp"
@@ -168,6 +169,9 @@ public:
         }
         if (small_direct_applies(problem_)) {
             add(make_small_direct_recipe(problem_), "small_direct|asis");
+        }
+        if (depthwise_applies(problem_)) {
+            add(make_depthwise_recipe(problem_, threads_), "depthwise|asis");
         }
         if (!winograd_applies(problem_)) return solutions;
         ThreadScope one(1);  // a product runs on one thread, beside the others

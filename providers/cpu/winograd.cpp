@@ -13,9 +13,7 @@ namespace {
 
 using dnnl::memory;
 using winograd::both_ways;
-using winograd::kLanes;
 using winograd::Transform;
-using winograd::Vector;
 
 // A block's transformed tiles stay in a core's second-level cache where channels are few. Where
 // they are many, a block has this many tiles all the same: the weights are read once for each.
@@ -118,7 +116,7 @@ MIOCONV_INLINE void read_tile(
             Vector& pixel = tile[i * Size + j];
             if (inside ||
                 (row + i >= 0 && row + i < height && column + j >= 0 && column + j < width)) {
-                winograd::load(line + j * channels, pixel);
+                load(line + j * channels, pixel);
             } else {
                 pixel = Vector{};
             }
@@ -150,7 +148,7 @@ struct Kernels {
                 [](const Vector* in, int i, Vector* out, int o)
                     MIOCONV_INLINE_LAMBDA { T::input(in, i, out, o); });
             for (int p = 0; p < kPositions; ++p) {
-                winograd::store(values[p], to + p * plane + channel);
+                store(values[p], to + p * plane + channel);
             }
         }
     }
@@ -173,7 +171,7 @@ struct Kernels {
                 [](const Vector* in, int i, Vector* out, int o)
                     MIOCONV_INLINE_LAMBDA { T::gradient(in, i, out, o); });
             for (int p = 0; p < kPositions; ++p) {
-                winograd::store(values[p], to + p * plane + channel);
+                store(values[p], to + p * plane + channel);
             }
         }
     }
@@ -190,7 +188,7 @@ struct Kernels {
             const std::int64_t channel = channel_at(v, channels);
             Vector values[kPositions], pixels[M * M];
             for (int p = 0; p < kPositions; ++p) {
-                winograd::load(from + p * plane + channel, values[p]);
+                load(from + p * plane + channel, values[p]);
             }
             both_ways<kTile, M>(
                 values, pixels,
@@ -200,7 +198,7 @@ struct Kernels {
                 float* line =
                     image + ((place.row + i) * shape.result_width + place.column) * channels;
                 for (std::int64_t j = 0; j < columns; ++j) {
-                    winograd::store(pixels[i * M + j], line + j * channels + channel);
+                    store(pixels[i * M + j], line + j * channels + channel);
                 }
             }
         }
@@ -228,7 +226,7 @@ struct Kernels {
                 [](const Vector* in, int i, Vector* out, int o)
                     MIOCONV_INLINE_LAMBDA { T::weight(in, i, out, o); });
             float* row = to + source_channel * channels + channel;
-            for (int p = 0; p < kPositions; ++p) winograd::store(values[p], row + p * plane);
+            for (int p = 0; p < kPositions; ++p) store(values[p], row + p * plane);
         }
     }
 
@@ -240,7 +238,7 @@ struct Kernels {
             const std::int64_t channel = channel_at(v, channels);
             Vector values[kPositions], taps[9];
             const float* row = from + source_channel * channels + channel;
-            for (int p = 0; p < kPositions; ++p) winograd::load(row + p * plane, values[p]);
+            for (int p = 0; p < kPositions; ++p) load(row + p * plane, values[p]);
             both_ways<kTile, 3>(
                 values, taps,
                 [](const Vector* in, int i, Vector* out, int o)

@@ -4,24 +4,9 @@
 // gradient of the weights is its transpose, G^T [sum over tiles of (B^T d B) (A dy A^T)] G.
 #pragma once
 
-#include <cstring>
+#include "vectors.hpp"
 
 namespace mioconv::cpu::winograd {
-
-constexpr int kLanes = 16;
-using Vector = float __attribute__((vector_size(kLanes * sizeof(float))));
-
-// On x86-64 the loops over tiles are compiled for each of these and picked when the library loads.
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define MIOCONV_VECTOR_CLONES __attribute__((target_clones("avx512f", "arch=haswell", "default")))
-#else
-#define MIOCONV_VECTOR_CLONES
-#endif
-#define MIOCONV_INLINE __attribute__((always_inline)) inline
-#define MIOCONV_INLINE_LAMBDA __attribute__((always_inline))
-
-MIOCONV_INLINE void load(const float* from, Vector& to) { std::memcpy(&to, from, sizeof to); }
-MIOCONV_INLINE void store(const Vector& from, float* to) { std::memcpy(to, &from, sizeof from); }
 
 // Each applies one matrix to `in` with elements a stride apart, and likewise writes `out`.
 template <int M>

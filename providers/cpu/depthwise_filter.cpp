@@ -161,23 +161,19 @@ MIOCONV_INLINE void filter_results(
             const float* const line =
                 job.source.row(row * job.shape->axes[1].step + down_tap.offset);
             const float* weights = job.weights + (down_tap.index * row_taps + begin.index) * kLanes;
-            if (inside) {
-                const float* from = line + at;
-                for (std::int64_t tap = 0; tap < taps; ++tap) {
-                    Vector weight;
-                    load(weights + tap * weight_step, weight);
-                    for (int p = 0; p < P; ++p) {
-                        Vector value;
-                        load(from + (tap * at_step + p * from_step), value);
-                        sum[p] += value * weight;
-                    }
-                }
-                continue;
-            }
             for (std::int64_t tap = 0; tap < taps; ++tap) {
-                const Range range = across.taps[static_cast<std::size_t>(tap)].range;
                 Vector weight;
                 load(weights + tap * weight_step, weight);
+                const Range range = inside ? Range{first, first + P}
+                                           : across.taps[static_cast<std::size_t>(tap)].range;
+                if (range.begin <= first && first + P <= range.end) {
+                    for (int p = 0; p < P; ++p) {
+                        Vector value;
+                        load(line + (at + tap * at_step + p * from_step), value);
+                        sum[p] += value * weight;
+                    }
+                    continue;
+                }
                 for (int p = 0; p < P; ++p) {
                     if (first + p < range.begin || first + p >= range.end) continue;
                     Vector value;

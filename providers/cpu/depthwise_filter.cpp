@@ -161,25 +161,30 @@ MIOCONV_INLINE void filter_results(
             const float* const line =
                 job.source.row(row * job.shape->axes[1].step + down_tap.offset);
             const float* weights = job.weights + (down_tap.index * row_taps + begin.index) * kLanes;
+            // A pointer for every third result: the others are within an addressing mode's reach.
+            const float* from[(P + 2) / 3];
+            for (int i = 0; i < (P + 2) / 3; ++i) from[i] = line + (at + 3 * i * from_step);
             for (std::int64_t tap = 0; tap < taps; ++tap) {
                 Vector weight;
-                load(weights + tap * weight_step, weight);
+                load(weights, weight);
                 const Range range = inside ? Range{first, first + P}
                                            : across.taps[static_cast<std::size_t>(tap)].range;
                 if (range.begin <= first && first + P <= range.end) {
                     for (int p = 0; p < P; ++p) {
                         Vector value;
-                        load(line + (at + tap * at_step + p * from_step), value);
+                        load(from[p / 3] + p % 3 * from_step, value);
                         sum[p] += value * weight;
                     }
-                    continue;
+                } else {
+                    for (int p = 0; p < P; ++p) {
+                        if (first + p < range.begin || first + p >= range.end) continue;
+                        Vector value;
+                        load(from[p / 3] + p % 3 * from_step, value);
+                        sum[p] += value * weight;
+                    }
                 }
-                for (int p = 0; p < P; ++p) {
-                    if (first + p < range.begin || first + p >= range.end) continue;
-                    Vector value;
-                    load(line + (at + tap * at_step + p * from_step), value);
-                    sum[p] += value * weight;
-                }
+                for (const float*& pointer : from) pointer += at_step;
+                weights += weight_step;
             }
         }
     }

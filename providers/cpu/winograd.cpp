@@ -257,9 +257,10 @@ struct Kernels {
     }
 };
 
-// Where the parts of the workspace begin, in floats, each on a line of the cache.
+// Where the parts of the workspace begin, in floats, each on a line of the cache. `sums` is for the
+// gradient of the weights alone.
 struct Parts {
-    std::int64_t weights, source, result, scratchpad, stride, total;
+    std::int64_t sums, source, result, scratchpad, stride, total;
 };
 
 std::int64_t lines(std::int64_t floats) { return (floats + kLanes - 1) / kLanes * kLanes; }
@@ -272,8 +273,8 @@ Parts parts_of(
     Parts parts{};
     // A thread has a block of its own, but those that sum over blocks share one.
     const bool shared = problem.direction == Direction::backward_weights;
-    parts.weights = 0;
-    parts.source = lines(positions * shape.weight_plane());
+    parts.sums = 0;
+    parts.source = shared ? lines(positions * shape.weight_plane()) : 0;
     parts.result = parts.source + lines(positions * shape.source_plane());
     parts.scratchpad = parts.result + lines(positions * shape.result_plane());
     const std::int64_t end = parts.scratchpad + lines(scratchpad);
@@ -335,17 +336,12 @@ private:
     };
 
     void filter(
-        const float* source, const float* weights, float* result, float* workspace,
+        const float* source, const float* transformed, float* result, float* workspace,
         dnnl_stream_t stream) {
-        float* const transformed = workspace + parts_.weights;
 #pragma omp parallel num_threads(threads_)
         {
             const int thread = omp_get_thread_num();
             float* const own = workspace + thread * parts_.stride;
-#pragma omp for schedule(static)
-            for (std::int64_t c = 0; c < shape_.source_channels; ++c) {
-                K::transform_weights(shape_, weights, c, transformed);
-            }
 #pragma omp for schedule(static)
             for (std::int64_t block = 0; block < shape_.blocks; ++block) {
                 const std::int64_t first = block * shape_.block;
@@ -370,7 +366,7 @@ private:
     void sum_over_tiles(
         const float* source, const float* gradient, float* weights, float* workspace,
         dnnl_stream_t stream) {
-        float* const sums = workspace + parts_.weights;
+        float* const sums = workspace + parts_.sums;
         float* const sources = workspace + parts_.source;
         float* const gradients = workspace + parts_.result;
 #pragma omp parallel num_threads(threads_)
@@ -436,6 +432,42 @@ private:
     std::atomic<dnnl_status_t> failure_{dnnl_success};
 };
 
+// The transform of the weights, a step of its own: constant weights need it once.
+template <int M>
+class TransformRun final : public RoutineRun {
+public:
+    TransformRun(const Shape& shape, int threads) : shape_(shape), threads_(threads) {}
+
+    void run(const void* const* operands, dnnl_stream_t) override {
+        const auto* weights = static_cast<const float*>(operands[0]);
+        auto* to = static_cast<float*>(const_cast<void*>(operands[1]));
+#pragma omp parallel for schedule(static) num_threads(threads_)
+        for (std::int64_t c = 0; c < shape_.source_channels; ++c) {
+            Kernels<M>::transform_weights(shape_, weights, c, to);
+        }
+    }
+
+private:
+    Shape shape_;
+    int threads_;
+};
+
+class Transforming final : public Routine {
+public:
+    Transforming(const ConvProblem& problem, int m, int threads)
+        : shape_(shape_of(problem, m, threads)), m_(m), threads_(threads) {}
+
+    std::unique_ptr<RoutineRun> bind(const dnnl::primitive&) const override {
+        if (m_ == 2) return std::make_unique<TransformRun<2>>(shape_, threads_);
+        return std::make_unique<TransformRun<4>>(shape_, threads_);
+    }
+
+private:
+    Shape shape_;
+    int m_;
+    int threads_;
+};
+
 class Winograd final : public Routine {
 public:
     Winograd(
@@ -497,12 +529,21 @@ dnnl::matmul::primitive_desc winograd_product(const ConvProblem& problem, int m,
     return {engine(), a, b, c, attr, true};
 }
 
+WeightTransform winograd_transform(const ConvProblem& problem, int m, int threads) {
+    const Shape shape = shape_of(problem, m, threads);
+    const std::int64_t floats = (m + 2) * (m + 2) * shape.weight_plane();
+    return {
+        std::make_shared<Transforming>(problem, m, threads),
+        static_cast<std::size_t>(floats) * sizeof(float)};
+}
+
 Recipe make_winograd_recipe(
     const ConvProblem& problem, int m, int threads, const dnnl::matmul::primitive_desc& product) {
     const Shape shape = shape_of(problem, m, threads);
     const Parts parts = parts_of(problem, shape, (m + 2) * (m + 2), threads, product);
     return make_routine_recipe(
         problem, product, std::make_shared<Winograd>(problem, m, threads, product),
+        winograd_transform(problem, m, threads),
         static_cast<std::size_t>(parts.total) * sizeof(float));
 }
 

@@ -24,6 +24,9 @@ bool winograd_applies(const ConvProblem& problem);
 // implementation but the reference.
 dnnl::matmul::primitive_desc winograd_product(const ConvProblem& problem, int m, int threads);
 
+// What the filter needs of the weights; not for their gradient.
+WeightTransform winograd_transform(const ConvProblem& problem, int m, int threads);
+
 // The recipe on channels-last activations, with reorders where the caller's are packed.
 Recipe make_winograd_recipe(
     const ConvProblem& problem, int m, int threads, const dnnl::matmul::primitive_desc& product);

@@ -80,8 +80,10 @@ def main() -> None:
                 print(line, flush=True)
     for (mode, layout), found in ratios.items():
         mean = math.exp(sum(map(math.log, found)) / len(found))
-        print(f"{mode:10} {layout:14} geometric mean {mean:.3f}, best {min(found):.2f}, "
-              f"worst {max(found):.2f}")
+        print(
+            f"{mode:10} {layout:14} geometric mean {mean:.3f}, best {min(found):.2f}, "
+            f"worst {max(found):.2f}"
+        )
 
 
 if __name__ == "__main__":

@@ -34,8 +34,8 @@ struct Api {
     /// the GPU libraries want all operands in one layout.
     bool mixed_layouts() const { return provider == Provider::cpu; }
 
-    /// Whether constant weights can be packed ahead. Our cuda provider has the calls, and no use for
-    /// them.
+    /// Whether constant weights can be packed ahead. Our cuda provider has the calls, and no use
+    /// for them.
     bool packs_weights() const {
         return provider == Provider::cpu && mioconvSetPackedWeights &&
                mioconvGetPackedWeightsSize && mioconvPackWeights;

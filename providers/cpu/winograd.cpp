@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 
 #include "dnnl_error.hpp"
 #include "winograd_transforms.hpp"
@@ -106,6 +107,12 @@ std::int64_t channel_at(std::int64_t index, std::int64_t channels) {
 }
 std::int64_t vectors_of(std::int64_t channels) { return (channels + kLanes - 1) / kLanes; }
 
+// Where a tap of the kernel, as the filter runs over the source, lies in the weights.
+std::int64_t tap_offset(const Shape& shape, int tap) {
+    const int at = shape.flipped ? 8 - tap : tap;
+    return at / 3 * shape.row_stride + at % 3 * shape.column_stride;
+}
+
 // Size x Size pixels of an image from (row, column) on, zero outside of it.
 template <int Size>
 MIOCONV_INLINE void read_tile(
@@ -206,29 +213,40 @@ struct Kernels {
         }
     }
 
-    // The weights of one source channel, transformed.
+    // The weights of kLanes source channels from `first_channel` on, transformed. Where those lie
+    // next to each other, a line of the cache has them all: it is read once for all, into `block`.
     MIOCONV_VECTOR_CLONES static void transform_weights(
-        const Shape& shape, const float* weights, std::int64_t source_channel, float* to) {
+        const Shape& shape, const float* weights, std::int64_t first_channel, float* to) {
         const std::int64_t channels = shape.result_channels, plane = shape.weight_plane();
+        const bool dense = shape.source_stride == 1;
+        alignas(sizeof(Vector)) float block[9][kLanes][kLanes];  // tap, result, source
         for (std::int64_t v = 0; v < vectors_of(channels); ++v) {
             const std::int64_t channel = channel_at(v, channels);
-            const float* first =
-                weights + source_channel * shape.source_stride + channel * shape.result_stride;
-            Vector taps[9], values[kPositions];
-            for (int tap = 0; tap < 9; ++tap) {
-                const int at = shape.flipped ? 8 - tap : tap;
-                const float* given =
-                    first + at / 3 * shape.row_stride + at % 3 * shape.column_stride;
+            const float* const first =
+                weights + first_channel * shape.source_stride + channel * shape.result_stride;
+            for (int tap = 0; dense && tap < 9; ++tap) {
+                const float* given = first + tap_offset(shape, tap);
                 for (int lane = 0; lane < kLanes; ++lane) {
-                    taps[tap][lane] = given[lane * shape.result_stride];
+                    std::memcpy(
+                        block[tap][lane], given + lane * shape.result_stride, sizeof(Vector));
                 }
             }
-            both_ways<3, kTile>(
-                taps, values,
-                [](const Vector* in, int i, Vector* out, int o)
-                    MIOCONV_INLINE_LAMBDA { T::weight(in, i, out, o); });
-            float* row = to + source_channel * channels + channel;
-            for (int p = 0; p < kPositions; ++p) winograd::store(values[p], row + p * plane);
+            for (int source = 0; source < kLanes; ++source) {
+                Vector taps[9], values[kPositions];
+                for (int tap = 0; tap < 9; ++tap) {
+                    const float* given =
+                        dense ? &block[tap][0][source]
+                              : first + tap_offset(shape, tap) + source * shape.source_stride;
+                    const std::int64_t step = dense ? kLanes : shape.result_stride;
+                    for (int lane = 0; lane < kLanes; ++lane) taps[tap][lane] = given[lane * step];
+                }
+                both_ways<3, kTile>(
+                    taps, values,
+                    [](const Vector* in, int i, Vector* out, int o)
+                        MIOCONV_INLINE_LAMBDA { T::weight(in, i, out, o); });
+                float* row = to + (first_channel + source) * channels + channel;
+                for (int p = 0; p < kPositions; ++p) winograd::store(values[p], row + p * plane);
+            }
         }
     }
 
@@ -442,8 +460,9 @@ public:
         const auto* weights = static_cast<const float*>(operands[0]);
         auto* to = static_cast<float*>(const_cast<void*>(operands[1]));
 #pragma omp parallel for schedule(static) num_threads(threads_)
-        for (std::int64_t c = 0; c < shape_.source_channels; ++c) {
-            Kernels<M>::transform_weights(shape_, weights, c, to);
+        for (std::int64_t v = 0; v < vectors_of(shape_.source_channels); ++v) {
+            const std::int64_t channel = channel_at(v, shape_.source_channels);
+            Kernels<M>::transform_weights(shape_, weights, channel, to);
         }
     }
 

@@ -21,8 +21,8 @@ from mioconv._tensor cimport TORCH, Kind, Loan, borrow, give_back
 from mioconv.dlpack cimport kDLCUDA, kDLROCM
 from mioconv.hip cimport hipStream_t
 from mioconv.native cimport (
-    Api, CallRecord, Choice, CurrentDevice, HandleLease, InFlight, Operands, Plan, Provider, Solution,
-    Status, TensorView, W, Workspace, X, Y, capturing, status_of)
+    Api, CallRecord, Choice, CurrentDevice, HandleLease, InFlight, Operands, Plan, Provider,
+    Solution, Status, TensorView, W, Workspace, X, Y, capturing, status_of)
 
 import threading
 
@@ -62,8 +62,8 @@ cdef class ConvolutionPlan:
     cdef int first, second, result
     cdef readonly bint constant_weights
     # The packed copy of the weights, if the solution has a use for one, and what is packed there: a
-    # tensor that is held and stays on loan, so that its memory comes to be no other's. NULL: nothing
-    # yet.
+    # tensor that is held and stays on loan, so that its memory comes to be no other's. NULL:
+    # nothing yet.
     cdef Workspace* packed
     cdef size_t packed_bytes
     cdef void* weights

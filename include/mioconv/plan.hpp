@@ -183,6 +183,13 @@ public:
         const std::lock_guard<std::mutex> lock(mutex_);
         return ranked_;
     }
+    /// Whether none of the solutions mixes elements as Winograd and FFT do.
+    bool sums_plainly() const {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        return std::all_of(ranked_.begin(), ranked_.end(), [](const Solution& solution) {
+            return solution.plain_sum();
+        });
+    }
     void mark_failed(std::uint64_t id) {
         update([id](Solution& s) { s.failed = s.failed || s.id == id; });
     }

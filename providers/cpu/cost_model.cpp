@@ -270,7 +270,7 @@ float estimate_ms(
     if (!fitted) ms = estimate_from_rates(problem, name, traffic, threads);
     // What was measured packs its weights in every call.
     if (fitted) ms = std::max(ms - packing_ms(name, traffic, threads), kLeastUnpacked * ms);
-    if (problem.fused != Fused::none && has(name, "gemm")) {
+    if (problem.fused != Fused::none && has(name, "gemm") && !has(name, "winograd")) {
         ms += kGemmActivation * count(problem.dst[0] * problem.dst[1]) * spatial_size(problem) /
               (1e6 * threads);
     }

@@ -134,6 +134,7 @@ public:
         step.routine = std::move(routine);
         for (const int buffer : operands) step.arguments.push_back({0, buffer});
         step.arguments.push_back({0, scratch(bytes_desc(workspace))});
+        if (problem_.has_bias != 0) step.arguments.push_back({0, caller(Role::bias)});
         recipe_.steps.push_back(std::move(step));
     }
 
@@ -290,6 +291,7 @@ Recipe make_routine_recipe(
     } else {
         const int weights = builder.weights(transform);
         const int result = builder.output(second, last(second));
+        if (problem.has_sum != 0) builder.read(Role::z, last(second), result);
         builder.routine(primitive, std::move(routine), {source, weights, result}, workspace);
         builder.write(second, result);
     }

@@ -94,7 +94,8 @@ struct WeightTransform {
 
 // The recipe of a routine on channels-last activations. Its operands are what the convolution reads
 // (the gradient of the output, for that of the input), the weights (transformed, but where their
-// gradient is what is computed), the other activations, and `workspace` bytes.
+// gradient is what is computed), the other activations (where what is fused adds z, it lies there
+// before), `workspace` bytes, and the bias, if there is one.
 Recipe make_routine_recipe(
     const ConvProblem& problem, const dnnl::primitive_desc_base& primitive,
     std::shared_ptr<const Routine> routine, const WeightTransform& transform,

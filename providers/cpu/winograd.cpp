@@ -107,6 +107,42 @@ std::int64_t channel_at(std::int64_t index, std::int64_t channels) {
 }
 std::int64_t vectors_of(std::int64_t channels) { return (channels + kLanes - 1) / kLanes; }
 
+// What is fused behind a forward convolution: result = act(sum + bias + scale * z), where z lies in
+// the result's place.
+struct Ending {
+    Fused activation;
+    float slope, scale;
+    bool sum;
+
+    explicit Ending(const ConvProblem& problem)
+        : activation(problem.fused),
+          slope(problem.slope),
+          scale(problem.sum_scale),
+          sum(problem.has_sum != 0) {}
+};
+
+// `value` of a vector of channels. Of `old`, what lies in the result's place, the first `done`
+// lanes are results already.
+MIOCONV_INLINE void finish(
+    const Ending& ending, const float* bias, const float* old, std::int64_t done, Vector& value) {
+    Vector given{};
+    if (bias != nullptr) {
+        winograd::load(bias, given);
+        value += given;
+    }
+    if (ending.sum) {
+        winograd::load(old, given);
+        value += ending.scale * given;
+    }
+    const Vector zero{};
+    // A NaN is not less than zero, and stays; -0 becomes 0.
+    if (ending.activation == Fused::relu) value = (value < zero ? zero : value) + zero;
+    if (ending.activation == Fused::leaky_relu) value = value < zero ? ending.slope * value : value;
+    if (ending.sum) {
+        for (std::int64_t lane = 0; lane < done; ++lane) value[lane] = given[lane];
+    }
+}
+
 // Where a tap of the kernel, as the filter runs over the source, lies in the weights.
 std::int64_t tap_offset(const Shape& shape, int tap) {
     const int at = shape.flipped ? 8 - tap : tap;
@@ -187,7 +223,8 @@ struct Kernels {
 
     // The products of one tile back to pixels of the result.
     MIOCONV_VECTOR_CLONES static void transform_result(
-        const Shape& shape, const float* from, std::int64_t tile, float* result) {
+        const Shape& shape, const Ending& ending, const float* bias, const float* from,
+        std::int64_t tile, float* result) {
         const Place place = place_of(shape, tile, M);
         const std::int64_t channels = shape.result_channels, plane = shape.result_plane();
         float* image = result + place.image * shape.result_height * shape.result_width * channels;
@@ -203,11 +240,15 @@ struct Kernels {
                 values, pixels,
                 [](const Vector* in, int i, Vector* out, int o)
                     MIOCONV_INLINE_LAMBDA { T::output(in, i, out, o); });
+            const float* own_bias = bias == nullptr ? nullptr : bias + channel;
             for (std::int64_t i = 0; i < rows; ++i) {
                 float* line =
                     image + ((place.row + i) * shape.result_width + place.column) * channels;
                 for (std::int64_t j = 0; j < columns; ++j) {
-                    winograd::store(pixels[i * M + j], line + j * channels + channel);
+                    Vector& value = pixels[i * M + j];
+                    float* to = line + j * channels + channel;
+                    finish(ending, own_bias, to, v * kLanes - channel, value);
+                    winograd::store(value, to);
                 }
             }
         }
@@ -301,7 +342,7 @@ Parts parts_of(
     return parts;
 }
 
-enum Operand { kSource, kWeights, kResult, kWorkspace };
+enum Operand { kSource, kWeights, kResult, kWorkspace, kBias };
 
 template <int M>
 class WinogradRun final : public RoutineRun {
@@ -312,6 +353,8 @@ public:
         const ConvProblem& problem, int threads, const dnnl::matmul::primitive_desc& product,
         dnnl::primitive primitive)
         : direction_(problem.direction),
+          ending_(problem),
+          has_bias_(problem.has_bias != 0),
           shape_(shape_of(problem, M, threads)),
           threads_(threads),
           parts_(parts_of(problem, shape_, K::kPositions, threads, product)),
@@ -342,6 +385,7 @@ public:
         } else {
             filter(
                 source, static_cast<const float*>(operands[kWeights]),
+                has_bias_ ? static_cast<const float*>(operands[kBias]) : nullptr,
                 static_cast<float*>(const_cast<void*>(operands[kResult])), workspace, stream);
         }
         check(failure_.load(std::memory_order_relaxed));
@@ -354,8 +398,8 @@ private:
     };
 
     void filter(
-        const float* source, const float* transformed, float* result, float* workspace,
-        dnnl_stream_t stream) {
+        const float* source, const float* transformed, const float* bias, float* result,
+        float* workspace, dnnl_stream_t stream) {
 #pragma omp parallel num_threads(threads_)
         {
             const int thread = omp_get_thread_num();
@@ -374,8 +418,8 @@ private:
                     own + parts_.scratchpad, stream);
                 for (std::int64_t i = 0; i < count; ++i) {
                     K::transform_result(
-                        shape_, own + parts_.result + i * shape_.result_channels, first + i,
-                        result);
+                        shape_, ending_, bias, own + parts_.result + i * shape_.result_channels,
+                        first + i, result);
                 }
             }
         }
@@ -442,6 +486,8 @@ private:
     }
 
     Direction direction_;
+    Ending ending_;
+    bool has_bias_;
     Shape shape_;
     int threads_;
     Parts parts_;
@@ -510,10 +556,7 @@ private:
 }  // namespace
 
 bool winograd_applies(const ConvProblem& problem) {
-    if (problem.dtype != miopenFloat || problem.groups != 1 || problem.fused != Fused::none ||
-        problem.has_bias != 0 || problem.has_sum != 0) {
-        return false;
-    }
+    if (problem.dtype != miopenFloat || problem.groups != 1) return false;
     const int first = problem.rank - 4;  // of the two dimensions that are filtered
     for (int i = 0; i < problem.rank - 2; ++i) {
         const bool filtered = i >= first;

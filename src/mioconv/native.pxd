@@ -336,6 +336,7 @@ cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
         cbool begin_search(const Choice& choice)
         void end_search()
         vector[Solution] solutions()
+        cbool sums_plainly()
         void mark_failed(uint64_t id)
         void mark_out_of_memory(uint64_t id)
         cbool forget_out_of_memory()

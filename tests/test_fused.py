@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mioconv
-from helpers import reference
+from helpers import reference, winograd
 from helpers.checks import operands, random_bias, refuses
 from helpers.native import fault, object_counts
 from helpers.operators import FORWARD
@@ -27,7 +27,7 @@ from helpers.tensors import (
     to_numpy,
     to_torch,
 )
-from helpers.tolerances import assert_close, assert_same_bits, error_bound
+from helpers.tolerances import assert_close, assert_same_bits, error_bound, gamma
 
 PLAIN = next(case for case in CASES if case.name == "2d-same")
 NOT_IMPLEMENTED, UNKNOWN, UNSUPPORTED = 6, 7, 8
@@ -301,6 +301,91 @@ class TestFallbacks:
         for _ in range(2):
             got = add_relu(PLAIN, x, w, z, 1.0, benchmark=True)
             assert_close(got, *expected(PLAIN, x, w, None, z, 1.0, steps=3))
+
+
+# Wide 3x3 layers whose plain convolution Winograd ranks first for; channels that leave a remainder.
+WINOGRAD = [
+    Case("wide", 1, 64, (56, 56), 64, (3, 3), 1, 1),
+    Case("wide-remainder", 2, 40, (43, 41), 72, (3, 3), 1, 1),
+    Case("wide-frames", 1, 48, (4, 30, 30), 40, (1, 3, 3), 1, (0, 1, 1)),
+]
+
+
+class TestWinograd:
+    """The `cpu` provider's fused operation picks Winograd where the convolution alone does."""
+
+    @staticmethod
+    def prepared(case: Case, layout: str) -> tuple[Any, Any, Any, Any, int]:
+        """x, w, z, the convolution by the Winograd solution that ranks first, and its tile."""
+        mioconv.cache_clear()
+        x, w, z = tensors(case, np.float32, layout)
+        problem = mioconv.Problem.from_tensors("forward", x, w, **case.settings)
+        first = mioconv.find_solutions(problem)[0]
+        assert first.algorithm == "Winograd"
+        plain = FORWARD(case, x, w, solution=first.id)
+        return x, w, z, plain, winograd.output_tile(first.name)
+
+    @pytest.mark.parametrize("layout", ["packed", "channels_last"])
+    @pytest.mark.parametrize("case", WINOGRAD, ids=str)
+    def test_same_bits_as_its_steps(self, case: Case, layout: str) -> None:
+        """Each step rounds as NumPy's does, so that this also shows which solution was run."""
+        x, w, z, plain, _ = self.prepared(case, layout)
+        bias = random_bias(case)
+        wide = bias.reshape(-1, *[1] * case.rank)
+        zero = np.float32(0)
+        assert_same_bits(relu(case, x, w), np.maximum(plain, zero) + zero)
+        assert mioconv.last_call().way == "fused"
+        assert_same_bits(relu(case, x, w, bias), np.maximum(plain + wide, zero) + zero)
+        with_z = np.maximum(plain + wide + z, zero) + zero
+        before = z.copy()
+        assert_same_bits(add_relu(case, x, w, z, 1.0, bias), with_z)
+        assert mioconv.last_call().way == "fused"
+        assert_same_bits(z, before)
+        assert add_relu(case, x, w, z, 1.0, bias, out=z) is z
+        assert_same_bits(z, with_z)
+
+    @pytest.mark.parametrize("alpha", [0.5, -2.0])
+    @pytest.mark.parametrize("layout", ["packed", "channels_last"])
+    @pytest.mark.parametrize("case", WINOGRAD, ids=str)
+    def test_bound(self, case: Case, layout: str, alpha: float) -> None:
+        """Winograd's bound, and three roundings more of what is added."""
+        x, w, z, _, m = self.prepared(case, layout)
+        bias = random_bias(case)
+        value, _ = expected(case, x, w, bias, z, alpha)
+        padding = case.padding if isinstance(case.padding, tuple) else (case.padding,) * case.rank
+        bound = winograd.error_bound("forward", x, w, z, padding, m)
+        exact = reference.conv_forward(x, w, **case.settings)
+        size = np.abs(exact) + bound + np.abs(bias).reshape(-1, *[1] * case.rank)
+        bound = bound + gamma(3) * (size + abs(alpha) * np.abs(z))
+        assert_close(add_relu(case, x, w, z, alpha, bias), value, bound)
+
+    def test_strict_accuracy(self) -> None:
+        """The bound of a plain sum holds then, in separate steps."""
+        case = WINOGRAD[0]
+        x, w, z, _, _ = self.prepared(case, "packed")
+        with mioconv.flags(strict_accuracy=True):
+            got = add_relu(case, x, w, z, 1.0)
+            assert mioconv.last_call().way == "separate"
+            assert_close(got, *expected(case, x, w, None, z, 1.0, steps=3))
+            narrow = operands(FORWARD, PLAIN)
+            relu(PLAIN, *narrow)
+            assert mioconv.last_call().way == "fused"
+
+    def test_nan_comes_through(self) -> None:
+        case = WINOGRAD[1]
+        x, w, z, _, _ = self.prepared(case, "channels_last")
+        z[0, 3, 5, 7] = np.nan
+        got = add_relu(case, x, w, z, 1.0)
+        assert np.array_equal(np.isnan(got), np.isnan(z))
+
+    def test_benchmark(self) -> None:
+        """Against separate steps, measured; either is right."""
+        case = WINOGRAD[1]
+        x, w, z, _, _ = self.prepared(case, "packed")
+        value, bound = expected(case, x, w, None, z, 1.0, steps=3)
+        bound = bound + winograd.error_bound("forward", x, w, z, (1, 1), 4)
+        for _ in range(2):
+            assert_close(add_relu(case, x, w, z, 1.0, benchmark=True), value, bound)
 
 
 def test_plans_are_cached_and_arguments_destroyed() -> None:

@@ -34,6 +34,13 @@ struct Api {
     /// the GPU libraries want all operands in one layout.
     bool mixed_layouts() const { return provider == Provider::cpu; }
 
+    /// Whether constant weights can be packed ahead. Our cuda provider has the calls, and no use
+    /// for them.
+    bool packs_weights() const {
+        return provider == Provider::cpu && mioconvSetPackedWeights &&
+               mioconvGetPackedWeightsSize && mioconvPackWeights;
+    }
+
     MemoryType memory_type(int hip_memory_type) const {
         if (hip_major() >= 6) {
             switch (hip_memory_type) {

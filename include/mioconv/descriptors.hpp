@@ -85,6 +85,7 @@ struct ConvolutionSettings {
     miopenConvolutionMode_t mode = miopenConvolution;
     bool deterministic = false;
     bool strict_math = true;  ///< no TF32 or other reduced internal precision
+    bool packed_weights = false;
 };
 
 class ConvolutionDescriptor
@@ -112,6 +113,8 @@ public:
         // Releases before the attribute have no reduced precision to forbid, and answer BadParm.
         api.miopenSetConvolutionAttribute(
             object_, MIOPEN_CONVOLUTION_ATTRIB_MATH_TYPE, settings.strict_math);
+        if (settings.packed_weights)
+            MIOCONV_TRY(MIOCONV_CALL_OPTIONAL(api, mioconvSetPackedWeights, object_, 1));
         // Normal mode: Find measures. An exported function of an internal header, so it may be
         // missing.
         if (api.miopenSetConvolutionFindMode)

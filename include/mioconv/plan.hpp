@@ -67,6 +67,7 @@ public:
         settings.mode = static_cast<miopenConvolutionMode_t>(params.mode);
         settings.deterministic = params.deterministic != 0;
         settings.strict_math = params.allow_tf32 == 0;
+        settings.packed_weights = params.packed_weights != 0;
         return convolution_.set(api, settings);
     }
 
@@ -90,6 +91,23 @@ public:
         return MIOCONV_CALL_OPTIONAL(
             device.api, miopenOpTensor, handle, miopenTensorOpAdd, &one, result_descriptor(), data,
             &alpha, result_descriptor(), z, &zero, result_descriptor(), data);
+    }
+
+    /// Bytes of a solution's packed weights; 0: it takes them as they are. For problems with packed
+    /// weights.
+    Status packed_size(miopenHandle_t handle, std::uint64_t id, std::size_t* bytes) const {
+        return MIOCONV_CALL_OPTIONAL(
+            device.api, mioconvGetPackedWeightsSize, handle, static_cast<int>(params.direction),
+            operands.descriptor[W], operands.descriptor[X], convolution(), operands.descriptor[Y],
+            id, bytes);
+    }
+    Status pack_weights(
+        miopenHandle_t handle, std::uint64_t id, const void* weights, void* packed,
+        std::size_t bytes) const {
+        return MIOCONV_CALL_OPTIONAL(
+            device.api, mioconvPackWeights, handle, static_cast<int>(params.direction),
+            operands.descriptor[W], weights, operands.descriptor[X], convolution(),
+            operands.descriptor[Y], packed, bytes, id);
     }
 
     /// The first admissible solution; false when there is none. On a CPU, where scratch memory is
@@ -164,6 +182,13 @@ public:
     std::vector<Solution> solutions() const {
         const std::lock_guard<std::mutex> lock(mutex_);
         return ranked_;
+    }
+    /// Whether none of the solutions mixes elements as Winograd and FFT do.
+    bool sums_plainly() const {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        return std::all_of(ranked_.begin(), ranked_.end(), [](const Solution& solution) {
+            return solution.plain_sum();
+        });
     }
     void mark_failed(std::uint64_t id) {
         update([id](Solution& s) { s.failed = s.failed || s.id == id; });

@@ -40,6 +40,13 @@ void run_immediate(
     miopenHandle_t handle, const ConvCall& call, const ConvPointers& pointers, Workspace workspace,
     uint64_t solution_id);
 
+// Bytes of the solution's packed weights; 0: it takes the caller's as they are.
+void packed_weights_size(
+    miopenHandle_t handle, const ConvCall& call, uint64_t solution_id, size_t* bytes);
+void pack_weights(
+    miopenHandle_t handle, const ConvCall& call, const void* weights, Workspace packed,
+    uint64_t solution_id);
+
 // The largest workspace of any solution: with it, Find can measure them all.
 void max_workspace(miopenHandle_t handle, const ConvCall& call, size_t* bytes);
 void find_algorithms(

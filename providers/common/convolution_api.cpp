@@ -29,7 +29,37 @@ ConvCall backward_weights(
     return {Direction::backward_weights, x, dw, conv, dy};
 }
 
+ConvCall with_weights(
+    int direction, miopenTensorDescriptor_t x, miopenTensorDescriptor_t w,
+    miopenConvolutionDescriptor_t conv, miopenTensorDescriptor_t y) {
+    require(direction == 0 || direction == 1);
+    return {direction == 0 ? Direction::forward : Direction::backward_data, x, w, conv, y};
+}
+
 }  // namespace
+
+// ---- packed weights
+
+MIOCONV_EXPORT miopenStatus_t mioconvGetPackedWeightsSize(
+    miopenHandle_t handle, int direction, const miopenTensorDescriptor_t wDesc,
+    const miopenTensorDescriptor_t xDesc, const miopenConvolutionDescriptor_t convDesc,
+    const miopenTensorDescriptor_t yDesc, uint64_t solution_id, size_t* size) {
+    return guarded({__func__, 0, solution_id}, [&] {
+        packed_weights_size(
+            handle, with_weights(direction, xDesc, wDesc, convDesc, yDesc), solution_id, size);
+    });
+}
+
+MIOCONV_EXPORT miopenStatus_t mioconvPackWeights(
+    miopenHandle_t handle, int direction, const miopenTensorDescriptor_t wDesc, const void* w,
+    const miopenTensorDescriptor_t xDesc, const miopenConvolutionDescriptor_t convDesc,
+    const miopenTensorDescriptor_t yDesc, void* packed, size_t size, uint64_t solution_id) {
+    return guarded({__func__, size, solution_id}, [&] {
+        pack_weights(
+            handle, with_weights(direction, xDesc, wDesc, convDesc, yDesc), w, {packed, size},
+            solution_id);
+    });
+}
 
 // ---- forward
 

@@ -219,6 +219,14 @@ MIOCONV_EXPORT miopenStatus_t miopenGetConvolutionFindMode(
     return guarded({__func__}, [&] { deref(findMode) = deref(convDesc).find_mode; });
 }
 
+MIOCONV_EXPORT miopenStatus_t
+mioconvSetPackedWeights(miopenConvolutionDescriptor_t convDesc, int packed) {
+    return guarded({__func__}, [&] {
+        require(packed == 0 || packed == 1);
+        deref(convDesc).packed_weights = packed == 1;
+    });
+}
+
 MIOCONV_EXPORT miopenStatus_t miopenGetConvolutionNdForwardOutputDim(
     miopenConvolutionDescriptor_t convDesc, const miopenTensorDescriptor_t inputTensorDesc,
     const miopenTensorDescriptor_t filterDesc, int* nDim, int* outputTensorDimA) {

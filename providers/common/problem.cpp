@@ -80,6 +80,8 @@ ConvProblem make_problem(
     problem.deterministic = conv.attributes[MIOPEN_CONVOLUTION_ATTRIB_DETERMINISTIC] != 0;
     problem.strict_math = conv.attributes[MIOPEN_CONVOLUTION_ATTRIB_MATH_TYPE] != 0;
     problem.alignment = 16;
+    problem.packed_weights = conv.packed_weights;
+    problem.unused = 0;
     problem.src = src.dims;
     problem.wei = w.dims;
     problem.dst = dst.dims;

@@ -35,6 +35,8 @@ struct ConvProblem {
     std::int32_t deterministic;
     std::int32_t strict_math;  // no TF32
     std::int32_t alignment;  // bytes that every pointer is a multiple of, at most 16
+    std::int32_t packed_weights;  // the weights are what the solution itself has made of them
+    std::int32_t unused;  // keeps Dims on multiples of 8
     Dims src, wei, dst;
     Dims src_strides, wei_strides, dst_strides;
 
@@ -44,7 +46,7 @@ struct ConvProblem {
 };
 static_assert(std::is_trivially_copyable_v<ConvProblem>);
 static_assert(
-    sizeof(ConvProblem) == 22 * sizeof(std::int32_t) + 6 * sizeof(Dims), "no padding bytes");
+    sizeof(ConvProblem) == 24 * sizeof(std::int32_t) + 6 * sizeof(Dims), "no padding bytes");
 
 struct ConvProblemHash {
     std::size_t operator()(const ConvProblem& problem) const noexcept;

@@ -19,9 +19,11 @@ using cpu::Solution;
 using cpu::SolutionPtr;
 
 ConvProblem problem_of(const ConvCall& call) {
-    return make_problem(
+    const ConvProblem problem = make_problem(
         cpu::thread_limit(), call.direction, deref(call.x), deref(call.w), deref(call.conv),
         deref(call.y));
+    require(problem.packed_weights == 0 || problem.direction != Direction::backward_weights);
+    return problem;
 }
 
 Operands operands_of(const ConvCall& call, const ConvPointers& pointers) {
@@ -115,6 +117,30 @@ void solution_workspace(
     *bytes = find_solution(problem_of(call), solution_id)->workspace();
 }
 
+void packed_weights_size(
+    miopenHandle_t handle, const ConvCall& call, uint64_t solution_id, size_t* bytes) {
+    require(handle != nullptr && bytes != nullptr && deref(call.conv).packed_weights);
+    *bytes = find_solution(problem_of(call), solution_id)->packed_bytes();
+}
+
+void pack_weights(
+    miopenHandle_t handle, const ConvCall& call, const void* weights, Workspace packed,
+    uint64_t solution_id) {
+    auto& owner = deref(handle);
+    require(weights != nullptr && packed.memory != nullptr && deref(call.conv).packed_weights);
+    const SolutionPtr solution = find_solution(problem_of(call), solution_id);
+    require(solution->packing() != nullptr && packed.size >= solution->packed_bytes());
+    Operands operands;
+    operands[Role::wei] = weights;
+    operands[Role::dst] = packed.memory;
+    // Done once: neither is kept.
+    cpu::ScratchMemory scratch;
+    Executable executable(solution->packing());
+    std::lock_guard lock(owner.mutex);
+    executable.run(
+        operands, scratch.at_least(solution->packing()->workspace()), owner.dnnl_stream());
+}
+
 void compile_solution(miopenHandle_t handle, const ConvCall& call, uint64_t solution_id) {
     auto& owner = deref(handle);
     require(solution_id != kBestSolution);
@@ -193,6 +219,7 @@ void run_algorithm(
     auto& owner = deref(handle);
     require(is_scalar(alpha, 1) && is_scalar(beta, 0), miopenStatusNotImplemented);
     const ConvProblem problem = problem_of(call);
+    require(problem.packed_weights == 0);  // those of which solution?
     const Operands operands = operands_of(call, pointers);
     bool listed = false;
     for (const Ranked& item : lookup(problem)->ranked()) {
@@ -209,6 +236,7 @@ std::int32_t place_of(miopenHandle_t) { return cpu::thread_limit(); }
 
 void prepare_fused(miopenHandle_t handle, const ConvProblem& problem) {
     auto& owner = deref(handle);
+    require(problem.packed_weights == 0, miopenStatusUnsupportedOp);
     std::lock_guard lock(owner.mutex);
     owner.executable(problem, kBestSolution);
 }
@@ -217,6 +245,7 @@ void prepare_fused(miopenHandle_t handle, const ConvProblem& problem) {
 void run_fused(
     miopenHandle_t handle, const ConvProblem& problem, const Operands& operands, Workspace given) {
     auto& owner = deref(handle);
+    require(problem.packed_weights == 0, miopenStatusUnsupportedOp);
     std::lock_guard lock(owner.mutex);
     const std::size_t needed = owner.executable(problem, kBestSolution).solution().workspace();
     if (given.memory == nullptr || given.size < needed) {

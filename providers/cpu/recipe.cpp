@@ -41,6 +41,46 @@ public:
         return buffer;
     }
 
+    // The weights as `wanted`, which they are already where the caller packs them.
+    int weights(const memory::desc& wanted) {
+        if (problem_.packed_weights == 0) return read(Role::wei, wanted);
+        const int own = caller(Role::wei);
+        if (same_layout(recipe_.buffers[own].desc, wanted)) return own;
+        recipe_.traffic.packed_bytes += static_cast<double>(recipe_.buffers[own].desc.get_size());
+        recipe_.traffic.packed_bytes += static_cast<double>(wanted.get_size());
+        return place(Role::wei, wanted);
+    }
+
+    // The weights as `transform` makes them.
+    int weights(const WeightTransform& transform) {
+        const memory::desc form = bytes_desc(transform.bytes);
+        if (problem_.packed_weights != 0) {
+            recipe_.traffic.transformed_bytes += static_cast<double>(transform.bytes);
+            return place(Role::wei, form);
+        }
+        const int made = scratch(form);
+        run_transform(transform, made);
+        return made;
+    }
+
+    void run_transform(const WeightTransform& transform, int to) {
+        Step step;
+        step.routine = transform.routine;
+        step.arguments = {{0, caller(Role::wei)}, {0, to}};
+        recipe_.steps.push_back(std::move(step));
+    }
+
+    // Memory that the caller hands over in the place of a role, in a form that is not the role's.
+    int place(Role role, const memory::desc& form) {
+        recipe_.buffers.push_back({form, static_cast<int>(role), 0});
+        return last_buffer();
+    }
+
+    static memory::desc bytes_desc(std::size_t bytes) {
+        const memory::dims count = {static_cast<memory::dim>(bytes)};
+        return {count, memory::data_type::u8, memory::format_tag::a};
+    }
+
     // Where the convolution is to write an output of the form `given`: the caller's own memory if
     // that form is theirs.
     int output(Role role, const memory::desc& given) {
@@ -96,11 +136,8 @@ public:
         }
         step.routine = std::move(routine);
         for (const int buffer : operands) step.arguments.push_back({0, buffer});
-        if (workspace > 0) {
-            const memory::dims bytes = {static_cast<memory::dim>(workspace)};
-            step.arguments.push_back(
-                {0, scratch(memory::desc(bytes, memory::data_type::u8, memory::format_tag::a))});
-        }
+        if (workspace > 0) step.arguments.push_back({0, scratch(bytes_desc(workspace))});
+        if (problem_.has_bias != 0) step.arguments.push_back({0, caller(Role::bias)});
         recipe_.steps.push_back(std::move(step));
     }
 
@@ -190,7 +227,7 @@ Recipe make_recipe(const ConvProblem& problem, const dnnl::primitive_desc_base& 
     };
     if (problem.direction == Direction::forward) {
         const int src = builder.read(Role::src, form(DNNL_ARG_SRC));
-        const int wei = builder.read(Role::wei, form(DNNL_ARG_WEIGHTS));
+        const int wei = builder.weights(form(DNNL_ARG_WEIGHTS));
         const int dst = builder.output(Role::dst, form(DNNL_ARG_DST));
         std::vector<Argument> arguments = {
             {DNNL_ARG_SRC, src}, {DNNL_ARG_WEIGHTS, wei}, {DNNL_ARG_DST, dst}};
@@ -202,7 +239,7 @@ Recipe make_recipe(const ConvProblem& problem, const dnnl::primitive_desc_base& 
         builder.write(Role::dst, dst);
     } else if (problem.direction == Direction::backward_data) {
         const int dst = builder.read(Role::dst, form(DNNL_ARG_DIFF_DST));
-        const int wei = builder.read(Role::wei, form(DNNL_ARG_WEIGHTS));
+        const int wei = builder.weights(form(DNNL_ARG_WEIGHTS));
         const int src = builder.output(Role::src, form(DNNL_ARG_DIFF_SRC));
         builder.primitive(
             conv, {{DNNL_ARG_DIFF_DST, dst}, {DNNL_ARG_WEIGHTS, wei}, {DNNL_ARG_DIFF_SRC, src}});
@@ -214,6 +251,14 @@ Recipe make_recipe(const ConvProblem& problem, const dnnl::primitive_desc_base& 
         builder.primitive(
             conv, {{DNNL_ARG_SRC, src}, {DNNL_ARG_DIFF_DST, dst}, {DNNL_ARG_DIFF_WEIGHTS, wei}});
         builder.write(Role::wei, wei);
+    }
+    return builder.finish();
+}
+
+Recipe make_packing_recipe(const ConvProblem& problem, const memory::desc& wanted) {
+    RecipeBuilder builder(problem);
+    if (!same_layout(caller_desc(problem, Role::wei, dnnl_type(problem.dtype)), wanted)) {
+        builder.read(Role::wei, wanted, builder.place(Role::dst, wanted));
     }
     return builder.finish();
 }
@@ -231,7 +276,8 @@ Recipe make_caller_recipe(
 
 Recipe make_routine_recipe(
     const ConvProblem& problem, const dnnl::primitive_desc_base& primitive,
-    std::shared_ptr<const Routine> routine, std::size_t workspace) {
+    std::shared_ptr<const Routine> routine, const WeightTransform& transform,
+    std::size_t workspace) {
     RecipeBuilder builder(problem);
     const auto last = [&](Role role) {
         return offered_desc(problem, role, Layout::channels_last, dnnl_type(problem.dtype));
@@ -239,15 +285,24 @@ Recipe make_routine_recipe(
     const bool back = problem.direction == Direction::backward_data;
     const Role first = back ? Role::dst : Role::src, second = back ? Role::src : Role::dst;
     const int source = builder.read(first, last(first));
-    const int weights = builder.caller(Role::wei);
     if (problem.direction == Direction::backward_weights) {
+        const int weights = builder.caller(Role::wei);
         const int gradient = builder.read(second, last(second));
         builder.routine(primitive, std::move(routine), {source, weights, gradient}, workspace);
     } else {
+        const int weights = builder.weights(transform);
         const int result = builder.output(second, last(second));
+        if (problem.has_sum != 0) builder.read(Role::z, last(second), result);
         builder.routine(primitive, std::move(routine), {source, weights, result}, workspace);
         builder.write(second, result);
     }
+    return builder.finish();
+}
+
+Recipe make_packing_recipe(const ConvProblem& problem, const WeightTransform& transform) {
+    RecipeBuilder builder(problem);
+    builder.run_transform(
+        transform, builder.place(Role::dst, RecipeBuilder::bytes_desc(transform.bytes)));
     return builder.finish();
 }
 

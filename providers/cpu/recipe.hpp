@@ -58,6 +58,8 @@ struct Traffic {
     double transposed_bytes = 0;  // reorders between channels second and channels last
     double blocked_bytes = 0;  // reorders of activations to and from blocked layouts
     double weight_bytes = 0;  // reorders of weights
+    double packed_bytes = 0;  // the same, left out: the weights come packed
+    double transformed_bytes = 0;  // of weights that come transformed
     double converted_bytes = 0;
     int extra_steps = 0;
 };
@@ -81,11 +83,26 @@ Recipe make_recipe(const ConvProblem& problem, const dnnl::primitive_desc_base& 
 Recipe make_caller_recipe(
     const ConvProblem& problem, std::shared_ptr<const Routine> routine, std::size_t workspace = 0);
 
-// The recipe of a routine on channels-last activations and the caller's own weights. Its operands
-// are what the convolution reads (the gradient of the output, for that of the input), the weights,
-// the other activations, and `workspace` bytes.
+// What makes the weights, Role::wei, into those of the form `wanted`, written to Role::dst. Without
+// steps: they are the caller's own.
+Recipe make_packing_recipe(const ConvProblem& problem, const dnnl::memory::desc& wanted);
+
+// A routine that makes the caller's weights into `bytes` bytes of another form.
+struct WeightTransform {
+    std::shared_ptr<const Routine> routine;  // its operands are the weights, and what it writes
+    std::size_t bytes = 0;
+};
+
+// The recipe of a routine on channels-last activations. Its operands are what the convolution reads
+// (the gradient of the output, for that of the input), the weights (transformed, but where their
+// gradient is what is computed), the other activations (where what is fused adds z, it lies there
+// before), `workspace` bytes, and the bias, if there is one.
 Recipe make_routine_recipe(
     const ConvProblem& problem, const dnnl::primitive_desc_base& primitive,
-    std::shared_ptr<const Routine> routine, std::size_t workspace);
+    std::shared_ptr<const Routine> routine, const WeightTransform& transform,
+    std::size_t workspace);
+
+// What `transform` alone does: Role::wei to Role::dst.
+Recipe make_packing_recipe(const ConvProblem& problem, const WeightTransform& transform);
 
 }  // namespace mioconv::cpu

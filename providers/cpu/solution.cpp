@@ -160,12 +160,15 @@ public:
             offer(memory::data_type::f32, "+f32");  // the CPU lacks the type: convert inside
         }
         std::vector<SolutionPtr> solutions;
-        const auto add = [&](Recipe recipe, const std::string& name) {
-            solutions.push_back(
-                std::make_shared<const Solution>(problem_, std::move(recipe), name, threads_));
+        const bool packs = problem_.packed_weights != 0;
+        const auto add = [&](Recipe recipe, const std::string& name, Recipe packing = {}) {
+            solutions.push_back(std::make_shared<const Solution>(
+                problem_, std::move(recipe), name, threads_, std::move(packing)));
         };
         for (const auto& item : found_.empty() ? references_ : found_) {
-            add(make_recipe(problem_, item.conv), item.name);
+            const auto form = item.conv.query_md(dnnl::query::exec_arg_md, DNNL_ARG_WEIGHTS);
+            add(make_recipe(problem_, item.conv), item.name,
+                packs ? make_packing_recipe(problem_, form) : Recipe{});
         }
         if (small_direct_applies(problem_)) {
             add(make_small_direct_recipe(problem_), "small_direct|asis");
@@ -180,7 +183,9 @@ public:
             if (!product || is_reference(product.impl_info_str())) continue;
             const std::string size = std::to_string(m) + "x" + std::to_string(m);
             add(make_winograd_recipe(problem_, m, threads_, product),
-                "winograd_" + size + ":" + product.impl_info_str() + "|nhwc");
+                "winograd_" + size + ":" + product.impl_info_str() + "|nhwc",
+                packs ? make_packing_recipe(problem_, winograd_transform(problem_, m, threads_))
+                      : Recipe{});
         }
         return solutions;
     }
@@ -285,13 +290,25 @@ private:
 
 }  // namespace
 
-Solution::Solution(const ConvProblem& problem, Recipe recipe, std::string name, int threads)
+Solution::Solution(
+    const ConvProblem& problem, Recipe recipe, std::string name, int threads, Recipe packing)
     : name_(std::move(name)),
       id_(provider::register_solution_name(name_)),
       algorithm_(algorithm_of(name_)),
       threads_(threads),
       recipe_(std::move(recipe)),
-      estimate_ms_(cpu::estimate_ms(problem, name_, recipe_.traffic, threads)) {}
+      estimate_ms_(cpu::estimate_ms(problem, name_, recipe_.traffic, threads)) {
+    if (packing.steps.empty()) return;
+    packing_ = std::make_shared<const Solution>(problem, std::move(packing), name_, threads);
+}
+
+std::size_t Solution::packed_bytes() const noexcept {
+    if (packing_ == nullptr) return 0;
+    for (const Buffer& buffer : packing_->recipe().buffers) {
+        if (buffer.role == static_cast<int>(Role::dst)) return buffer.desc.get_size();
+    }
+    return 0;
+}
 
 const std::vector<dnnl::primitive>& Solution::compile() const {
     const provider::ForkGate gate;

@@ -16,7 +16,10 @@ namespace mioconv::cpu {
 // by all handles.
 class Solution {
 public:
-    Solution(const ConvProblem& problem, Recipe recipe, std::string name, int threads);
+    // `packing`: for packed weights, what makes them, if anything is to be done.
+    Solution(
+        const ConvProblem& problem, Recipe recipe, std::string name, int threads,
+        Recipe packing = {});
 
     std::uint64_t id() const noexcept { return id_; }
     const std::string& name() const noexcept { return name_; }
@@ -25,6 +28,11 @@ public:
     std::size_t workspace() const noexcept { return recipe_.workspace; }
     const Recipe& recipe() const noexcept { return recipe_; }
     float estimate_ms() const noexcept { return estimate_ms_; }
+
+    // The caller's weights as this solution takes them, from Role::wei to Role::dst; nullptr: as
+    // they are. Only problems with packed weights have one.
+    const std::shared_ptr<const Solution>& packing() const noexcept { return packing_; }
+    std::size_t packed_bytes() const noexcept;
 
     // In the order of Recipe::primitives.
     const std::vector<dnnl::primitive>& compile() const;
@@ -36,6 +44,7 @@ private:
     int threads_;
     Recipe recipe_;
     float estimate_ms_;
+    std::shared_ptr<const Solution> packing_;
     mutable std::mutex mutex_;
     mutable std::vector<dnnl::primitive> primitives_;
 };

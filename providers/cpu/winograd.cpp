@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 
 #include "dnnl_error.hpp"
 #include "winograd_transforms.hpp"
@@ -104,6 +105,48 @@ std::int64_t channel_at(std::int64_t index, std::int64_t channels) {
 }
 std::int64_t vectors_of(std::int64_t channels) { return (channels + kLanes - 1) / kLanes; }
 
+// What is fused behind a forward convolution: result = act(sum + bias + scale * z), where z lies in
+// the result's place.
+struct Ending {
+    Fused activation;
+    float slope, scale;
+    bool sum;
+
+    explicit Ending(const ConvProblem& problem)
+        : activation(problem.fused),
+          slope(problem.slope),
+          scale(problem.sum_scale),
+          sum(problem.has_sum != 0) {}
+};
+
+// `value` of a vector of channels. Of `old`, what lies in the result's place, the first `done`
+// lanes are results already.
+MIOCONV_INLINE void finish(
+    const Ending& ending, const float* bias, const float* old, std::int64_t done, Vector& value) {
+    Vector given{};
+    if (bias != nullptr) {
+        load(bias, given);
+        value += given;
+    }
+    if (ending.sum) {
+        load(old, given);
+        value += ending.scale * given;
+    }
+    const Vector zero{};
+    // A NaN is not less than zero, and stays; -0 becomes 0.
+    if (ending.activation == Fused::relu) value = (value < zero ? zero : value) + zero;
+    if (ending.activation == Fused::leaky_relu) value = value < zero ? ending.slope * value : value;
+    if (ending.sum) {
+        for (std::int64_t lane = 0; lane < done; ++lane) value[lane] = given[lane];
+    }
+}
+
+// Where a tap of the kernel, as the filter runs over the source, lies in the weights.
+std::int64_t tap_offset(const Shape& shape, int tap) {
+    const int at = shape.flipped ? 8 - tap : tap;
+    return at / 3 * shape.row_stride + at % 3 * shape.column_stride;
+}
+
 // Size x Size pixels of an image from (row, column) on, zero outside of it.
 template <int Size>
 MIOCONV_INLINE void read_tile(
@@ -178,7 +221,8 @@ struct Kernels {
 
     // The products of one tile back to pixels of the result.
     MIOCONV_VECTOR_CLONES static void transform_result(
-        const Shape& shape, const float* from, std::int64_t tile, float* result) {
+        const Shape& shape, const Ending& ending, const float* bias, const float* from,
+        std::int64_t tile, float* result) {
         const Place place = place_of(shape, tile, M);
         const std::int64_t channels = shape.result_channels, plane = shape.result_plane();
         float* image = result + place.image * shape.result_height * shape.result_width * channels;
@@ -194,39 +238,54 @@ struct Kernels {
                 values, pixels,
                 [](const Vector* in, int i, Vector* out, int o)
                     MIOCONV_INLINE_LAMBDA { T::output(in, i, out, o); });
+            const float* own_bias = bias == nullptr ? nullptr : bias + channel;
             for (std::int64_t i = 0; i < rows; ++i) {
                 float* line =
                     image + ((place.row + i) * shape.result_width + place.column) * channels;
                 for (std::int64_t j = 0; j < columns; ++j) {
-                    store(pixels[i * M + j], line + j * channels + channel);
+                    Vector& value = pixels[i * M + j];
+                    float* to = line + j * channels + channel;
+                    finish(ending, own_bias, to, v * kLanes - channel, value);
+                    store(value, to);
                 }
             }
         }
     }
 
-    // The weights of one source channel, transformed.
+    // The weights of kLanes source channels from `first_channel` on, transformed. Where those lie
+    // next to each other, a line of the cache has them all: it is read once for all, into `block`.
     MIOCONV_VECTOR_CLONES static void transform_weights(
-        const Shape& shape, const float* weights, std::int64_t source_channel, float* to) {
+        const Shape& shape, const float* weights, std::int64_t first_channel, float* to) {
         const std::int64_t channels = shape.result_channels, plane = shape.weight_plane();
+        const bool dense = shape.source_stride == 1;
+        alignas(sizeof(Vector)) float block[9][kLanes][kLanes];  // tap, result, source
         for (std::int64_t v = 0; v < vectors_of(channels); ++v) {
             const std::int64_t channel = channel_at(v, channels);
-            const float* first =
-                weights + source_channel * shape.source_stride + channel * shape.result_stride;
-            Vector taps[9], values[kPositions];
-            for (int tap = 0; tap < 9; ++tap) {
-                const int at = shape.flipped ? 8 - tap : tap;
-                const float* given =
-                    first + at / 3 * shape.row_stride + at % 3 * shape.column_stride;
+            const float* const first =
+                weights + first_channel * shape.source_stride + channel * shape.result_stride;
+            for (int tap = 0; dense && tap < 9; ++tap) {
+                const float* given = first + tap_offset(shape, tap);
                 for (int lane = 0; lane < kLanes; ++lane) {
-                    taps[tap][lane] = given[lane * shape.result_stride];
+                    std::memcpy(
+                        block[tap][lane], given + lane * shape.result_stride, sizeof(Vector));
                 }
             }
-            both_ways<3, kTile>(
-                taps, values,
-                [](const Vector* in, int i, Vector* out, int o)
-                    MIOCONV_INLINE_LAMBDA { T::weight(in, i, out, o); });
-            float* row = to + source_channel * channels + channel;
-            for (int p = 0; p < kPositions; ++p) store(values[p], row + p * plane);
+            for (int source = 0; source < kLanes; ++source) {
+                Vector taps[9], values[kPositions];
+                for (int tap = 0; tap < 9; ++tap) {
+                    const float* given =
+                        dense ? &block[tap][0][source]
+                              : first + tap_offset(shape, tap) + source * shape.source_stride;
+                    const std::int64_t step = dense ? kLanes : shape.result_stride;
+                    for (int lane = 0; lane < kLanes; ++lane) taps[tap][lane] = given[lane * step];
+                }
+                both_ways<3, kTile>(
+                    taps, values,
+                    [](const Vector* in, int i, Vector* out, int o)
+                        MIOCONV_INLINE_LAMBDA { T::weight(in, i, out, o); });
+                float* row = to + (first_channel + source) * channels + channel;
+                for (int p = 0; p < kPositions; ++p) store(values[p], row + p * plane);
+            }
         }
     }
 
@@ -255,9 +314,10 @@ struct Kernels {
     }
 };
 
-// Where the parts of the workspace begin, in floats, each on a line of the cache.
+// Where the parts of the workspace begin, in floats, each on a line of the cache. `sums` is for the
+// gradient of the weights alone.
 struct Parts {
-    std::int64_t weights, source, result, scratchpad, stride, total;
+    std::int64_t sums, source, result, scratchpad, stride, total;
 };
 
 std::int64_t lines(std::int64_t floats) { return (floats + kLanes - 1) / kLanes * kLanes; }
@@ -270,8 +330,8 @@ Parts parts_of(
     Parts parts{};
     // A thread has a block of its own, but those that sum over blocks share one.
     const bool shared = problem.direction == Direction::backward_weights;
-    parts.weights = 0;
-    parts.source = lines(positions * shape.weight_plane());
+    parts.sums = 0;
+    parts.source = shared ? lines(positions * shape.weight_plane()) : 0;
     parts.result = parts.source + lines(positions * shape.source_plane());
     parts.scratchpad = parts.result + lines(positions * shape.result_plane());
     const std::int64_t end = parts.scratchpad + lines(scratchpad);
@@ -280,7 +340,7 @@ Parts parts_of(
     return parts;
 }
 
-enum Operand { kSource, kWeights, kResult, kWorkspace };
+enum Operand { kSource, kWeights, kResult, kWorkspace, kBias };
 
 template <int M>
 class WinogradRun final : public RoutineRun {
@@ -291,6 +351,8 @@ public:
         const ConvProblem& problem, int threads, const dnnl::matmul::primitive_desc& product,
         dnnl::primitive primitive)
         : direction_(problem.direction),
+          ending_(problem),
+          has_bias_(problem.has_bias != 0),
           shape_(shape_of(problem, M, threads)),
           threads_(threads),
           parts_(parts_of(problem, shape_, K::kPositions, threads, product)),
@@ -321,6 +383,7 @@ public:
         } else {
             filter(
                 source, static_cast<const float*>(operands[kWeights]),
+                has_bias_ ? static_cast<const float*>(operands[kBias]) : nullptr,
                 static_cast<float*>(const_cast<void*>(operands[kResult])), workspace, stream);
         }
         check(failure_.load(std::memory_order_relaxed));
@@ -333,17 +396,12 @@ private:
     };
 
     void filter(
-        const float* source, const float* weights, float* result, float* workspace,
-        dnnl_stream_t stream) {
-        float* const transformed = workspace + parts_.weights;
+        const float* source, const float* transformed, const float* bias, float* result,
+        float* workspace, dnnl_stream_t stream) {
 #pragma omp parallel num_threads(threads_)
         {
             const int thread = omp_get_thread_num();
             float* const own = workspace + thread * parts_.stride;
-#pragma omp for schedule(static)
-            for (std::int64_t c = 0; c < shape_.source_channels; ++c) {
-                K::transform_weights(shape_, weights, c, transformed);
-            }
 #pragma omp for schedule(static)
             for (std::int64_t block = 0; block < shape_.blocks; ++block) {
                 const std::int64_t first = block * shape_.block;
@@ -358,8 +416,8 @@ private:
                     own + parts_.scratchpad, stream);
                 for (std::int64_t i = 0; i < count; ++i) {
                     K::transform_result(
-                        shape_, own + parts_.result + i * shape_.result_channels, first + i,
-                        result);
+                        shape_, ending_, bias, own + parts_.result + i * shape_.result_channels,
+                        first + i, result);
                 }
             }
         }
@@ -368,7 +426,7 @@ private:
     void sum_over_tiles(
         const float* source, const float* gradient, float* weights, float* workspace,
         dnnl_stream_t stream) {
-        float* const sums = workspace + parts_.weights;
+        float* const sums = workspace + parts_.sums;
         float* const sources = workspace + parts_.source;
         float* const gradients = workspace + parts_.result;
 #pragma omp parallel num_threads(threads_)
@@ -426,12 +484,51 @@ private:
     }
 
     Direction direction_;
+    Ending ending_;
+    bool has_bias_;
     Shape shape_;
     int threads_;
     Parts parts_;
     dnnl::primitive primitive_;
     std::vector<Bound> bound_;
     std::atomic<dnnl_status_t> failure_{dnnl_success};
+};
+
+// The transform of the weights, a step of its own: constant weights need it once.
+template <int M>
+class TransformRun final : public RoutineRun {
+public:
+    TransformRun(const Shape& shape, int threads) : shape_(shape), threads_(threads) {}
+
+    void run(const void* const* operands, dnnl_stream_t) override {
+        const auto* weights = static_cast<const float*>(operands[0]);
+        auto* to = static_cast<float*>(const_cast<void*>(operands[1]));
+#pragma omp parallel for schedule(static) num_threads(threads_)
+        for (std::int64_t v = 0; v < vectors_of(shape_.source_channels); ++v) {
+            const std::int64_t channel = channel_at(v, shape_.source_channels);
+            Kernels<M>::transform_weights(shape_, weights, channel, to);
+        }
+    }
+
+private:
+    Shape shape_;
+    int threads_;
+};
+
+class Transforming final : public Routine {
+public:
+    Transforming(const ConvProblem& problem, int m, int threads)
+        : shape_(shape_of(problem, m, threads)), m_(m), threads_(threads) {}
+
+    std::unique_ptr<RoutineRun> bind(const dnnl::primitive&) const override {
+        if (m_ == 2) return std::make_unique<TransformRun<2>>(shape_, threads_);
+        return std::make_unique<TransformRun<4>>(shape_, threads_);
+    }
+
+private:
+    Shape shape_;
+    int m_;
+    int threads_;
 };
 
 class Winograd final : public Routine {
@@ -457,10 +554,7 @@ private:
 }  // namespace
 
 bool winograd_applies(const ConvProblem& problem) {
-    if (problem.dtype != miopenFloat || problem.groups != 1 || problem.fused != Fused::none ||
-        problem.has_bias != 0 || problem.has_sum != 0) {
-        return false;
-    }
+    if (problem.dtype != miopenFloat || problem.groups != 1) return false;
     const int first = problem.rank - 4;  // of the two dimensions that are filtered
     for (int i = 0; i < problem.rank - 2; ++i) {
         const bool filtered = i >= first;
@@ -495,12 +589,21 @@ dnnl::matmul::primitive_desc winograd_product(const ConvProblem& problem, int m,
     return {engine(), a, b, c, attr, true};
 }
 
+WeightTransform winograd_transform(const ConvProblem& problem, int m, int threads) {
+    const Shape shape = shape_of(problem, m, threads);
+    const std::int64_t floats = (m + 2) * (m + 2) * shape.weight_plane();
+    return {
+        std::make_shared<Transforming>(problem, m, threads),
+        static_cast<std::size_t>(floats) * sizeof(float)};
+}
+
 Recipe make_winograd_recipe(
     const ConvProblem& problem, int m, int threads, const dnnl::matmul::primitive_desc& product) {
     const Shape shape = shape_of(problem, m, threads);
     const Parts parts = parts_of(problem, shape, (m + 2) * (m + 2), threads, product);
     return make_routine_recipe(
         problem, product, std::make_shared<Winograd>(problem, m, threads, product),
+        winograd_transform(problem, m, threads),
         static_cast<std::size_t>(parts.total) * sizeof(float));
 }
 

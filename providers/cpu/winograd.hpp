@@ -17,12 +17,16 @@
 namespace mioconv::cpu {
 
 // Whether these algorithms apply: float32, a 3x3 kernel (or 1x3x3: depth counts as batch), stride
-// and dilation 1, one group, nothing fused, and channels that fill a vector.
+// and dilation 1, one group, and channels that fill a vector. What is fused is done where the tiles
+// are transformed back.
 bool winograd_applies(const ConvProblem& problem);
 
 // What oneDNN is asked for: t * t products of one block of tiles, on one thread. Empty if it has no
 // implementation but the reference.
 dnnl::matmul::primitive_desc winograd_product(const ConvProblem& problem, int m, int threads);
+
+// What the filter needs of the weights; not for their gradient.
+WeightTransform winograd_transform(const ConvProblem& problem, int m, int threads);
 
 // The recipe on channels-last activations, with reorders where the caller's are packed.
 Recipe make_winograd_recipe(

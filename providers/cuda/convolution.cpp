@@ -183,6 +183,16 @@ void solution_workspace(
     *bytes = solution->workspace();
 }
 
+// Every solution takes the weights as they are: what copies some make of them is cheap on a GPU.
+void packed_weights_size(miopenHandle_t handle, const ConvCall&, uint64_t, size_t* bytes) {
+    require(handle != nullptr && bytes != nullptr);
+    *bytes = 0;
+}
+
+void pack_weights(miopenHandle_t, const ConvCall&, const void*, Workspace, uint64_t) {
+    throw StatusError(miopenStatusNotImplemented);
+}
+
 void compile_solution(miopenHandle_t handle, const ConvCall& call, uint64_t solution_id) {
     require(solution_id != kBestSolution);
     const ConvProblem problem = problem_of(handle, call);

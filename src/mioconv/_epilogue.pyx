@@ -194,6 +194,9 @@ cdef bint run_fused(Device* device, ConvolutionParams* params, void* x, void* w,
     cdef Status status
     cdef Way way = Way.undecided
     plan = plan_of(device, params, options.stream, &held)
+    # The library picks the algorithm of a fused operation, perhaps one that its list has.
+    if options.strict_accuracy and not plan.sums_plainly():
+        return False
     key.fusion = (ADD_RELU if epilogue.z != NULL else
                   BIAS_RELU if epilogue.bias != NULL else RELU)
     context.convolution = &held
@@ -238,7 +241,7 @@ cdef int run_all(Device* device, ConvolutionParams* params, void* x, void* w, vo
     if not status.ok():
         with gil:
             raise_status(&device.api, status, problem_of(params))
-    # The library picks the algorithm of a fused operation. Ours on the CPU sums plainly.
+    # Ours on the CPU fuses with what it lists; of other libraries nobody knows.
     if (epilogue.relu and options.solution == 0 and options.exclusions == NULL
             and (not options.strict_accuracy or device.api.provider == Provider.cpu)):
         if run_fused(device, params, x, w, y, epilogue, options):

@@ -21,8 +21,8 @@ from mioconv._tensor cimport TORCH, Kind, Loan, borrow, give_back
 from mioconv.dlpack cimport kDLCUDA, kDLROCM
 from mioconv.hip cimport hipStream_t
 from mioconv.native cimport (
-    CallRecord, Choice, CurrentDevice, HandleLease, InFlight, Operands, Plan, Provider, Solution,
-    Status, TensorView, W, Workspace, X, Y, capturing, status_of)
+    Api, CallRecord, Choice, CurrentDevice, HandleLease, InFlight, Operands, Plan, Provider,
+    Solution, Status, TensorView, W, Workspace, X, Y, capturing, status_of)
 
 import threading
 
@@ -60,11 +60,20 @@ cdef class ConvolutionPlan:
     cdef object one_at_a_time
     cdef tuple names
     cdef int first, second, result
+    cdef readonly bint constant_weights
+    # The packed copy of the weights, if the solution has a use for one, and what is packed there: a
+    # tensor that is held and stays on loan, so that its memory comes to be no other's. NULL:
+    # nothing yet.
+    cdef Workspace* packed
+    cdef size_t packed_bytes
+    cdef void* weights
+    cdef Loan weights_loan
+    cdef object weights_owner
 
     def __cinit__(self, problem, benchmark, deterministic, allow_tf32, solution, workspace_limit,
-                  exclude, stream):
+                  exclude, stream, constant_weights):
         cdef Options options
-        cdef Choice choice
+        cdef Choice choice, unpacked
         cdef Solution before
         cdef CurrentDevice current
         cdef Status status
@@ -73,9 +82,14 @@ cdef class ConvolutionPlan:
             raise UnsupportedError(
                 f"output_padding: a plan takes one smaller than the stride, but got "
                 f"{problem.output_padding} for stride {problem.stride}; conv_transpose takes it")
+        if constant_weights and problem.direction == "backward_weight":
+            raise ValueError("constant_weights: a 'backward_weight' problem computes the gradient "
+                             "of the weights, and has no weights to be constant")
+        self.constant_weights = constant_weights
         self.process = getpid()
         self.handle = new HandleLease()
         self.workspace = new Workspace()
+        self.packed = new Workspace()
         self.problem = problem
         self.one_at_a_time = threading.Lock()
         self.names = NAMES[problem.direction]
@@ -88,17 +102,20 @@ cdef class ConvolutionPlan:
                       solution)
         if stream is not None:
             options.stream = planned_stream(stream, problem.device)
-        self.plan = settle(problem, &options, &self.held, &choice, &before, &self.chosen)
+        self.plan = settle(problem, &options, self.constant_weights, &self.held, &choice, &before,
+                           &self.chosen)
         status = current.set(self.plan.device.api, self.plan.device.index)
         if status.ok():
             status = self.handle.lease(self.plan.device.handles, options.stream)
         if status.ok():
-            # A library that does not compile ahead does it in the first run.
-            self.plan.calls.compile(self.handle.get(), self.plan.operands,
-                                    self.plan.convolution(), self.chosen.id)
-            self.plan.device.api.hipGetLastError()
-            status = self.workspace.lease(
-                self.plan.device.workspaces, self.chosen.workspace, options.stream)
+            status = self.make_ready(options.stream)
+        if status.out_of_memory() and self.plan.params.packed_weights:
+            # Without room for a copy, every call packs.
+            self.packed.give_back()
+            self.packed_bytes = 0
+            self.plan = settle(problem, &options, False, &self.held, &unpacked, &before,
+                               &self.chosen)
+            status = self.make_ready(options.stream)
         if not status.ok():
             raise_status(&self.plan.device.api, status, problem)
         self.stream = options.stream
@@ -107,6 +124,7 @@ cdef class ConvolutionPlan:
         # The stream of the last call may be gone by now: its work is waited for, and the workspace
         # given back on a stream that always is.
         cdef CurrentDevice current
+        give_back(&self.weights_loan)
         if self.process != getpid():
             return
         if self.plan != NULL and self.plan.device.api.provider != Provider.cpu:
@@ -115,7 +133,29 @@ cdef class ConvolutionPlan:
             self.plan.device.api.hipGetLastError()
             self.workspace.use(NULL)
         del self.workspace
+        del self.packed
         del self.handle
+
+    cdef Status make_ready(self, hipStream_t stream):
+        """Compile, and take the memory that calls will use."""
+        cdef const Api* api = &self.plan.device.api
+        cdef int64_t threads
+        cdef Status status
+        # A search may have called back, and the callback with other threads.
+        use_threads(api, <int>self.plan.params.threads, &threads)
+        # A library that does not compile ahead does it in the first run.
+        self.plan.calls.compile(
+            self.handle.get(), self.plan.operands, self.plan.convolution(), self.chosen.id)
+        api.hipGetLastError()
+        if self.plan.params.packed_weights:
+            status = self.plan.packed_size(
+                self.handle.get(), self.chosen.id, &self.packed_bytes)
+            if status.ok():
+                status = self.packed.lease(self.plan.device.workspaces, self.packed_bytes, stream)
+        if status.ok():
+            status = self.workspace.lease(
+                self.plan.device.workspaces, self.chosen.workspace, stream)
+        return status
 
     @property
     def solution(self):
@@ -128,9 +168,85 @@ cdef class ConvolutionPlan:
         """Scratch memory that the plan holds."""
         return self.chosen.workspace
 
+    @property
+    def packed_weights_bytes(self):
+        """Memory of the packed copy of constant weights; 0 where the plan has none."""
+        return self.packed_bytes
+
     def __repr__(self):
         name = solution_name(&self.plan.device.api, self.chosen.id)
         return f"<mioconv.ConvolutionPlan {name}: {self.problem.driver_line()}>"
+
+    def update_weights(self, weight, *, stream=None):
+        """Take other weights, or other values of the same, from now on; see `mioconv.plan`."""
+        cdef TensorView tensor
+        cdef Loan loan
+        cdef Options options
+        cdef object context = None
+        memset(&loan, 0, sizeof(Loan))
+        memset(&options, 0, sizeof(options))
+        if not self.constant_weights:
+            raise ValueError("update_weights: this plan was made without constant_weights=True and "
+                             "keeps no weights")
+        try:
+            ask_stream(stream, &loan)
+            self.check_process()
+            borrow(weight, "weight", False, &tensor, &loan)
+            context = take_stream(&options, stream, weight, &tensor, &loan, 0, 1)
+            check_provider(&tensor)
+            self.check(&tensor, <int>W, "weight")
+            await_all(&options, &tensor, &loan, 1)
+            with self.one_at_a_time:
+                self.adopt(weight, &tensor, &loan)
+        finally:
+            give_back(&loan)
+            if context is not None:
+                context.__exit__(None, None, None)
+
+    cdef int adopt(self, weight, TensorView* tensor, Loan* loan) except -1:
+        """Pack a weight tensor, and keep its loan."""
+        cdef InFlight call
+        cdef CurrentDevice current
+        cdef Status status
+        cdef int64_t threads
+        self.weights = NULL
+        self.weights_owner = None
+        give_back(&self.weights_loan)
+        if self.packed_bytes:
+            with nogil:
+                call.enter(self.plan.device.api)
+                use_threads(&self.plan.device.api, <int>self.plan.params.threads, &threads)
+                status = current.set(self.plan.device.api, self.plan.device.index)
+                if status.ok():
+                    status = self.plan.pack_weights(
+                        self.handle.get(), self.chosen.id, tensor.data, self.packed.data(),
+                        self.packed_bytes)
+            if not status.ok():
+                self.plan.device.api.hipGetLastError()
+                raise_status(&self.plan.device.api, status, self.problem,
+                             (solution_name(&self.plan.device.api, self.chosen.id),))
+        self.weights_loan = loan[0]
+        memset(loan, 0, sizeof(Loan))
+        self.weights_owner = weight
+        self.weights = tensor.data
+        return 0
+
+    cdef int keep(self, weight, TensorView* tensor, Loan* loan) except -1:
+        """The first call's weights are packed; those of later calls must be the same memory."""
+        if self.weights == NULL:
+            return self.adopt(weight, tensor, loan)
+        if self.weights != tensor.data:
+            raise ValueError(
+                "weight: this plan was made with constant_weights=True and has other memory as its "
+                "weight; pass the same tensor, or tell plan.update_weights of the new one")
+        return 0
+
+    cdef int check_process(self) except -1:
+        if self.process != getpid():
+            raise UnsupportedError(
+                "this plan was made before the process was forked, with a handle and a "
+                "workspace of the parent's; make a new one with mioconv.plan")
+        return 0
 
     def __call__(self, first, second, *, out=None, stream=None):
         cdef TensorView[3] tensors
@@ -146,10 +262,7 @@ cdef class ConvolutionPlan:
         memset(&options, 0, sizeof(options))
         try:
             ask_stream(stream, &loans[self.first])
-            if self.process != getpid():
-                raise UnsupportedError(
-                    "this plan was made before the process was forked, with a handle and a "
-                    "workspace of the parent's; make a new one with mioconv.plan")
+            self.check_process()
             borrow(first, first_name, False, &tensors[self.first], &loans[self.first])
             context = take_stream(
                 &options, stream, first, &tensors[self.first], loans, self.first, 3)
@@ -174,6 +287,8 @@ cdef class ConvolutionPlan:
             self.check(&tensors[self.result], self.result, "out")
             await_all(&options, &tensors[self.first], loans, 3)
             with self.one_at_a_time:
+                if self.constant_weights:
+                    self.keep(second, &tensors[<int>W], &loans[<int>W])
                 self.run(tensors, options.stream)
             if given and kind == TORCH:
                 second_ways.note_write(out)
@@ -224,6 +339,8 @@ cdef class ConvolutionPlan:
         cdef int i
         for i in range(3):
             operands.data[i] = tensors[i].data
+        if self.packed_bytes:
+            operands.data[<int>W] = self.packed.data()
         with nogil:
             call.enter(self.plan.device.api)
             # The workspace was sized for these.

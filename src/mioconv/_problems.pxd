@@ -6,5 +6,5 @@ from mioconv._plans cimport Options
 from mioconv.native cimport Choice, Plan, Solution
 
 cdef Plan* settle(
-    object problem, Options* options, shared_ptr[Plan]* held, Choice* choice, Solution* before,
-    Solution* chosen) except NULL
+    object problem, Options* options, bint packed_weights, shared_ptr[Plan]* held, Choice* choice,
+    Solution* before, Solution* chosen) except NULL

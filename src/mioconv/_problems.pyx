@@ -147,6 +147,25 @@ cdef int fill_with_numbers(Device* device, Workspace* memory, size_t bytes,
     return 0
 
 
+cdef size_t operand_bytes(Plan* plan, int operand, const Options* options) except? 0:
+    """Of memory that serves every solution as this operand."""
+    cdef vector[Solution] ranked
+    cdef HandleLease lease
+    cdef Status status
+    cdef size_t i, packed = 0, most = plan.params.bytes(<Operand>operand)
+    if operand != <int>W or not plan.params.packed_weights:
+        return most
+    ranked = plan.solutions()
+    status = lease.lease(plan.device.handles, options.stream)
+    for i in range(ranked.size()):
+        if status.ok():
+            status = plan.packed_size(lease.get(), ranked[i].id, &packed)
+            most = max(most, packed)
+    if not status.ok():
+        raise_status(&plan.device.api, status, None)
+    return most
+
+
 cdef int measure(Plan* plan, const Choice& choice, const Options* options) except -1:
     """Search on operands of our own."""
     cdef Workspace[3] memory
@@ -154,8 +173,7 @@ cdef int measure(Plan* plan, const Choice& choice, const Options* options) excep
     cdef int i
     for i in range(3):
         if i != <int>plan.result():
-            fill_with_numbers(
-                &plan.device, &memory[i], plan.params.bytes(<Operand>i), options)
+            fill_with_numbers(&plan.device, &memory[i], operand_bytes(plan, i, options), options)
             operands.data[i] = memory[i].data()
     with nogil:
         search(plan, operands, choice, options)
@@ -184,10 +202,11 @@ cdef bint compile_everywhere(Plan* plan, const Solution* solution,
     return status.ok()
 
 
-cdef Plan* settle(problem, Options* options, shared_ptr[Plan]* held, Choice* choice,
-                  Solution* before, Solution* chosen) except NULL:
+cdef Plan* settle(problem, Options* options, bint packed_weights, shared_ptr[Plan]* held,
+                  Choice* choice, Solution* before, Solution* chosen) except NULL:
     """The plan of a problem, searched in benchmark mode, and the solution that its calls will run,
-    now and before the search."""
+    now and before the search. `packed_weights`: for calls that pack their weights ahead, where the
+    provider can."""
     cdef InFlight call
     cdef ConvolutionParams params
     cdef Device* device
@@ -195,6 +214,7 @@ cdef Plan* settle(problem, Options* options, shared_ptr[Plan]* held, Choice* cho
     cdef CurrentDevice current
     cdef Status status
     device = describe_problem(problem, &params, options)
+    params.packed_weights = packed_weights and device.api.packs_weights()
     with nogil:
         call.enter(device.api)
     status = current.set(device.api, device.index)
@@ -226,7 +246,7 @@ def prepare(problem, benchmark, deterministic, allow_tf32, solution, workspace_l
     cdef Plan* plan
     resolve_flags(&options, benchmark, deterministic, allow_tf32, workspace_limit, exclude,
                   solution)
-    plan = settle(problem, &options, &held, &choice, &before, &chosen)
+    plan = settle(problem, &options, False, &held, &choice, &before, &chosen)
     if options.solution:
         plan.pin(options.solution)
         remember(plan, 0)

@@ -39,6 +39,7 @@ cdef extern from "mioconv/api.hpp" namespace "mioconv" nogil:
         int hip_version
         uint64_t miopen_version
         cbool mixed_layouts()
+        cbool packs_weights()
         const char* hipGetErrorString(hipError_t)
         hipError_t hipGetLastError()
         hipError_t hipRuntimeGetVersion(int*)
@@ -131,7 +132,7 @@ cdef extern from "mioconv/convolution_params.hpp" namespace "mioconv" nogil:
 
     cdef cppclass ConvolutionParams:
         int64_t provider, device, architecture, threads, direction, fusion, mode, dtype
-        int64_t deterministic, allow_tf32, spatial, groups
+        int64_t deterministic, allow_tf32, packed_weights, spatial, groups
         int64_t* padding "padding.data()"
         int64_t* stride "stride.data()"
         int64_t* dilation "dilation.data()"
@@ -325,6 +326,9 @@ cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
         Operand result()
         Status add_bias(miopenHandle_t handle, const void* bias, void* data)
         Status add_scaled(miopenHandle_t handle, float alpha, const void* z, void* data)
+        Status packed_size(miopenHandle_t handle, uint64_t id, size_t* bytes)
+        Status pack_weights(
+            miopenHandle_t handle, uint64_t id, const void* weights, void* packed, size_t bytes)
         cbool choose(const Choice& choice, Solution* out)
         cbool empty()
         void rank(vector[Solution] listed)
@@ -333,6 +337,7 @@ cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
         cbool begin_search(const Choice& choice)
         void end_search()
         vector[Solution] solutions()
+        cbool sums_plainly()
         void mark_failed(uint64_t id)
         void mark_out_of_memory(uint64_t id)
         cbool forget_out_of_memory()

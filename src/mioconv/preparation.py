@@ -229,6 +229,7 @@ def plan(
     solution: Solution | int | None = None,
     workspace_limit: int | None = None,
     exclude: Any = None,
+    constant_weights: bool = False,
 ) -> ConvolutionPlan:
     """Bind a problem to one solution, with its handle and workspace.
 
@@ -238,16 +239,27 @@ def plan(
         What every call computes; `Problem.from_tensors` makes it from operands.
     benchmark, deterministic, allow_tf32, solution, workspace_limit, exclude
         How the solution is chosen, now; as for the convolution functions.
+    constant_weights : bool, optional
+        The caller's word that the weight's values do not change. What the solution makes of them
+        (its own layout, Winograd's transform) is then made once, by the first call, and kept by the
+        plan. Later calls must pass the same memory; the plan keeps a reference to it. After a
+        change of its values in place, or for another tensor, call ``plan.update_weights(weight)``,
+        which packs anew: until then calls go on with the old values where the plan has a packed
+        copy, and with the new ones where it has none.
 
     Returns
     -------
     ConvolutionPlan
         A callable: ``plan(input, weight)`` for "forward", ``plan(grad_output, weight)`` for
         "backward_input", ``plan(grad_output, input)`` for "backward_weight", each with ``out=`` and
-        ``stream=``. It has the attributes `problem`, `solution` and `workspace_bytes`.
+        ``stream=``. It has the attributes `problem`, `solution`, `workspace_bytes`,
+        `constant_weights` and `packed_weights_bytes`.
 
     Raises
     ------
+    ValueError
+        `constant_weights` for "backward_weight", which has no weights; in a call, other weights
+        than those that were packed.
     NoSolutionError
         Nothing is admitted.
     UnsupportedError
@@ -263,7 +275,20 @@ def plan(
     call first waits on the host for the work of the one before. While a stream is captured it
     cannot: let the plan's earlier work end before the capture begins, and keep the plan, whose
     workspace the graph uses, for as long as the graph, without calling it while a replay runs.
+
+    With `constant_weights` the solutions are ranked, and measured in benchmark mode, without the
+    packing, so that the choice may be another one than that of the functions. The `cpu` provider
+    packs; on GPUs the word is taken and nothing is packed. Without memory for the packed copy every
+    call packs, as if it had not been given.
     """
     return ConvolutionPlan(
-        problem, benchmark, deterministic, allow_tf32, solution, workspace_limit, exclude, None
+        problem,
+        benchmark,
+        deterministic,
+        allow_tf32,
+        solution,
+        workspace_limit,
+        exclude,
+        None,
+        constant_weights,
     )

@@ -52,6 +52,26 @@ miopenStatus_t mioconvGetNumThreads(int* threads);
 /* Keep a stream busy for some microseconds, so that what is queued meanwhile then runs without
  * waiting for the host: for timing. Nothing where calls do their work before they return. */
 miopenStatus_t mioconvHoldStream(hipStream_t stream, int microseconds);
+
+/* Weights that stay the same may be packed once: what a solution makes of them in every call (its
+ * own layout, Winograd's transform) is then made ahead, and handed over in their place.
+ *
+ * With 1, the weights of every call with this convolution descriptor are the packed ones of the
+ * solution that the call names. Forward and backward data only, unfused, and by solution id: other
+ * calls refuse such a descriptor. */
+miopenStatus_t mioconvSetPackedWeights(miopenConvolutionDescriptor_t convDesc, int packed);
+/* Bytes of a solution's packed weights; 0: it takes the caller's weights as they are. `direction`
+ * is 0 for forward, 1 for backward data; x, w and y are those of the forward call in both. */
+miopenStatus_t mioconvGetPackedWeightsSize(
+    miopenHandle_t handle, int direction, const miopenTensorDescriptor_t wDesc,
+    const miopenTensorDescriptor_t xDesc, const miopenConvolutionDescriptor_t convDesc,
+    const miopenTensorDescriptor_t yDesc, uint64_t solution_id, size_t* size);
+/* Packs `w`. The descriptor is that of the later calls. */
+miopenStatus_t mioconvPackWeights(
+    miopenHandle_t handle, int direction, const miopenTensorDescriptor_t wDesc, const void* w,
+    const miopenTensorDescriptor_t xDesc, const miopenConvolutionDescriptor_t convDesc,
+    const miopenTensorDescriptor_t yDesc, void* packed, size_t size, uint64_t solution_id);
+
 miopenStatus_t mioconvGetObjectCounts(mioconvObjectCounts_t* counts);
 /* NULL clears all faults. */
 miopenStatus_t mioconvInjectFault(const mioconvFault_t* fault);

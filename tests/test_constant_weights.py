@@ -1,0 +1,352 @@
+"""plan(..., constant_weights=True): weights packed once, and what the caller owes for it."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mioconv
+from helpers.checks import operands
+from helpers.native import fault, live_objects, native_calls, no_native_calls
+from helpers.operators import (
+    BACKWARD_INPUT,
+    FORWARD,
+    TRANSPOSE_BACKWARD_INPUT,
+    TRANSPOSE_FORWARD,
+    Operator,
+)
+from helpers.problems import Case, valid_cases
+from helpers.processes import in_a_child
+from helpers.tensors import DTYPES, LAYOUTS, import_torch, to_numpy, to_torch
+from helpers.tolerances import assert_same_bits
+
+# Channels that fill vectors, so that there are blocked layouts and Winograd to pack for.
+WIDE = Case("wide", 2, 32, (10, 9), 48, (3, 3), 1, 1)
+MORE = [
+    WIDE,
+    Case("wide-strided", 1, 32, (9, 9), 32, (3, 3), 2, 1),
+    Case("wide-pointwise", 2, 64, (6, 6), 32, (1, 1)),
+    Case("wide-groups", 1, 32, (7, 7), 64, (3, 3), 1, 1, 1, 2),
+    Case("wide-depthwise", 1, 32, (8, 8), 32, (3, 3), 1, 1, 1, 32),
+    Case("wide-line", 2, 32, (20,), 32, (3,), 1, 1),
+    Case("wide-volume", 1, 16, (4, 5, 5), 32, (3, 3, 3), 1, 1),
+    Case("wide-frames", 1, 32, (3, 8, 8), 32, (1, 3, 3), 1, (0, 1, 1)),
+]
+HIP_NO_MEMORY = 2
+DIRECTIONS: dict[tuple[str, bool], Operator] = {
+    ("forward", False): FORWARD,
+    ("backward_input", False): BACKWARD_INPUT,
+    ("forward", True): TRANSPOSE_FORWARD,
+    ("backward_input", True): TRANSPOSE_BACKWARD_INPUT,
+}
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> Iterator[None]:
+    mioconv.cache_clear()
+    yield
+    mioconv.cache_clear()
+
+
+def problem_of(
+    case: Case, direction: str, dtype: Any = np.float32, layout: str = "packed"
+) -> mioconv.Problem:
+    return mioconv.Problem(
+        direction, case.input_shape, case.weight_shape, np.dtype(dtype).name, layout=layout,
+        transposed=case.transposed, **case.settings,
+    )  # fmt: skip
+
+
+def check_all_solutions(case: Case, direction: str, dtype: Any, layout: str) -> int:
+    """Bit for bit the result of the same solution that packs in every call; how many pack."""
+    problem = problem_of(case, direction, dtype, layout)
+    operator = DIRECTIONS[direction, case.transposed]
+    given_ = [LAYOUTS[layout](a) for a in operands(operator, case, dtype)]
+    packing = 0
+    for solution in mioconv.find_solutions(problem):
+        plain = mioconv.plan(problem, solution=solution)
+        plan = mioconv.plan(problem, solution=solution, constant_weights=True)
+        assert plan.solution.id == plain.solution.id
+        assert plan.workspace_bytes <= plain.workspace_bytes
+        if plan.packed_weights_bytes:
+            packing += 1
+            assert plan.workspace_bytes < plain.workspace_bytes
+        expected = plain(*given_)
+        assert_same_bits(plan(*given_), expected)
+        # Other activations meet the same packed weights.
+        given_[0] = given_[0] * np.asarray(2, dtype)
+        assert_same_bits(plan(*given_), plain(*given_))
+    return packing
+
+
+@pytest.mark.parametrize("layout", ["packed", "channels_last"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("direction", ["forward", "backward_input"])
+@pytest.mark.parametrize("case", MORE, ids=str)
+def test_every_solution(case: Case, direction: str, dtype: Any, layout: str) -> None:
+    assert check_all_solutions(case, direction, dtype, layout) > 0
+
+
+@given(data=st.data(), transposed=st.booleans())
+def test_drawn(data: st.DataObject, transposed: bool) -> None:
+    case = data.draw(valid_cases(transposed=transposed))
+    strides = (case.stride,) * case.rank if isinstance(case.stride, int) else case.stride
+    extra = case.output_padding
+    extra = (extra,) * case.rank if isinstance(extra, int) else extra
+    if any(e >= s for e, s in zip(extra, strides, strict=True)):
+        return  # a plan takes none
+    direction = data.draw(st.sampled_from(["forward", "backward_input"]))
+    layout = data.draw(st.sampled_from(["packed", "channels_last"]))
+    check_all_solutions(case, direction, data.draw(st.sampled_from(DTYPES)).values[0], layout)
+
+
+def plan_and_operands(**options: Any) -> tuple[Any, np.ndarray, np.ndarray]:
+    """A plan that has a packed copy."""
+    problem = problem_of(WIDE, "forward")
+    x, w = operands(FORWARD, WIDE)
+    for solution in mioconv.find_solutions(problem):
+        plan = mioconv.plan(problem, solution=solution, constant_weights=True, **options)
+        if plan.packed_weights_bytes:
+            return plan, x, w
+    raise AssertionError("no solution packs its weights")
+
+
+class TestContract:
+    def test_packed_once(self) -> None:
+        plan, x, w = plan_and_operands()
+        out = plan(x, w)
+        with fault("mioconvPackWeights", nth=0, status=1):
+            assert_same_bits(plan(x, w, out=np.empty_like(out)), out)
+        before, calls = live_objects(), native_calls()
+        plan(x, w, out=out)
+        assert native_calls() == calls + 4  # as without: see test_preparation.py
+        assert live_objects() == before
+
+    def test_other_memory_is_refused(self) -> None:
+        plan, x, w = plan_and_operands()
+        plan(x, w)
+        out = np.full(WIDE.output_shape, 7, np.float32)
+        with pytest.raises(ValueError, match=r"weight.*constant_weights.*update_weights"):
+            plan(x, w.copy(), out=out)
+        assert (out == 7).all()
+        plan(x, w[:], out=out)  # another view of the same memory
+
+    def test_refused_where_nothing_is_packed_too(self) -> None:
+        """What the caller promised does not depend on the solution that was chosen."""
+        problem = problem_of(WIDE, "forward")
+        x, w = operands(FORWARD, WIDE)
+        for solution in mioconv.find_solutions(problem):
+            plan = mioconv.plan(problem, solution=solution, constant_weights=True)
+            if not plan.packed_weights_bytes:
+                break
+        else:
+            raise AssertionError("every solution packs its weights")
+        plan(x, w)
+        with pytest.raises(ValueError, match="update_weights"):
+            plan(x, w.copy())
+
+    def test_update_weights(self) -> None:
+        plan, x, w = plan_and_operands()
+        plain = mioconv.plan(plan.problem, solution=plan.solution)
+        plan.update_weights(w)  # also before the first call
+        assert_same_bits(plan(x, w), plain(x, w))
+        stale = plan(x, w)
+        w *= 2
+        assert_same_bits(plan(x, w), stale)
+        plan.update_weights(w)
+        assert_same_bits(plan(x, w), plain(x, w))
+        other = w[:, ::-1].copy()
+        plan.update_weights(other)
+        assert_same_bits(plan(x, other), plain(x, other))
+        with pytest.raises(ValueError, match="update_weights"):
+            plan(x, w)
+
+    def test_update_weights_checks(self) -> None:
+        plan, _, w = plan_and_operands()
+        bad: list[Any] = [w[:1], w.astype(np.float16), w.transpose(0, 1, 3, 2), None, 3]
+        for weight in bad:
+            with no_native_calls(), pytest.raises((ValueError, TypeError)):
+                plan.update_weights(weight)
+        with pytest.raises(ValueError, match="stream"):
+            plan.update_weights(w, stream=3)
+        with pytest.raises(ValueError, match="without constant_weights"):
+            mioconv.plan(plan.problem).update_weights(w)
+
+    def test_gradient_of_weights(self) -> None:
+        problem = problem_of(WIDE, "backward_weight")
+        with no_native_calls(), pytest.raises(ValueError, match=r"constant_weights.*gradient"):
+            mioconv.plan(problem, constant_weights=True)
+
+    def test_keeps_the_weights_alive(self) -> None:
+        class Array(np.ndarray):
+            pass
+
+        plan, x, w = plan_and_operands()
+        weight = w.view(Array)
+        expected = plan(x, weight)
+        alive = weakref.ref(weight)
+        del weight, w
+        gc.collect()
+        assert alive() is not None
+        assert_same_bits(plan(x, alive()), expected)
+        del plan
+        gc.collect()
+        assert alive() is None
+
+    def test_torch(self) -> None:
+        torch = import_torch()
+        plan, x, w = plan_and_operands()
+        tensors = to_torch(x), to_torch(w)
+        expected = plan(x, w)
+        other = mioconv.plan(plan.problem, solution=plan.solution, constant_weights=True)
+        got = other(*tensors)
+        assert isinstance(got, torch.Tensor)
+        assert_same_bits(to_numpy(got), expected)
+        # The plan holds the storage, whatever becomes of the tensor.
+        before = tensors[1].data_ptr()
+        tensors[1].data = torch.zeros_like(tensors[1])
+        assert tensors[1].data_ptr() != before
+        with pytest.raises(ValueError, match="update_weights"):
+            other(*tensors)
+
+    def test_not_in_a_forked_child(self) -> None:
+        plan, x, w = plan_and_operands()
+        plan(x, w)
+
+        def check() -> None:
+            with pytest.raises(mioconv.UnsupportedError, match="fork"):
+                plan(x, w)
+            with pytest.raises(mioconv.UnsupportedError, match="fork"):
+                plan.update_weights(w)
+
+        in_a_child(check)
+
+    def test_attributes(self) -> None:
+        plan, _, _ = plan_and_operands()
+        assert plan.constant_weights
+        plain = mioconv.plan(plan.problem)
+        assert not plain.constant_weights
+        assert plain.packed_weights_bytes == 0
+
+
+class TestMemory:
+    def test_accounted_and_freed(self) -> None:
+        plan, x, w = plan_and_operands()
+        del plan
+        before = mioconv.memory_stats()["cpu:0"]["current"]
+        plans = [plan_and_operands()[0] for _ in range(3)]
+        for plan in plans:
+            plan(x, w)
+        held = mioconv.memory_stats()["cpu:0"]["current"] - before
+        assert held >= 3 * (plans[0].workspace_bytes + plans[0].packed_weights_bytes)
+        del plans, plan
+        assert mioconv.memory_stats()["cpu:0"]["current"] == before
+
+    def test_no_leak(self) -> None:
+        for _ in range(3):
+            plan, x, w = plan_and_operands()
+            plan(x, w)
+            plan.update_weights(w)
+        del plan
+        before = live_objects()
+        for _ in range(20):
+            plan, x, w = plan_and_operands()
+            plan(x, w)
+            plan.update_weights(w)
+            del plan
+        assert live_objects() == before
+
+    def test_without_memory_for_the_copy(self) -> None:
+        """Every call packs then."""
+        plan, x, w = plan_and_operands()
+        problem, solution = plan.problem, plan.solution
+        expected = plan(x, w)
+        del plan
+        mioconv.empty_cache()
+        # Memory for one workspace is there, and no more than that.
+        mioconv.plan(problem, solution=solution)
+        for function, status in [("hipMalloc", HIP_NO_MEMORY), ("mioconvGetPackedWeightsSize", 4)]:
+            with fault(function, nth=0, status=status):
+                plan = mioconv.plan(problem, solution=solution, constant_weights=True)
+                assert plan.packed_weights_bytes == 0
+                assert_same_bits(plan(x, w), expected)
+            with pytest.raises(ValueError, match="update_weights"):
+                plan(x, w.copy())
+            plan.update_weights(w * 2)
+            del plan
+        mioconv.empty_cache()
+        with (
+            fault("hipMalloc", nth=0, status=HIP_NO_MEMORY),
+            pytest.raises(mioconv.OutOfMemoryError),
+        ):
+            mioconv.plan(problem, solution=solution, constant_weights=True)
+
+    def test_packing_fails(self) -> None:
+        """The plan has no weights then, and packs at the next call."""
+        plan, x, w = plan_and_operands()
+        expected = mioconv.plan(plan.problem, solution=plan.solution)(x, w)
+        with (
+            fault("mioconvPackWeights", nth=1, status=7),
+            pytest.raises(mioconv.StatusError, match="mioconvPackWeights"),
+        ):
+            plan(x, w)
+        assert_same_bits(plan(x, w), expected)
+        other = w * 3
+        with fault("mioconvPackWeights", nth=1, status=7), pytest.raises(mioconv.StatusError):
+            plan.update_weights(other)
+        assert_same_bits(plan(x, w), expected)
+
+
+class TestChoice:
+    def test_measured_without_packing(self) -> None:
+        problem = problem_of(WIDE, "forward")
+        plan = mioconv.plan(problem, benchmark=True, constant_weights=True)
+        assert plan.solution.source == "measured"
+        x, w = operands(FORWARD, WIDE)
+        plain = mioconv.plan(problem, solution=plan.solution)
+        assert_same_bits(plan(x, w), plain(x, w))
+        finds = mioconv.cache_info().finds
+        mioconv.plan(problem, benchmark=True, constant_weights=True)
+        assert mioconv.cache_info().finds == finds
+
+    def test_estimates_leave_the_packing_out(self) -> None:
+        """Of a large weight on a small image it is most of the time."""
+        case = Case("heavy", 1, 256, (7, 7), 256, (3, 3), 1, 1)
+        problem = problem_of(case, "forward")
+        packs = 0
+        for solution in mioconv.find_solutions(problem):
+            plain = mioconv.plan(problem, solution=solution).solution
+            plan = mioconv.plan(problem, solution=solution, constant_weights=True)
+            packs += plan.packed_weights_bytes > 0
+            if plan.packed_weights_bytes:
+                assert plan.solution.time_ms < plain.time_ms
+            else:
+                assert plan.solution.time_ms == plain.time_ms
+        assert packs
+
+    def test_strict_accuracy(self) -> None:
+        with mioconv.flags(strict_accuracy=True):
+            plan = mioconv.plan(problem_of(WIDE, "forward"), constant_weights=True)
+        assert plan.solution.algorithm != "Winograd"
+
+
+def test_many_threads() -> None:
+    plan, x, w = plan_and_operands()
+    plain = mioconv.plan(plan.problem, solution=plan.solution)
+    inputs = [x * np.float32(scale) for scale in range(1, 9)]
+    expected = [plain(one, w) for one in inputs]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            fresh = mioconv.plan(plan.problem, solution=plan.solution, constant_weights=True)
+            for got, right in zip(
+                pool.map(lambda one, plan=fresh: plan(one, w), inputs), expected, strict=True
+            ):
+                assert_same_bits(got, right)

@@ -230,14 +230,10 @@ cdef bint run_fused(Device* device, ConvolutionParams* params, void* x, void* w,
 
 cdef int run_all(Device* device, ConvolutionParams* params, void* x, void* w, void* y,
                  Epilogue* epilogue, const Options* options) except -1 nogil:
-    """A convolution and what follows it; see `Epilogue` for what may be left to the caller."""
+    """A convolution and what follows it; see `Epilogue` for what may be left to the caller. The
+    device must be current."""
     cdef shared_ptr[Plan] used
-    cdef CurrentDevice current
     cdef void *data[3]
-    cdef Status status = current.set(device.api, device.index)
-    if not status.ok():
-        with gil:
-            raise_status(&device.api, status, problem_of(params))
     # The library picks the algorithm of a fused operation. Ours on the CPU sums plainly.
     if (epilogue.relu and options.solution == 0 and options.exclusions == NULL
             and (not options.strict_accuracy or device.api.provider == Provider.cpu)):

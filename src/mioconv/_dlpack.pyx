@@ -47,7 +47,7 @@ cdef int take_dlpack_dtype(DLDataType dtype, str name, Kind kind, TensorView* vi
     return 0
 
 
-# --- tensors ------------------------------------------------------------------------------------------
+# --- tensors --------------------------------------------------------------------------------------
 
 cdef int take_dltensor(const DLTensor* lent, str name, Kind kind, TensorView* view) except -1:
     cdef int i
@@ -184,7 +184,7 @@ cdef int borrow_versioned(object capsule, str name, bint writable, TensorView* v
     return 0
 
 
-# --- the exchange API --------------------------------------------------------------------------------
+# --- the exchange API -----------------------------------------------------------------------------
 
 cdef const DLPackExchangeAPI* exchange_api(object tensor_type) except? NULL:
     """The C exchange API of a tensor type, or NULL when it has none that we can read."""

@@ -15,8 +15,8 @@ from mioconv._plans cimport Options, plan_of, problem_of
 from mioconv._select cimport call_record, run
 from mioconv.miopen cimport miopenStatusNotImplemented
 from mioconv.native cimport (
-    Api, BenchmarkCache, CallRecord, ConvolutionParams, CurrentDevice, Device, Direction,
-    Epilogue, Fusion, FusionPlan, HandleLease, Plan, Provider, Status, Timing, Way, Workspace, Y,
+    Api, BenchmarkCache, CallRecord, ConvolutionParams, Device, Direction, Epilogue, Fusion,
+    FusionPlan, HandleLease, Plan, Provider, Status, Timing, Way, Workspace, Y,
     apply_relu, capturing, run_bias_activation, status_of)
 
 from mioconv.errors import MioconvError

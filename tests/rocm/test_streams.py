@@ -305,9 +305,9 @@ class TestCupy:
     def test_refusals(self, standin: Standin, cupy: Any, arrays: tuple[Any, Any]) -> None:
         x, w = arrays
         odd = np.lib.stride_tricks.as_strided(x, x.shape, (*x.strides[:3], 6))
-        with pytest.raises(BufferError, match="input.*aligned"):
+        with pytest.raises(BufferError, match=r"input.*aligned"):
             mioconv.conv2d_forward(CupyArray(odd), CupyArray(w))
-        with pytest.raises(ValueError, match="weight.*rocm:0.*rocm:1"):
+        with pytest.raises(ValueError, match=r"weight.*rocm:0.*rocm:1"):
             mioconv.conv2d_forward(CupyArray(x), CupyArray(w, 1))
         with pytest.raises(TypeError, match="CuPy array"):
             mioconv.conv2d_forward(CupyArray(x), w)

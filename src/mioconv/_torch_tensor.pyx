@@ -31,9 +31,10 @@ cdef bint is_torch(object tensor) except -1:
 cdef bint find_torch() except -1:
     global torch, tensor_type, is_grad_enabled, empty_strided, api
     module = sys.modules.get("torch")
-    # A half-imported torch has no Tensor yet; no tensor can exist then either.
-    if module is None or not hasattr(module, "Tensor") or not hasattr(module, "strided"):
-        return False
+    # A half-imported torch lacks some of these; no tensor can exist then either.
+    for name in ("Tensor", "strided", "is_grad_enabled", "empty_strided"):
+        if not hasattr(module, name):
+            return False
     if getattr(getattr(module, "version", None), "hip", None) is not None:
         torch_says_hip()
     api = exchange_api(module.Tensor)

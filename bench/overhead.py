@@ -66,6 +66,7 @@ def _lines(native: Path | None, repeats: int, calls: int) -> Iterator[str]:
 
 
 OUT, NEW = "forward, NumPy, out=", "forward, NumPy"
+SPELT = "the same, out= and six keywords"
 # Parts of a call that the native benchmark measures one by one.
 BELOW = ("key and look-up", "leases of handle and workspace", "choice", "execute")
 
@@ -76,9 +77,14 @@ def _operators(with_torch: bool) -> Iterator[tuple[str, Function, Function | Non
     y, b = np.ones((1, 1, 2, 2), np.float32), np.ones(1, np.float32)
     (x1, w1), (x3, w3) = _line(x, w), _volume(x, w)
     m: Any = mioconv
+    settings: dict[str, Any] = {
+        "stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1, "benchmark": True,
+        "allow_tf32": False,
+    }  # fmt: skip
     rows: list[tuple[str, Function, Function | None]] = [
         (OUT, lambda: m.conv2d_forward(x, w, out=y), None),
         (NEW, lambda: m.conv2d_forward(x, w), None),
+        (SPELT, lambda: m.conv2d_forward(x, w, out=y, **settings), None),
         ("forward with bias", lambda: m.conv2d_forward(x, w, b, out=y), None),
         ("relu(forward)", lambda: m.conv2d_relu_forward(x, w, b, out=y), None),
         ("relu(forward + z)", lambda: m.conv2d_add_relu_forward(x, w, y, 1.0, b), None),
@@ -104,7 +110,8 @@ def _operators(with_torch: bool) -> Iterator[tuple[str, Function, Function | Non
     twins = _twins(x, w, y, b)
     for name, ours, _ in rows:
         yield name, ours, twins[name]
-    tx, tw = libraries.torch_tensor(x), libraries.torch_tensor(w)
+    tx, tw, ty = (libraries.torch_tensor(array) for array in (x, w, y))
+    yield "forward, PyTorch tensors, out=", lambda: m.conv2d_forward(tx, tw, out=ty), twins[OUT]
     yield "forward, PyTorch tensors", lambda: m.conv2d_forward(tx, tw), twins[NEW]
 
 
@@ -139,6 +146,7 @@ def _twins(x: np.ndarray, w: np.ndarray, y: np.ndarray, b: np.ndarray) -> dict[s
     return {
         OUT: forward,
         NEW: forward,
+        SPELT: lambda: f.conv2d(tx, tw, None, (1, 1), (0, 0), (1, 1), 1),
         "forward with bias": lambda: f.conv2d(tx, tw, tb),
         "relu(forward)": lambda: f.relu(f.conv2d(tx, tw, tb)),
         "relu(forward + z)": lambda: f.relu(f.conv2d(tx, tw, tb) + ty),

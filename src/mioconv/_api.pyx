@@ -78,17 +78,24 @@ atexit.register(_close)
 
 cdef const Api* api_of(int provider) except NULL nogil:
     """The table of a provider, which is loaded at its first use. Raises ProviderNotFoundError."""
+    # A function without the GIL must have no Python object of its own, or it takes the GIL at every
+    # return.
     if not ready[provider].load():
         with gil:
-            if inherited[provider].load():
-                raise UnsupportedError(
-                    f"the {PROVIDERS[provider]} provider was in use when this process was forked, "
-                    f"and a GPU context does not survive a fork; start processes with "
-                    f"multiprocessing's 'spawn' or 'forkserver', or use the GPU in the child only "
-                    f"(tensors on the CPU go on working)")
-            from mioconv.providers import load
-            load(provider)
+            load_provider(provider)
     return &tables[provider]
+
+
+cdef int load_provider(int provider) except -1:
+    if inherited[provider].load():
+        raise UnsupportedError(
+            f"the {PROVIDERS[provider]} provider was in use when this process was forked, "
+            f"and a GPU context does not survive a fork; start processes with "
+            f"multiprocessing's 'spawn' or 'forkserver', or use the GPU in the child only "
+            f"(tensors on the CPU go on working)")
+    from mioconv.providers import load
+    load(provider)
+    return 0
 
 
 cdef bint usable(int provider) noexcept nogil:

@@ -15,8 +15,8 @@ from mioconv._plans cimport Options, plan_of, problem_of
 from mioconv._select cimport call_record, run
 from mioconv.miopen cimport miopenStatusNotImplemented
 from mioconv.native cimport (
-    Api, BenchmarkCache, CallRecord, ConvolutionParams, CurrentDevice, Device, Direction,
-    Epilogue, Fusion, FusionPlan, HandleLease, Plan, Provider, Status, Timing, Way, Workspace, Y,
+    Api, BenchmarkCache, CallRecord, ConvolutionParams, Device, Direction, Epilogue, Fusion,
+    FusionPlan, HandleLease, Plan, Provider, Status, Timing, Way, Workspace, Y,
     apply_relu, capturing, run_bias_activation, status_of)
 
 from mioconv.errors import MioconvError
@@ -233,14 +233,10 @@ cdef bint run_fused(Device* device, ConvolutionParams* params, void* x, void* w,
 
 cdef int run_all(Device* device, ConvolutionParams* params, void* x, void* w, void* y,
                  Epilogue* epilogue, const Options* options) except -1 nogil:
-    """A convolution and what follows it; see `Epilogue` for what may be left to the caller."""
+    """A convolution and what follows it; see `Epilogue` for what may be left to the caller. The
+    device must be current."""
     cdef shared_ptr[Plan] used
-    cdef CurrentDevice current
     cdef void *data[3]
-    cdef Status status = current.set(device.api, device.index)
-    if not status.ok():
-        with gil:
-            raise_status(&device.api, status, problem_of(params))
     # Ours on the CPU fuses with what it lists; of other libraries nobody knows.
     if (epilogue.relu and options.solution == 0 and options.exclusions == NULL
             and (not options.strict_accuracy or device.api.provider == Provider.cpu)):

@@ -14,10 +14,10 @@ from mioconv._own_tensor cimport Tensor
 from mioconv._plans cimport Options, device_of, use_threads
 from mioconv._select cimport call_record
 from mioconv._stream cimport provider_number
-from mioconv._tensor cimport CUPY, TORCH
 from mioconv.dlpack cimport (
     kDLCPU, kDLCUDA, kDLCUDAHost, kDLCUDAManaged, kDLROCM, kDLROCMHost)
 from mioconv.hip cimport hipMemcpyDeviceToDevice
+from mioconv.loan cimport CUPY, TORCH
 from mioconv.miopen cimport miopenConvolution, miopenDepthwise, miopenStatusNotImplemented
 from mioconv.native cimport (
     CallRecord, ConvolutionParams, CurrentDevice, Device, Direction, Epilogue, HandleLease,

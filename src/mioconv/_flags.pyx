@@ -13,7 +13,8 @@ from mioconv.native cimport Exclusions
 
 from numpy import bool_
 
-# Names, in the order of the arrays below. The kind says what values a flag takes.
+# Names, in the order of the arrays below; those of every call that are on or off come first. The
+# kind says what values a flag takes.
 cdef enum:
     BENCHMARK
     DETERMINISTIC
@@ -49,6 +50,10 @@ cdef bint any_override = False
 
 
 cdef int64_t to_value(int flag, object given) except? -2:
+    if given is True and flag <= ALLOW_TF32:
+        return 1
+    if given is False and flag <= ALLOW_TF32:
+        return 0
     kind = kinds[flag]
     if kind == "bool":
         if not isinstance(given, (bool, bool_)):

@@ -7,6 +7,7 @@ users know. All of it happens before any native call.
 from operator import index
 
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
+from cpython.tuple cimport PyTuple_CheckExact
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
@@ -41,12 +42,15 @@ cdef int64_t integer(object value, str name, object given) except? -1:
 cdef int parse_each(object value, str name, int spatial, int64_t minimum, int64_t* out) except -1:
     """An int for all spatial dimensions, or one int for each."""
     cdef int i
-    if not PyLong_CheckExact(value) and hasattr(value, "__index__"):
+    cdef bint one = PyLong_CheckExact(value)
+    # Tuples are asked for nothing that they do not have: to look for it takes as long as to parse.
+    if not one and not PyTuple_CheckExact(value) and hasattr(value, "__index__"):
         try:
             value = index(value)  # NumPy's and PyTorch's integers
+            one = True
         except TypeError:
             pass
-    if PyLong_CheckExact(value) or not hasattr(value, "__len__") or isinstance(value, str):
+    if one or not hasattr(value, "__len__") or isinstance(value, str):
         out[0] = integer(value, name, value)
         for i in range(1, spatial):
             out[i] = out[0]

@@ -1,7 +1,7 @@
 # The operators on Python objects, for mioconv.conv, and their checks, for mioconv._planned.
 
 from mioconv._plans cimport Options
-from mioconv._tensor cimport Kind, Loan
+from mioconv.loan cimport Kind, Loan
 from mioconv.native cimport TensorView
 
 cdef int check_same(

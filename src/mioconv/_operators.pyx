@@ -20,9 +20,10 @@ from mioconv._own_tensor cimport Tensor, dtype_name
 from mioconv._plans cimport Options, device_of
 from mioconv._stream cimport stream_pointer
 from mioconv._tensor cimport (
-    OTHER, TORCH, Kind, Loan, Ordering, await_ready, borrow, give_back, kind_name, new_tensor,
-    settle_stream)
+    await_ready, borrow, give_back, kind_name, new_tensor, settle_stream)
+from mioconv._torch_tensor cimport note_write
 from mioconv.dlpack cimport kDLCPU, kDLCUDA
+from mioconv.loan cimport OTHER, TORCH, Kind, Loan, Ordering
 from mioconv.native cimport (
     Direction, Epilogue, Layout, Provider, Status, TensorView, W, X, Y, max_dims, may_overlap,
     only_channels_last, overlaps_itself, result_of, same_memory)
@@ -256,7 +257,7 @@ cdef object finish(object out, Kind kind, bint given, object z, object bias, int
             bias if epilogue.bias_pending else None, spatial, epilogue.relu_pending,
             refusal_text(&epilogue.refusal))
     if given and kind == TORCH:
-        second_ways.note_write(out)
+        note_write(out)
     return out
 
 
@@ -432,7 +433,7 @@ cdef tuple gradients(
         if kind == TORCH:
             for i in range(3):
                 if mask[i] and outs[i] is not None:
-                    second_ways.note_write(outs[i])
+                    note_write(outs[i])
         return tuple(found)
     finally:
         for i in range(6):
@@ -486,7 +487,7 @@ cdef object bias_gradient(int spatial, gradient, out, stream):
         await_all(&options, &view, loans, 2)
         sum_gradient(out, loans[0].kind, gradient, &view, &bias, spatial, &options)
         if given and loans[0].kind == TORCH:
-            second_ways.note_write(out)
+            note_write(out)
         return out
     finally:
         for i in range(2):

@@ -17,16 +17,17 @@ from mioconv._plans cimport Options, solution_fields, solution_name, use_threads
 from mioconv._problems cimport settle
 from mioconv._select cimport call_record
 from mioconv._stream cimport own_stream, stream_pointer
-from mioconv._tensor cimport TORCH, Kind, Loan, borrow, give_back
+from mioconv._tensor cimport borrow, give_back
+from mioconv._torch_tensor cimport note_write
 from mioconv.dlpack cimport kDLCUDA, kDLROCM
 from mioconv.hip cimport hipStream_t
+from mioconv.loan cimport TORCH, Kind, Loan
 from mioconv.native cimport (
     Api, CallRecord, Choice, CurrentDevice, HandleLease, InFlight, Operands, Plan, Provider,
     Solution, Status, TensorView, W, Workspace, X, Y, capturing, status_of)
 
 import threading
 
-from mioconv import second_ways
 from mioconv.errors import UnsupportedError
 
 NAMES = {
@@ -291,7 +292,7 @@ cdef class ConvolutionPlan:
                     self.keep(second, &tensors[<int>W], &loans[<int>W])
                 self.run(tensors, options.stream)
             if given and kind == TORCH:
-                second_ways.note_write(out)
+                note_write(out)
             return out
         finally:
             for i in range(3):

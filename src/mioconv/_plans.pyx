@@ -176,15 +176,19 @@ cdef Plan* plan_of(Device* device, ConvolutionParams* params, hipStream_t stream
     held[0] = plans.get_or_create(params[0], build_plan, &context)
     if held.get() == NULL:
         with gil:
-            problem = problem_of(params)
-            if status.ok():
-                raise NoSolutionError(
-                    f"the library lists no solution for this problem: {problem.driver_line()}")
-            raise_status(&device.api, status, problem)
+            raise_no_plan(device, params, status)
     if context.built:
         with gil:
             log_selection(held.get(), "listed")
     return held.get()
+
+
+cdef int raise_no_plan(Device* device, const ConvolutionParams* params, Status status) except -1:
+    problem = problem_of(params)
+    if status.ok():
+        raise NoSolutionError(
+            f"the library lists no solution for this problem: {problem.driver_line()}")
+    return raise_status(&device.api, status, problem)
 
 
 cdef object problem_of(const ConvolutionParams* params):

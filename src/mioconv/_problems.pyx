@@ -16,8 +16,9 @@ from mioconv._plans cimport (
 from mioconv._search cimport search
 from mioconv._select cimport raise_no_solution, run
 from mioconv._own_tensor cimport dtype_name
-from mioconv._tensor cimport Loan, Ordering, borrow, give_back
+from mioconv._tensor cimport borrow, give_back
 from mioconv.hip cimport hipMemcpyDeviceToHost, hipMemcpyHostToDevice
+from mioconv.loan cimport Loan, Ordering
 from mioconv.miopen cimport miopenBFloat16, miopenFloat, miopenHalf
 from mioconv.native cimport (
     Choice, ConvolutionParams, CurrentDevice, Device, Direction, HandleLease, InFlight, Layout,

@@ -9,23 +9,22 @@ cimport numpy as cnp
 from cpython.buffer cimport (
     PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBuffer_Release, PyObject_CheckBuffer,
     PyObject_GetBuffer)
-from cpython.pycapsule cimport (
-    PyCapsule_CheckExact, PyCapsule_GetPointer, PyCapsule_IsValid, PyCapsule_SetName)
+from cpython.pycapsule cimport PyCapsule_CheckExact
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from libc.stdint cimport uintptr_t
 
-from mioconv._api cimport raise_status, usable
+from mioconv._cupy_array cimport borrow_cupy, cupy_stream, is_cupy, new_cupy
+from mioconv._dlpack cimport borrow_dlpack, cuda_is_hip, dtype_error, exchange_api_of
+from mioconv._geometry cimport sizes
 from mioconv._own_tensor cimport Tensor
-from mioconv._stream cimport (
-    dlpack_stream, find_owner, loadable, order, own_stream, provider_number, stream_pointer)
+from mioconv._stream cimport find_owner, order, own_stream, provider_number, stream_pointer
+from mioconv._torch_tensor cimport borrow_torch, is_torch, new_torch, torch_stream
 from mioconv.dlpack cimport (
-    DLDataType, DLManagedTensor, DLManagedTensorVersioned, DLPACK_FLAG_BITMASK_IS_COPIED,
-    DLPACK_FLAG_BITMASK_READ_ONLY, DLPackExchangeAPI, DLTensor, MIOCONV_DLPACK_MAJOR,
-    MIOCONV_DLPACK_MINOR, kDLBfloat, kDLCPU, kDLCUDA, kDLFloat)
+    DLManagedTensor, DLManagedTensorVersioned, DLPackExchangeAPI, kDLCPU, kDLCUDA)
 from mioconv.hip cimport hipStream_t
+from mioconv.loan cimport CUPY, NUMPY, OTHER, TORCH, Kind, Loan
 from mioconv.miopen cimport miopenBFloat16, miopenFloat, miopenHalf
-from mioconv.native cimport (
-    Api, CurrentDevice, Layout, Provider, Status, TensorView, max_dims, set_dense_strides)
+from mioconv.native cimport Layout, TensorView, max_dims, set_dense_strides
 
 import sys
 
@@ -39,20 +38,7 @@ cdef extern from "numpy/arrayobject.h":
     bint PyArray_ISALIGNED(cnp.ndarray)
 
 
-# --- dtypes ---------------------------------------------------------------------------------------
-
-cdef str advice(Kind kind, str dtype):
-    if dtype in ("float64", "complex64", "complex128") or "int" in dtype or dtype == "bool":
-        how = "x.float()" if kind == TORCH else "x.astype(numpy.float32)"
-        return f"convert it to float32, for example with {how}"
-    return "convert it to float32, float16 or bfloat16"
-
-
-cdef object dtype_error(str name, str dtype, Kind kind):
-    return TypeError(
-        f"{name}: expected dtype float32, float16 or bfloat16, but got {dtype}; "
-        f"{advice(kind, dtype)}")
-
+# --- NumPy ----------------------------------------------------------------------------------------
 
 # ml_dtypes' bfloat16 is a user-defined NumPy dtype, known by its scalar type.
 cdef object bfloat16_scalar = None
@@ -67,23 +53,6 @@ cdef bint is_bfloat16(object dtype):
         bfloat16_scalar = module.bfloat16
     return dtype.type is bfloat16_scalar
 
-
-cdef int take_dlpack_dtype(DLDataType dtype, str name, Kind kind, TensorView* view) except -1:
-    if dtype.lanes == 1 and dtype.code == kDLFloat and dtype.bits == 32:
-        view.dtype = miopenFloat
-    elif dtype.lanes == 1 and dtype.code == kDLFloat and dtype.bits == 16:
-        view.dtype = miopenHalf
-    elif dtype.lanes == 1 and dtype.code == kDLBfloat and dtype.bits == 16:
-        view.dtype = miopenBFloat16
-    else:
-        codes = {0: "int", 1: "uint", 2: "float", 4: "bfloat", 5: "complex", 6: "bool"}
-        label = codes.get(dtype.code, f"code {dtype.code} ")
-        label = label if label == "bool" else f"{label}{dtype.bits}"
-        raise dtype_error(name, f"{label}x{dtype.lanes}" if dtype.lanes != 1 else label, kind)
-    return 0
-
-
-# --- NumPy ----------------------------------------------------------------------------------------
 
 cdef int borrow_numpy(cnp.ndarray array, str name, bint writable, TensorView* view,
                       Loan* loan) except -1:
@@ -130,207 +99,6 @@ cdef bint misaligned_strides(cnp.ndarray array, int shift) noexcept:
     for i in range(cnp.PyArray_NDIM(array)):
         bits |= cnp.PyArray_STRIDE(array, i)
     return (bits & ((1 << shift) - 1)) != 0
-
-
-# --- PyTorch --------------------------------------------------------------------------------------
-
-# Looked up once PyTorch has been imported by somebody; this package never imports it.
-cdef object torch = None
-cdef object torch_tensor = None
-cdef object torch_strided = None
-cdef const DLPackExchangeAPI* torch_api = NULL
-cdef object torch_current_stream = None
-cdef bint torch_is_hip = False
-
-
-cdef bint is_torch(object tensor):
-    global torch, torch_tensor, torch_strided, torch_api, torch_is_hip
-    if torch is None:
-        module = sys.modules.get("torch")
-        # A half-imported torch has no Tensor yet; no tensor can exist then either.
-        if module is None or not hasattr(module, "Tensor") or not hasattr(module, "strided"):
-            return False
-        torch = module
-        torch_tensor = module.Tensor
-        torch_strided = module.strided
-        torch_api = exchange_api(torch_tensor)
-        torch_is_hip = getattr(getattr(module, "version", None), "hip", None) is not None
-    return isinstance(tensor, torch_tensor)
-
-
-cdef const DLPackExchangeAPI* exchange_api(object tensor_type) except? NULL:
-    """The C exchange API of a tensor type, or NULL when it has none that we can read."""
-    capsule = getattr(tensor_type, "__dlpack_c_exchange_api__", None)
-    if capsule is None or not PyCapsule_IsValid(capsule, "dlpack_exchange_api"):
-        return NULL
-    cdef const DLPackExchangeAPI* api = <const DLPackExchangeAPI*>PyCapsule_GetPointer(
-        capsule, "dlpack_exchange_api")
-    while api != NULL and api.header.version.major != MIOCONV_DLPACK_MAJOR:
-        api = <const DLPackExchangeAPI*>api.header.prev_api
-    if api == NULL or api.dltensor_from_py_object_no_sync == NULL:
-        return NULL
-    return api
-
-
-cdef int borrow_torch(object tensor, str name, bint writable, TensorView* view,
-                      Loan* loan) except -1:
-    cdef DLTensor lent
-    if tensor.requires_grad and torch.is_grad_enabled():
-        raise TypeError(
-            f"{name}: the tensor requires grad, and this function records no gradient; pass "
-            f"{name}.detach(), or use the differentiable operators of mioconv.torch")
-    # The exchange API does not carry these properties: it would lend the wrong values.
-    if tensor.layout is not torch_strided:
-        raise TypeError(f"{name}: expected a dense (strided) tensor, but got {tensor.layout}")
-    if tensor.is_neg():
-        raise TypeError(f"{name}: the tensor is lazily negated; pass {name}.resolve_neg()")
-    if tensor.is_conj():
-        raise TypeError(f"{name}: the tensor is lazily conjugated; pass {name}.resolve_conj()")
-    loan.kind = TORCH
-    if tensor.is_meta:
-        raise TypeError(f"{name}: the tensor is on the meta device and has no values")
-    if torch_api == NULL:
-        return borrow_dlpack(tensor, name, writable, view, loan)
-    torch_api.dltensor_from_py_object_no_sync(<void*>tensor, &lent)
-    return take_dltensor(&lent, name, TORCH, view)
-
-
-# Types other than PyTorch's that lend through the exchange API; the answer is kept for each.
-cdef dict exchange_apis = {}
-
-
-cdef const DLPackExchangeAPI* exchange_api_of(object tensor) except? NULL:
-    cdef object address = exchange_apis.get(type(tensor))
-    if address is None:
-        address = <uintptr_t>exchange_api(type(tensor))
-        # Types are few; a program that makes them without end must not make us keep them.
-        if len(exchange_apis) < 100:
-            exchange_apis[type(tensor)] = address
-    return <const DLPackExchangeAPI*><uintptr_t>address
-
-
-# --- DLPack ---------------------------------------------------------------------------------------
-
-cdef int take_dltensor(const DLTensor* lent, str name, Kind kind, TensorView* view) except -1:
-    cdef int i
-    take_dlpack_dtype(lent.dtype, name, kind, view)
-    view.data = <char*>lent.data + lent.byte_offset
-    view.ndim = lent.ndim
-    view.device_type = lent.device.device_type
-    view.device_id = lent.device.device_id
-    for i in range(min(view.ndim, max_dims)):
-        view.shape[i] = lent.shape[i]
-    if lent.strides != NULL:
-        for i in range(min(view.ndim, max_dims)):
-            view.strides[i] = lent.strides[i]
-    elif view.ndim <= max_dims:
-        set_dense_strides(view[0], Layout.packed)
-    if view.device_type == kDLCUDA:
-        unmask(view, kind)
-    return 0
-
-
-# Whether tensors that say CUDA are a ROCm build's: such a build exists, and calls its devices so.
-cdef bint masquerade = False
-
-
-cdef int unmask(TensorView* view, Kind kind) except -1:
-    """Where no CUDA library can be loaded, or PyTorch says that it is built on HIP, HIP knows
-    whether the memory is its own. A tensor of unknown memory keeps what it says."""
-    global masquerade
-    cdef int device_type = 0, device_id = 0
-    cdef bint hip_only = masquerade or (kind == TORCH and torch_is_hip)
-    if not hip_only and (usable(<int>Provider.cuda) or loadable(<int>Provider.cuda) != NULL):
-        return 0
-    if find_owner(view.data, True, &device_type, &device_id):
-        masquerade = True
-        view.device_type = device_type
-        view.device_id = device_id
-    return 0
-
-
-cdef object call_dlpack(object tensor, dict arguments):
-    try:
-        return tensor.__dlpack__(
-            max_version=(MIOCONV_DLPACK_MAJOR, MIOCONV_DLPACK_MINOR), **arguments)
-    except TypeError:
-        # A producer from before DLPack 1.0 does not know the keyword.
-        return tensor.__dlpack__(**arguments)
-
-
-cdef object ask_for_capsule(object tensor, Loan* loan):
-    """A capsule that is safe to use on the stream of the call."""
-    cdef int device_type = kDLCPU, device_id = 0
-    cdef int provider
-    cdef const Api* api
-    cdef CurrentDevice current
-    cdef Status status
-    if hasattr(tensor, "__dlpack_device__"):
-        device_type, device_id = tensor.__dlpack_device__()
-    provider = provider_number(device_type)
-    if provider <= <int>Provider.cpu:
-        return call_dlpack(tensor, {})
-    if device_type == kDLCUDA and (masquerade or loan.kind == TORCH and torch_is_hip):
-        provider = <int>Provider.rocm
-    # PyTorch refuses to export from a device that is not current.
-    api = loadable(provider)
-    if api != NULL:
-        status = current.set(api[0], device_id)
-        if not status.ok():
-            raise_status(api, status, None)
-    return call_dlpack(tensor, {"stream": handshake(loan, device_type)})
-
-
-cdef object handshake(const Loan* loan, int device_type):
-    """DLPack's number of the stream that the producer is to make its data ready for."""
-    # These two queue on their own current stream, which is the stream of the call.
-    if loan.order == Ordering.nothing or loan.kind == TORCH or loan.kind == CUPY:
-        return -1
-    if loan.order == Ordering.known:
-        return dlpack_stream(own_stream(loan.stream, device_type), device_type)
-    return dlpack_stream(NULL, device_type)
-
-
-cdef int borrow_dlpack(object tensor, str name, bint writable, TensorView* view,
-                       Loan* loan) except -1:
-    cdef const DLPackExchangeAPI* api
-    cdef DLTensor lent
-    if loan.kind == OTHER and not PyCapsule_CheckExact(tensor):
-        api = exchange_api_of(tensor)
-        if api != NULL:
-            api.dltensor_from_py_object_no_sync(<void*>tensor, &lent)
-            return take_dltensor(&lent, name, loan.kind, view)
-    capsule = tensor if PyCapsule_CheckExact(tensor) else ask_for_capsule(tensor, loan)
-    if PyCapsule_IsValid(capsule, "dltensor_versioned"):
-        borrow_versioned(capsule, name, writable, view, loan)
-    elif PyCapsule_IsValid(capsule, "dltensor"):
-        loan.managed = <DLManagedTensor*>PyCapsule_GetPointer(capsule, "dltensor")
-        PyCapsule_SetName(capsule, "used_dltensor")
-        take_dltensor(&loan.managed.dl_tensor, name, loan.kind, view)
-    else:
-        raise BufferError(
-            f"{name}: expected a DLPack capsule named 'dltensor' or 'dltensor_versioned' that was "
-            f"not consumed yet, but got {capsule!r}")
-    return 0
-
-
-cdef int borrow_versioned(object capsule, str name, bint writable, TensorView* view,
-                          Loan* loan) except -1:
-    cdef DLManagedTensorVersioned* managed = <DLManagedTensorVersioned*>PyCapsule_GetPointer(
-        capsule, "dltensor_versioned")
-    PyCapsule_SetName(capsule, "used_dltensor_versioned")
-    # From here on the tensor is ours to delete; in a version that is too new only that is known.
-    loan.versioned = managed
-    if managed.version.major > MIOCONV_DLPACK_MAJOR:
-        raise BufferError(
-            f"{name}: the producer speaks DLPack {managed.version.major}."
-            f"{managed.version.minor}; this library reads versions up to {MIOCONV_DLPACK_MAJOR}")
-    take_dltensor(&managed.dl_tensor, name, loan.kind, view)
-    view.read_only = (managed.flags & DLPACK_FLAG_BITMASK_READ_ONLY) != 0
-    if writable and managed.flags & DLPACK_FLAG_BITMASK_IS_COPIED:
-        raise BufferError(
-            f"{name}: the producer handed out a copy, so nothing written would reach the original")
-    return 0
 
 
 # --- buffer protocol ------------------------------------------------------------------------------
@@ -401,7 +169,7 @@ cdef int borrow_cuda_array(object tensor, str name, TensorView* view, Loan* loan
                 raise BufferError(f"{name}: the array's elements are not aligned to their size")
             view.strides[i] = <Py_ssize_t>strides[i] >> shift
     # The protocol does not say which device it is; an empty array is on any.
-    if not find_owner(view.data, masquerade, &view.device_type, &view.device_id):
+    if not find_owner(view.data, cuda_is_hip(), &view.device_type, &view.device_id):
         view.device_type = kDLCUDA
         view.device_id = 0
     stream = interface.get("stream")
@@ -421,31 +189,24 @@ cdef bint current_stream(object tensor, const TensorView* view, const Loan* loan
                          hipStream_t* stream) except -1:
     """The stream on which the producer of a tensor queues its own work; False where it does not
     say: then the default stream, and `__dlpack__` has made the data ready."""
-    cdef const DLPackExchangeAPI* api = NULL
+    cdef const DLPackExchangeAPI* api
     cdef void* found = NULL
-    global torch_current_stream
     stream[0] = NULL
     if loan.kind == TORCH:
-        api = torch_api
-    elif loan.kind == OTHER and loan.has_ready:
+        stream[0] = torch_stream(view)
+    elif loan.kind == CUPY:
+        stream[0] = cupy_stream(view)
+    elif loan.has_ready:
         stream[0] = loan.ready
         return True
-    elif loan.kind == OTHER and not PyCapsule_CheckExact(tensor):
-        api = exchange_api_of(tensor)
-    if api != NULL and api.current_work_stream != NULL:
-        # PyTorch's ROCm builds may know their devices by either name: they are asked by their own.
-        api.current_work_stream(
-            view.device_type, view.device_id, &found)
-        stream[0] = <hipStream_t>found
-    elif loan.kind == TORCH:
-        if torch_current_stream is None:
-            torch_current_stream = torch.cuda.current_stream
-        stream[0] = <hipStream_t><uintptr_t>torch_current_stream(view.device_id).cuda_stream
-    elif loan.kind == CUPY:
-        stream[0] = <hipStream_t><uintptr_t>(
-            sys.modules["cupy"].cuda.get_current_stream(view.device_id).ptr)
     else:
-        return False
+        if PyCapsule_CheckExact(tensor):
+            return False
+        api = exchange_api_of(tensor)
+        if api == NULL or api.current_work_stream == NULL:
+            return False
+        api.current_work_stream(view.device_type, view.device_id, &found)
+        stream[0] = <hipStream_t>found
     stream[0] = own_stream(stream[0], kDLCUDA)
     return True
 
@@ -488,11 +249,6 @@ cdef str kind_name(Kind kind):
     return ("NumPy array", "PyTorch tensor", "CuPy array", "DLPack or buffer object")[<int>kind]
 
 
-cdef bint is_cupy(object tensor):
-    module = sys.modules.get("cupy")
-    return module is not None and isinstance(tensor, module.ndarray)
-
-
 cdef int borrow(object tensor, str name, bint writable, TensorView* view, Loan* loan) except -1:
     """Fill `view` from any supported object; `loan` must be given back after the call.
 
@@ -503,8 +259,11 @@ cdef int borrow(object tensor, str name, bint writable, TensorView* view, Loan* 
         borrow_numpy(tensor, name, writable, view, loan)
     elif is_torch(tensor):
         borrow_torch(tensor, name, writable, view, loan)
+    elif is_cupy(tensor):
+        if not borrow_cupy(tensor, name, view, loan):
+            borrow_dlpack(tensor, name, writable, view, loan)
     else:
-        loan.kind = CUPY if is_cupy(tensor) else OTHER
+        loan.kind = OTHER
         if PyCapsule_CheckExact(tensor) or hasattr(tensor, "__dlpack__"):
             borrow_dlpack(tensor, name, writable, view, loan)
         elif PyObject_CheckBuffer(tensor):
@@ -520,7 +279,7 @@ cdef int borrow(object tensor, str name, bint writable, TensorView* view, Loan* 
     if writable and view.read_only:
         raise BufferError(f"{name}: the array is read-only")
     if view.ndim <= max_dims and view.too_large():
-        raise ValueError(f"{name}: sizes {shape_tuple(view)} are too large")
+        raise ValueError(f"{name}: sizes {sizes(view.shape, <int>view.ndim)} are too large")
     return 0
 
 
@@ -563,19 +322,9 @@ cdef object new_tensor(Kind kind, object like, TensorView* view, Layout layout, 
         else:
             result = empty_channels_last(view, ndim, dtype)
     elif kind == TORCH:
-        set_dense_strides(view[0], layout)
-        result = torch.empty_strided(
-            shape_tuple(view), [view.strides[i] for i in range(ndim)],
-            dtype=like.dtype, device=like.device)
+        return new_torch(like, view, layout, loan)
     elif kind == CUPY:
-        cupy = sys.modules["cupy"]
-        sizes = shape_tuple(view)
-        with like.device:  # cupy.empty takes the current device
-            if layout == Layout.packed:
-                result = cupy.empty(sizes, dtype=like.dtype)
-            else:
-                result = cupy.moveaxis(
-                    cupy.empty(sizes[:1] + sizes[2:] + sizes[1:2], dtype=like.dtype), -1, 1)
+        result = new_cupy(like, view, layout)
     else:
         set_dense_strides(view[0], layout)
         result = Tensor.__new__(Tensor)
@@ -604,7 +353,3 @@ cdef object empty_channels_last(TensorView* view, int ndim, object dtype):
     permutation.ptr = axes
     permutation.len = ndim
     return cnp.PyArray_Transpose(PyArray_Empty(ndim, shape, dtype, 0), &permutation)
-
-
-cdef tuple shape_tuple(TensorView* view):
-    return tuple([view.shape[i] for i in range(view.ndim)])

@@ -14,7 +14,7 @@ import numpy as np
 
 from mioconv.errors import UnsupportedError
 
-__all__ = ["add", "bias_gradient", "copy", "copy_into", "finish", "note_write", "on_stream"]
+__all__ = ["add", "bias_gradient", "copy", "copy_into", "finish", "on_stream"]
 
 # The kinds of tensor as the core numbers them.
 NUMPY: Final = 0
@@ -113,10 +113,3 @@ class _Protocol:
 
     def __cuda_stream__(self) -> tuple[int, int]:
         return 0, self._stream
-
-
-def note_write(tensor: Any) -> None:
-    """Tell PyTorch that the memory changed, so that autograd notices stale saved values."""
-    torch = sys.modules["torch"]
-    if not tensor.is_inference():
-        torch.autograd.graph.increment_version(tensor)

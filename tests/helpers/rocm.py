@@ -73,6 +73,14 @@ class CupyArray:
     def shape(self) -> tuple[int, ...]:
         return tuple(self.host.shape)
 
+    @property
+    def strides(self) -> tuple[int, ...]:
+        return tuple(self.host.strides)
+
+    @property
+    def data(self) -> Any:
+        return SimpleNamespace(ptr=self.host.ctypes.data, device_id=self.device.id)
+
     def __dlpack_device__(self) -> tuple[int, int]:
         return self._producer.device
 
@@ -172,6 +180,7 @@ def install_cupy() -> ModuleType:
     cupy.cuda = SimpleNamespace(
         get_current_stream=lambda device_id: _Stream(_streams[device_id][-1], device_id),
         ExternalStream=_Stream,
+        runtime=SimpleNamespace(is_hip=True),
         Stream=SimpleNamespace(null=_Stream(0)),
     )
     sys.modules["cupy"] = cupy

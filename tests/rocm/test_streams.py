@@ -13,7 +13,7 @@ import mioconv
 from helpers import rocm
 from helpers.rocm import CupyArray, Interface, Tensor, read, read_interface
 from helpers.standin import Standin
-from helpers.tensors import BFLOAT16, BareTensor, random_array
+from helpers.tensors import BFLOAT16, BareTensor, channels_last, random_array, sliced
 
 
 @pytest.fixture
@@ -275,9 +275,44 @@ class TestCupy:
         assert isinstance(got, CupyArray)
         assert work_streams(standin) == {0x800}
         assert waits(standin) == []
-        # It queues on that stream itself: no handshake.
-        assert {s for what, s in rocm.log if what == "__dlpack__"} == {-1}
+        # It queues on that stream itself, and its attributes say the rest: no handshake.
+        assert not [what for what, _ in rocm.log if what == "__dlpack__"]
         np.testing.assert_allclose(got.host, expected(arrays), atol=1e-5)
+
+    def test_layouts(self, standin: Standin, cupy: Any, arrays: tuple[Any, Any]) -> None:
+        """Strides count bytes there, and elements here."""
+        x, w = arrays
+        wanted = expected(arrays)
+        for given in (channels_last(x), sliced(x)):
+            out = CupyArray(channels_last(np.zeros_like(wanted)))
+            assert mioconv.conv2d_forward(CupyArray(given), CupyArray(w), out=out) is out
+            np.testing.assert_allclose(out.host, wanted, atol=1e-5)
+
+    def test_half(self, standin: Standin, cupy: Any, arrays: tuple[Any, Any]) -> None:
+        got = mioconv.conv2d_forward(*[CupyArray(a.astype(np.float16)) for a in arrays])
+        assert got.dtype == np.float16
+        np.testing.assert_allclose(got.host, expected(arrays), atol=0.1)
+
+    def test_capsules_of_other_types(
+        self, standin: Standin, cupy: Any, arrays: tuple[Any, Any]
+    ) -> None:
+        """What the attributes do not settle is asked for, and refused, by DLPack."""
+        for dtype, name in ((np.float64, "float64"), (np.int32, "int32")):
+            with pytest.raises(TypeError, match=name):
+                mioconv.conv2d_forward(*[CupyArray(a.astype(dtype)) for a in arrays])
+        assert {s for what, s in rocm.log if what == "__dlpack__"} == {-1}
+
+    def test_refusals(self, standin: Standin, cupy: Any, arrays: tuple[Any, Any]) -> None:
+        x, w = arrays
+        odd = np.lib.stride_tricks.as_strided(x, x.shape, (*x.strides[:3], 6))
+        with pytest.raises(BufferError, match=r"input.*aligned"):
+            mioconv.conv2d_forward(CupyArray(odd), CupyArray(w))
+        with pytest.raises(ValueError, match=r"weight.*rocm:0.*rocm:1"):
+            mioconv.conv2d_forward(CupyArray(x), CupyArray(w, 1))
+        with pytest.raises(TypeError, match="CuPy array"):
+            mioconv.conv2d_forward(CupyArray(x), w)
+        with pytest.raises(ValueError, match="input"):
+            mioconv.conv2d_forward(CupyArray(np.zeros((1,) * 9, np.float32)), CupyArray(w))
 
     def test_given_stream(self, standin: Standin, cupy: Any, arrays: tuple[Any, Any]) -> None:
         """It waits for the current one; whatever the array library does goes there."""

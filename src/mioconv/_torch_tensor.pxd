@@ -1,0 +1,12 @@
+# PyTorch's tensors.
+
+from mioconv.hip cimport hipStream_t
+from mioconv.loan cimport Loan
+from mioconv.native cimport Layout, TensorView
+
+cdef bint is_torch(object tensor) except -1
+cdef int borrow_torch(
+    object tensor, str name, bint writable, TensorView* view, Loan* loan) except -1
+cdef object new_torch(object like, TensorView* view, Layout layout, Loan* loan)
+cdef hipStream_t torch_stream(const TensorView* view) except? NULL
+cdef int note_write(object tensor) except -1

@@ -140,7 +140,11 @@ private:
         const int spatial = problem_.rank - 2;
         std::array<std::int64_t, provider::kMaxSpatial> padding{}, stride{}, dilation{};
         std::copy_n(problem_.padding.begin(), spatial, padding.begin());
-        std::copy_n(problem_.stride.begin(), spatial, stride.begin());
+        if (layout_.gathers) {
+            std::fill_n(stride.begin(), spatial, 1);
+        } else {
+            std::copy_n(problem_.stride.begin(), spatial, stride.begin());
+        }
         std::copy_n(problem_.dilation.begin(), spatial, dilation.begin());
         const auto geometry = fe::ConvDescBuilder_v8()
                                   .setComputeType(CUDNN_DATA_FLOAT)

@@ -223,9 +223,8 @@ typedef u16 Item;
 typedef u32 Item;
 #endif
 
-__device__ constexpr bool is_short(int kind) { return kind >= 200 && kind < 400; }
-constexpr u32 kTileBytes = is_short(KIND0) || is_short(KIND1) || is_short(KIND2) ? 16384
-                                                                                 : 64 * 66 * ITEM;
+// What the largest of the kinds needs: a tile with its gaps, or a short side's block.
+constexpr u32 kTileBytes = ITEM == 2 ? 16384 : 64 * 65 * 4;
 
 extern "C" __global__ void __launch_bounds__(256) copies(const Jobs jobs) {
     __shared__ __align__(16) Item tile[kTileBytes / ITEM];

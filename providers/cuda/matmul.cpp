@@ -14,9 +14,10 @@ using provider::Direction;
 using provider::Role;
 
 constexpr Tile kTiles[] = {
-    {128, 128, 32, 2, 4, 4}, {128, 64, 32, 4, 2, 4},  {64, 128, 32, 2, 4, 4},
-    {64, 64, 64, 2, 2, 3},   {128, 128, 64, 2, 4, 3}, {128, 64, 64, 4, 2, 3},
-};
+    {128, 128, 32, 2, 4, 4},
+    {128, 64, 32, 4, 2, 4},
+    {64, 128, 32, 2, 4, 4},
+    {128, 128, 64, 2, 4, 3}};
 
 // As in kMatmulSource.
 struct Parameters {
@@ -132,7 +133,9 @@ float matmul_estimate(const ConvProblem& problem, const Tile& tile) {
     // An H100's rates, as for cuDNN's engines. Small blocks load more for what they compute.
     constexpr double kBlocksAtOnce = 264, kFlopsPerMs = 2e11, kBytesPerMs = 2e9;
     const double size = static_cast<double>(tile.m) * tile.n;
-    const double pace = size < 8192 ? 0.7 : size < 16384 ? 0.85 : 1;
+    const std::int64_t pixels = product(problem.dst, 2, problem.rank);
+    const bool one_by_one = is_strided(problem) || access_bytes(pixels) == 2;
+    const double pace = (size < 16384 ? 0.85 : 1) * (one_by_one ? 0.6 : 1);
     const double summed = static_cast<double>(
         problem.direction == Direction::forward ? problem.wei[1] : problem.wei[0]);
     const double block_ms = 2 * size * summed / (kFlopsPerMs / kBlocksAtOnce * pace);

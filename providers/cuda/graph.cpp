@@ -140,7 +140,11 @@ private:
         const int spatial = problem_.rank - 2;
         std::array<std::int64_t, provider::kMaxSpatial> padding{}, stride{}, dilation{};
         std::copy_n(problem_.padding.begin(), spatial, padding.begin());
-        std::copy_n(problem_.stride.begin(), spatial, stride.begin());
+        if (layout_.gathers) {
+            std::fill_n(stride.begin(), spatial, 1);
+        } else {
+            std::copy_n(problem_.stride.begin(), spatial, stride.begin());
+        }
         std::copy_n(problem_.dilation.begin(), spatial, dilation.begin());
         const auto geometry = fe::ConvDescBuilder_v8()
                                   .setComputeType(CUDNN_DATA_FLOAT)
@@ -260,8 +264,16 @@ bool rounds_between(const ConvProblem& problem, cudnnBackendDescriptor_t configu
            fe::hasNumericalNote<CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION>(configuration);
 }
 
-bool is_forbidden(const ConvProblem& problem, cudnnBackendDescriptor_t configuration) {
-    if (rounds_between(problem, configuration)) return true;
+// Matrix products that may share a sum among blocks and round the parts to bfloat16, which no note
+// says. Seen of all but the first configuration, where parts so rounded gave the very bits.
+bool splits_sums(const ConvProblem& problem, const std::string& name) {
+    return problem.dtype == miopenBFloat16 && name.rfind("eng58_", 0) == 0 &&
+           name.find("_k25=0") == std::string::npos;
+}
+
+bool is_forbidden(
+    const ConvProblem& problem, cudnnBackendDescriptor_t configuration, const std::string& name) {
+    if (rounds_between(problem, configuration) || splits_sums(problem, name)) return true;
     if (problem.dtype == miopenFloat && problem.strict_math != 0 &&
         fe::hasNumericalNote<CUDNN_NUMERICAL_NOTE_TENSOR_CORE>(configuration)) {
         return true;
@@ -294,8 +306,9 @@ std::vector<Configuration> Graph::configurations(cudnnBackendHeurMode_t mode) {
                               .setHeurMode(mode)
                               .build();
         for (auto& each : heuristics.getEngineConfig(heuristics.getEngineConfigCount())) {
-            if (is_forbidden(problem_, each->get_backend_descriptor())) continue;
-            found.push_back({configuration_name(each->get_backend_descriptor()), each});
+            std::string name = configuration_name(each->get_backend_descriptor());
+            if (is_forbidden(problem_, each->get_backend_descriptor(), name)) continue;
+            found.push_back({std::move(name), each});
         }
     } catch (fe::cudnnException& failure) {
         // A graph that cuDNN does not compute has no proposals, which is an answer.

@@ -1,4 +1,4 @@
-// Our own kernels: compiled once a process for each architecture, launched on a stream.
+// Our own kernels on the elements of tensors of any strides.
 #pragma once
 
 #include <cstdint>
@@ -36,15 +36,6 @@ void combine_elements(
 // out[c] = the sum of `in` over all other dimensions; the same bits whenever the sizes are.
 void sum_channels(
     int rank, const Dims& dims, const View& in, const View& out, std::int64_t out_stride,
-    cudaStream_t stream);
-
-// The same elements in another layout; fast between packed channels-second and channels-last.
-void copy_layout(int rank, const Dims& dims, const View& out, const View& in, cudaStream_t stream);
-
-// The same elements, packed with the channels last, and zeros up to `out_dims`, which may be larger
-// in the first two dimensions; the channels up to a multiple of 8 bytes.
-void pad_channels(
-    int rank, const Dims& out_dims, const View& out, const Dims& dims, const View& in,
     cudaStream_t stream);
 
 // Keeps the stream busy, so that what is queued next can run without waiting for the host.

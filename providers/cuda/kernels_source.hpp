@@ -1,5 +1,6 @@
-// The CUDA C++ of our own kernels: layouts, and what follows a convolution where cuDNN does not do
-// it. Compiled by NVRTC for the device at hand; no header of CUDA's is needed for that.
+// The CUDA C++ of our own kernels on elements: what follows a convolution where cuDNN does not do
+// it, and copies between any strides. Compiled by NVRTC for the device at hand; no header of CUDA's
+// is needed for that.
 //
 // Numbers are worked on as floats and rounded once, to nearest even. NaN stays NaN.
 #pragma once
@@ -142,145 +143,25 @@ __device__ void channel_totals(
     put(out + channel * out_stride, (float)sum);
 }
 
-template <class T, int count>
-struct __align__(sizeof(T) * count) Pack { T item[count]; };
-
-// [batch][rows][columns] to [batch][columns][rows], tile by tile through shared memory; reads are
-// `from` elements wide, writes `to`, which divide the columns and the rows. 256 threads.
-template <class T, int from, int to>
-__device__ void transpose(const T* in, T* out, u32 rows, u32 columns, u32 tiles_r, u32 tiles_c) {
-    constexpr u32 kTile = 64;
-    __shared__ T tile[kTile][kTile + (sizeof(T) == 2 ? 2 : 1)];
-    const u32 column_tile = blockIdx.x % tiles_c;
-    const u32 rest = blockIdx.x / tiles_c;
-    const u32 row0 = rest % tiles_r * kTile, column0 = column_tile * kTile;
-    const i64 image = (i64)(rest / tiles_r) * rows * columns;
-    {
-        constexpr u32 kWide = kTile / from;
-        for (u32 i = threadIdx.x; i < kWide * kTile; i += 256) {
-            const u32 r = i / kWide, c = i % kWide * from;
-            if (row0 + r < rows && column0 + c < columns) {
-                const auto pack = *(const Pack<T, from>*)(
-                    in + image + (i64)(row0 + r) * columns + column0 + c);
-#pragma unroll
-                for (int k = 0; k < from; ++k) tile[r][c + k] = pack.item[k];
-            }
-        }
-    }
-    __syncthreads();
-    {
-        constexpr u32 kWide = kTile / to;
-        for (u32 i = threadIdx.x; i < kWide * kTile; i += 256) {
-            const u32 c = i / kWide, r = i % kWide * to;
-            if (row0 + r < rows && column0 + c < columns) {
-                Pack<T, to> pack;
-#pragma unroll
-                for (int k = 0; k < to; ++k) pack.item[k] = tile[r + k][c];
-                *(Pack<T, to>*)(out + image + (i64)(column0 + c) * rows + row0 + r) = pack;
-            }
-        }
-    }
-}
-
-// [image][channels][pixels] of any strides to [image][pixels][channels, so many at once], zeros
-// beyond the last channel.
-template <class T, int kAtOnce>
-__device__ void pad(
-    const T* in, T* out, i64 images, i64 pixels, i64 channels, i64 vectors, i64 channel_stride,
-    i64 pixel_stride) {
-    const i64 count = images * vectors * pixels, step = (i64)gridDim.x * blockDim.x;
-    for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += step) {
-        const i64 pixel = i % pixels, rest = i / pixels;
-        const i64 first = rest % vectors * kAtOnce, image = rest / vectors;
-        const T* from = in + image * channels * pixels + pixel * pixel_stride;
-        Pack<T, kAtOnce> pack;
-#pragma unroll
-        for (int k = 0; k < kAtOnce; ++k) {
-            pack.item[k] = first + k < channels ? from[(first + k) * channel_stride] : T(0);
-        }
-        *(Pack<T, kAtOnce>*)(out + ((image * pixels + pixel) * vectors * kAtOnce + first)) = pack;
-    }
-}
-
 #define KERNEL extern "C" __global__ void __launch_bounds__(256)
 #define MAP(name, In, Out) \
-    KERNEL map_##name(Walk walk, Out* out, const In* in, Scalars s) { map(walk, out, in, s); }
+    KERNEL map_##name(Out* out, const In* in, Walk walk, Scalars s) { map(walk, out, in, s); }
 #define EACH(name, T) \
     MAP(name##_to_half, T, half_t) MAP(name##_to_float, T, float) MAP(name##_to_bfloat, T, bfloat_t) \
-    KERNEL combine_##name(Walk walk, T* out, const T* a, const T* b, Scalars s) { \
+    KERNEL combine_##name(T* out, const T* a, const T* b, Walk walk, Scalars s) { \
         combine(walk, out, a, b, s); \
     } \
     KERNEL partials_##name( \
-        Walk walk, const T* in, i64 channels, i64 stride, i64 rows, double* partial) { \
+        const T* in, double* partial, Walk walk, i64 channels, i64 stride, i64 rows) { \
         channel_partials(walk, in, channels, stride, rows, partial); \
     } \
     KERNEL totals_##name( \
-        const double* partial, i64 channels, i64 chunks, i64 stride, T* out) { \
+        const double* partial, T* out, i64 channels, i64 chunks, i64 stride) { \
         channel_totals(partial, channels, chunks, stride, out); \
     }
 EACH(half, half_t)
 EACH(float, float)
 EACH(bfloat, bfloat_t)
-
-// The same where one side is short: `from_short` [batch][rows][columns] of few columns, else of few
-// rows. A block takes `depth` of the long side and all of the short one: one run of memory on the
-// one side, a run of `depth` for each of the short side's on the other. Accesses are `slab` elements
-// wide at the run, `strips` at the others; both divide what they step through.
-template <class T, int slab, int strips, bool from_short>
-__device__ void transpose_short(
-    const T* in, T* out, u32 longs, u32 shorts, u32 depth, u32 pieces) {
-    __shared__ T tile[16384 / sizeof(T)];
-    const u32 pitch = depth + (sizeof(T) == 2 ? 2 : 1);
-    const i64 image = (i64)(blockIdx.x / pieces) * longs * shorts;
-    const u32 first = blockIdx.x % pieces * depth;
-    const u32 here = longs - first < depth ? longs - first : depth;
-    const u32 wide = here / strips;
-    const auto run = [&](u32 i) { return image + (i64)first * shorts + i; };
-    const auto strip = [&](u32 s, u32 l) { return image + (i64)s * longs + first + l; };
-    if (from_short) {
-        for (u32 i = threadIdx.x * slab; i < here * shorts; i += 256 * slab) {
-            const auto pack = *(const Pack<T, slab>*)(in + run(i));
-#pragma unroll
-            for (int k = 0; k < slab; ++k) {
-                const u32 l = (i + k) / shorts, s = (i + k) - l * shorts;
-                tile[s * pitch + l] = pack.item[k];
-            }
-        }
-        __syncthreads();
-        for (u32 i = threadIdx.x; i < wide * shorts; i += 256) {
-            const u32 s = i / wide, l = (i - s * wide) * strips;
-            Pack<T, strips> pack;
-#pragma unroll
-            for (int k = 0; k < strips; ++k) pack.item[k] = tile[s * pitch + l + k];
-            *(Pack<T, strips>*)(out + strip(s, l)) = pack;
-        }
-    } else {
-        for (u32 i = threadIdx.x; i < wide * shorts; i += 256) {
-            const u32 s = i / wide, l = (i - s * wide) * strips;
-            const auto pack = *(const Pack<T, strips>*)(in + strip(s, l));
-#pragma unroll
-            for (int k = 0; k < strips; ++k) tile[s * pitch + l + k] = pack.item[k];
-        }
-        __syncthreads();
-        for (u32 i = threadIdx.x * slab; i < here * shorts; i += 256 * slab) {
-            Pack<T, slab> pack;
-#pragma unroll
-            for (int k = 0; k < slab; ++k) {
-                const u32 l = (i + k) / shorts, s = (i + k) - l * shorts;
-                pack.item[k] = tile[s * pitch + l];
-            }
-            *(Pack<T, slab>*)(out + run(i)) = pack;
-        }
-    }
-}
-
-#define PAD(bytes, T, at_once) \
-    KERNEL pad_##bytes##_##at_once( \
-        const T* in, T* out, i64 images, i64 pixels, i64 channels, i64 vectors, i64 cs, i64 ps) { \
-        pad<T, at_once>(in, out, images, pixels, channels, vectors, cs, ps); \
-    }
-PAD(2, u16, 8) PAD(2, u16, 4)
-PAD(4, u32, 4) PAD(4, u32, 2)
 
 KERNEL hold(i64 nanoseconds) {
     unsigned long long start, now;
@@ -289,28 +170,6 @@ KERNEL hold(i64 nanoseconds) {
         asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
     } while ((i64)(now - start) < nanoseconds);
 }
-
-#define TRANSPOSE(bytes, T, from, to) \
-    KERNEL transpose_##bytes##_##from##_##to( \
-        const T* in, T* out, u32 rows, u32 columns, u32 tiles_r, u32 tiles_c) { \
-        transpose<T, from, to>(in, out, rows, columns, tiles_r, tiles_c); \
-    }
-#define TRANSPOSES(bytes, T, from) \
-    TRANSPOSE(bytes, T, from, 1) TRANSPOSE(bytes, T, from, 2) TRANSPOSE(bytes, T, from, 4)
-#define SHORT(bytes, T, slab, strips) \
-    KERNEL gather_##bytes##_##slab##_##strips( \
-        const T* in, T* out, u32 longs, u32 shorts, u32 depth, u32 pieces) { \
-        transpose_short<T, slab, strips, true>(in, out, longs, shorts, depth, pieces); \
-    } \
-    KERNEL scatter_##bytes##_##slab##_##strips( \
-        const T* in, T* out, u32 longs, u32 shorts, u32 depth, u32 pieces) { \
-        transpose_short<T, slab, strips, false>(in, out, longs, shorts, depth, pieces); \
-    }
-SHORT(2, u16, 8, 8) SHORT(2, u16, 8, 4) SHORT(2, u16, 4, 4) SHORT(2, u16, 1, 1)
-SHORT(4, u32, 4, 4) SHORT(4, u32, 4, 2) SHORT(4, u32, 2, 2) SHORT(4, u32, 1, 1)
-TRANSPOSES(4, u32, 1) TRANSPOSES(4, u32, 2) TRANSPOSES(4, u32, 4)
-TRANSPOSES(2, u16, 1) TRANSPOSES(2, u16, 2) TRANSPOSES(2, u16, 4) TRANSPOSES(2, u16, 8)
-TRANSPOSE(2, u16, 1, 8) TRANSPOSE(2, u16, 2, 8) TRANSPOSE(2, u16, 4, 8) TRANSPOSE(2, u16, 8, 8)
 )cuda";
 
 }  // namespace mioconv::cuda

@@ -54,6 +54,7 @@ void stage(
 Layout make_layout(const ConvProblem& problem, Strategy strategy, bool last) {
     Layout layout;
     layout.strategy = strategy;
+    layout.gathers = strategy == Strategy::gathered_second || strategy == Strategy::gathered_last;
     // Pointers that suit nothing are only used where every tensor is copied.
     layout.alignment = strategy == Strategy::copied ? 16 : problem.alignment;
     const auto place = [&](Role role) {
@@ -68,6 +69,9 @@ Layout make_layout(const ConvProblem& problem, Strategy strategy, bool last) {
     for (const Role role : kTensors) {
         Dims& dims = layout.dims[static_cast<int>(role)];
         dims = dims_of(problem, role);
+        for (int i = 2; layout.gathers && role == Role::src && i < problem.rank; ++i) {
+            dims[i] = problem.dst[i];
+        }
         if (strategy == Strategy::padded || strategy == Strategy::half_padded) {
             const std::int64_t step =
                 channels_at_once(problem) / (strategy == Strategy::padded ? 1 : 2);
@@ -89,6 +93,17 @@ bool pays_to_pad(const ConvProblem& problem) noexcept {
     const bool inputs = problem.src[1] % step != 0, outputs = problem.dst[1] % step != 0;
     // A bias is read as it is.
     return (inputs || outputs) && !(outputs && problem.has_bias != 0);
+}
+
+// One tap, no padding, pixels that are skipped: what is copied is a part of the input. The gradient
+// of the input would have to be spread.
+bool skips_pixels(const ConvProblem& problem) noexcept {
+    bool skips = false;
+    for (int i = 0; i < problem.rank - 2; ++i) {
+        if (problem.wei[2 + i] != 1 || problem.padding[i] != 0) return false;
+        skips = skips || problem.stride[i] != 1;
+    }
+    return skips && problem.direction != Direction::backward_data;
 }
 
 // cuDNN reads a tensor of one pixel as one with the channels last, and then the weights too: with
@@ -119,6 +134,8 @@ const char* name_of(Strategy strategy) noexcept {
         case Strategy::channels_second: return "nchw";
         case Strategy::padded: return "padded";
         case Strategy::half_padded: return "halfpadded";
+        case Strategy::gathered_second: return "gathered";
+        case Strategy::gathered_last: return "gatherednhwc";
         default: return "copied";
     }
 }
@@ -176,6 +193,10 @@ std::vector<Layout> layouts_of(const ConvProblem& problem) {
         if (problem.src[1] < half && problem.dst[1] % half == 0) {
             layouts.push_back(make(Strategy::half_padded, true));
         }
+    }
+    if (second && !last && skips_pixels(problem)) {
+        layouts.push_back(make(Strategy::gathered_second, false));
+        if (prefers_last(problem)) layouts.push_back(make(Strategy::gathered_last, true));
     }
     layouts.push_back(make(Strategy::copied, last || as_last || prefers_last(problem)));
     return layouts;

@@ -15,8 +15,18 @@ using provider::Role;
 // as_is: on the caller's tensors, which are packed and alike. The others copy what lies otherwise
 // into the workspace: to channels last, to channels second, to channels last with zeros up to the
 // count that tensor cores load at once (half of it serves some engines too), or, where even the
-// addresses do not suit, everything.
-enum class Strategy : int { as_is, channels_last, channels_second, padded, half_padded, copied };
+// addresses do not suit, everything. The gathered ones are for convolutions of one tap that skip
+// pixels: they copy the pixels that count, to channels second or last, and skip none.
+enum class Strategy : int {
+    as_is,
+    channels_last,
+    channels_second,
+    padded,
+    half_padded,
+    copied,
+    gathered_second,
+    gathered_last
+};
 
 const char* name_of(Strategy strategy) noexcept;
 
@@ -38,6 +48,7 @@ struct Layout {
     Strategy strategy;
     std::int64_t alignment;  // bytes, of what cuDNN is given
     Dims dims[3], strides[3];  // of src, wei and dst, as cuDNN is given them
+    bool gathers = false;  // src has the pixels that count only, so that every stride is 1
     std::vector<Staged> staged;
     std::size_t staged_bytes = 0;  // cuDNN's own workspace comes after these
     std::int64_t moved_bytes = 0;  // read and written by copying

@@ -26,7 +26,8 @@ namespace mioconv::cuda {
     X(cudaEventDestroy) X(cudaEventRecord) X(cudaEventQuery) X(cudaEventSynchronize)               \
     X(cudaEventElapsedTime)
 #define MIOCONV_DRIVER_FUNCTIONS(X)                                                                \
-    X(cuDeviceGet) X(cuDeviceGetName) X(cuLibraryLoadData) X(cuLibraryGetKernel) X(cuLaunchKernel)
+    X(cuDeviceGet) X(cuDeviceGetName) X(cuLibraryLoadData) X(cuLibraryGetKernel)                   \
+    X(cuKernelSetAttribute) X(cuLaunchKernel)
 #define MIOCONV_CUDNN_FUNCTIONS(X)                                                                 \
     X(cudnnGetVersion) X(cudnnCreate) X(cudnnDestroy) X(cudnnSetStream)                            \
     X(cudnnBackendCreateDescriptor) X(cudnnBackendDestroyDescriptor)                               \

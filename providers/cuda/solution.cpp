@@ -37,6 +37,17 @@ const char* direction_name(const ConvProblem& problem) {
     }
 }
 
+// One tap, nothing skipped or padded, and rows of pixels that are multiples of 16 bytes.
+bool is_product(const ConvProblem& problem, const Layout& layout) {
+    std::int64_t pixels = 1;
+    for (int i = 0; i < problem.rank - 2; ++i) {
+        if (problem.wei[2 + i] != 1 || problem.padding[i] != 0) return false;
+        if (problem.stride[i] != 1 && !layout.gathers) return false;
+        pixels *= problem.dst[2 + i];
+    }
+    return problem.groups == 1 && pixels % 8 == 0;
+}
+
 // A rough time, which only has to put layouts in order: cuDNN orders the configurations of one, and
 // tells no times. An H100's rates; other GPUs have others in about the same proportion.
 float estimate_ms(const ConvProblem& problem, const Layout& layout, std::size_t rank) {
@@ -61,9 +72,10 @@ float estimate_ms(const ConvProblem& problem, const Layout& layout, std::size_t 
         (layout.dims[0][1] % step != 0 || layout.dims[2][1] % step != 0)) {
         ms *= 4;
     }
-    // With the channels second, tensor cores are fed by copies of cuDNN's own.
+    // With the channels second, tensor cores are fed by copies of cuDNN's own, but for matrix
+    // products whose rows of pixels they can load.
     const bool last = layout.strides[0][1] == 1 || layout.strides[2][1] == 1;
-    if (tensor_cores && !last) ms *= 2;
+    if (tensor_cores && !last && !is_product(problem, layout)) ms *= 2;
     if (!tensor_cores && last) ms *= 1.3;
     ms += static_cast<double>(layout.moved_bytes) / kBytesPerMs +
           kCopyMs * static_cast<double>(layout.staged.size());
@@ -72,43 +84,62 @@ float estimate_ms(const ConvProblem& problem, const Layout& layout, std::size_t 
 
 }  // namespace
 
-Solution::Solution(
-    const ConvProblem&, const Layout& layout, std::uint64_t id, fe::ExecutionPlan_v8 plan)
+Solution::Solution(const Layout& layout, std::uint64_t id, fe::ExecutionPlan_v8 plan)
     : id_(id),
       layout_(layout),
       plan_(std::move(plan)),
-      descriptor_(plan_.get_raw_desc()),
-      algorithm_(algorithm_of(plan_)),
-      compiled_at_run_time_(false) {
-    const auto own = static_cast<std::size_t>(std::max<std::int64_t>(plan_.getWorkspaceSize(), 0));
+      descriptor_(plan_->get_raw_desc()),
+      algorithm_(algorithm_of(*plan_)) {
+    const auto own = static_cast<std::size_t>(std::max<std::int64_t>(plan_->getWorkspaceSize(), 0));
     workspace_ = own + layout_.staged_bytes;
     if (workspace_ > 0) workspace_ += kAlignment;
-    for (const auto note : plan_.getAllBehaviorNotes()) {
+    for (const auto note : plan_->getAllBehaviorNotes()) {
         compiled_at_run_time_ =
             compiled_at_run_time_ || note == CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION;
     }
+}
+
+Solution::Solution(const Layout& layout, std::uint64_t id, const Matmul& matmul)
+    : id_(id), layout_(layout), matmul_(matmul), algorithm_(miopenConvolutionAlgoGEMM) {}
+
+// nullptr where it is listed already.
+ProblemEntry::Candidate* ProblemEntry::add(const std::string& name, std::size_t layout) {
+    const std::uint64_t id = provider::register_solution_name(
+        std::string(direction_name(problem_)) + ":" + name + "|" +
+        name_of(layouts_[layout].strategy));
+    if (std::any_of(candidates_.begin(), candidates_.end(), [&](const Candidate& other) {
+            return other.id == id;
+        })) {
+        return nullptr;
+    }
+    Candidate candidate{};
+    candidate.id = id;
+    candidate.layout = layout;
+    candidates_.push_back(std::move(candidate));
+    return &candidates_.back();
 }
 
 void ProblemEntry::add(std::size_t layout, cudnnBackendHeurMode_t mode) {
     if (graphs_[layout] == nullptr) return;
     std::size_t rank = 0;
     for (auto& configuration : graphs_[layout]->configurations(mode)) {
-        const std::string name = std::string(direction_name(problem_)) + ":" + configuration.name +
-                                 "|" + name_of(layouts_[layout].strategy);
-        const std::uint64_t id = provider::register_solution_name(name);
-        const bool known = std::any_of(
-            candidates_.begin(), candidates_.end(),
-            [&](const Candidate& other) { return other.id == id; });
         // What another mode adds comes after what the first one named.
         const std::size_t place = mode == CUDNN_HEUR_MODE_A ? rank : rank + 20;
         ++rank;
-        if (known) continue;
-        Candidate candidate{};
-        candidate.id = id;
-        candidate.layout = layout;
-        candidate.configuration = std::move(configuration);
-        candidate.estimate_ms = estimate_ms(problem_, layouts_[layout], place);
-        candidates_.push_back(std::move(candidate));
+        Candidate* const candidate = add(configuration.name, layout);
+        if (candidate == nullptr) continue;
+        candidate->configuration = std::move(configuration);
+        candidate->estimate_ms = estimate_ms(problem_, layouts_[layout], place);
+    }
+}
+
+void ProblemEntry::add_own(std::size_t layout) {
+    if (layouts_[layout].strategy != Strategy::as_is) return;
+    for (const Tile& tile : matmul_tiles(problem_)) {
+        if (Candidate* const candidate = add(name_of(tile), layout)) {
+            candidate->tile = tile;
+            candidate->estimate_ms = matmul_estimate(problem_, tile);
+        }
     }
 }
 
@@ -126,7 +157,10 @@ void ProblemEntry::list(Extent extent) {
         }
     }
     if (!listed_first_) {
-        for (std::size_t i = 0; i < layouts_.size(); ++i) add(i, CUDNN_HEUR_MODE_A);
+        for (std::size_t i = 0; i < layouts_.size(); ++i) {
+            add_own(i);
+            add(i, CUDNN_HEUR_MODE_A);
+        }
         listed_first_ = true;
     }
     if (extent == Extent::all && !listed_all_) {
@@ -138,15 +172,23 @@ void ProblemEntry::list(Extent extent) {
     }
 }
 
+// nullptr where it wants too much.
+SolutionPtr ProblemEntry::make(Candidate& candidate) {
+    const Layout& layout = layouts_[candidate.layout];
+    if (candidate.tile) {
+        return std::make_shared<const Solution>(
+            layout, candidate.id, Matmul(problem_, *candidate.tile));
+    }
+    auto plan = graphs_[candidate.layout]->plan(candidate.configuration);
+    if (plan.getWorkspaceSize() > kLargestWorkspace) return nullptr;
+    return std::make_shared<const Solution>(layout, candidate.id, std::move(plan));
+}
+
 const SolutionPtr& ProblemEntry::compile(Candidate& candidate) {
     if (!candidate.tried) {
         candidate.tried = true;
         try {
-            auto plan = graphs_[candidate.layout]->plan(candidate.configuration);
-            if (plan.getWorkspaceSize() <= kLargestWorkspace) {
-                candidate.solution = std::make_shared<const Solution>(
-                    problem_, layouts_[candidate.layout], candidate.id, std::move(plan));
-            }
+            candidate.solution = make(candidate);
         } catch (fe::cudnnException& failure) {
             // The heuristics propose what the engine then refuses; that is no error.
             if (to_miopen(failure.getCudnnStatus()) == miopenStatusAllocFailed) {
@@ -164,7 +206,13 @@ std::vector<Ranked> ProblemEntry::ranked(Extent extent) {
     list(extent);
     std::vector<std::size_t> compiled(layouts_.size(), 0);
     const auto work = [&] {
+        bool own = false;
         for (Candidate& candidate : candidates_) {
+            if (candidate.tile) {  // the best of them is enough at first
+                if (candidate.tried || !own || extent == Extent::all) compile(candidate);
+                own = true;
+                continue;
+            }
             const bool copied = layouts_[candidate.layout].strategy == Strategy::copied;
             const std::size_t most = copied ? 1 : extent == Extent::all ? SIZE_MAX : kFirst;
             if (candidate.tried) {

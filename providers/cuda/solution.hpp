@@ -1,4 +1,5 @@
-// The ways to compute a problem: each of cuDNN's engine configurations in each layout.
+// The ways to compute a problem: each of cuDNN's engine configurations in each layout, and our own
+// kernels.
 #pragma once
 
 #include <atomic>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "graph.hpp"
+#include "matmul.hpp"
 #include "mioconv/abi/miopen.h"
 
 namespace mioconv::cuda {
@@ -16,27 +18,29 @@ namespace mioconv::cuda {
 // One way, compiled. Immutable; cuDNN lets handles share its plan.
 class Solution {
 public:
-    Solution(
-        const ConvProblem& problem, const Layout& layout, std::uint64_t id,
-        cudnn_frontend::ExecutionPlan_v8 plan);
+    Solution(const Layout& layout, std::uint64_t id, cudnn_frontend::ExecutionPlan_v8 plan);
+    Solution(const Layout& layout, std::uint64_t id, const Matmul& matmul);
 
     std::uint64_t id() const noexcept { return id_; }
     miopenConvAlgorithm_t algorithm() const noexcept { return algorithm_; }
     const Layout& layout() const noexcept { return layout_; }
     // Copies, cuDNN's own, and room to align the start.
     std::size_t workspace() const noexcept { return workspace_; }
+    // One of the two is there.
     cudnnBackendDescriptor_t plan() const noexcept { return descriptor_; }
+    const Matmul* matmul() const noexcept { return matmul_ ? &*matmul_ : nullptr; }
     // Whose kernels end with the plan, so that a recorded CUDA graph needs it.
     bool compiled_at_run_time() const noexcept { return compiled_at_run_time_; }
 
 private:
     std::uint64_t id_;
     Layout layout_;
-    cudnn_frontend::ExecutionPlan_v8 plan_;
-    cudnnBackendDescriptor_t descriptor_;
+    std::optional<cudnn_frontend::ExecutionPlan_v8> plan_;
+    std::optional<Matmul> matmul_;
+    cudnnBackendDescriptor_t descriptor_ = nullptr;
     miopenConvAlgorithm_t algorithm_;
-    std::size_t workspace_;
-    bool compiled_at_run_time_;
+    std::size_t workspace_ = 0;
+    bool compiled_at_run_time_ = false;
 };
 
 using SolutionPtr = std::shared_ptr<const Solution>;
@@ -68,6 +72,7 @@ private:
         std::uint64_t id;
         std::size_t layout;
         Configuration configuration;
+        std::optional<Tile> tile;  // of our own kernel, instead of a configuration
         float estimate_ms;
         bool tried = false;
         SolutionPtr solution;
@@ -77,6 +82,9 @@ private:
     // All need the mutex held.
     void list(Extent extent);
     void add(std::size_t layout, cudnnBackendHeurMode_t mode);
+    void add_own(std::size_t layout);
+    Candidate* add(const std::string& name, std::size_t layout);
+    SolutionPtr make(Candidate& candidate);
     const SolutionPtr& compile(Candidate& candidate);
 
     const ConvProblem problem_;

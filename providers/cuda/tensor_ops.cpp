@@ -5,6 +5,7 @@
 #include "common/export.hpp"
 #include "common/guard.hpp"
 #include "common/scalars.hpp"
+#include "copies.hpp"
 #include "handle.hpp"
 #include "kernels.hpp"
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final, Literal, TypeAlias
 
-from mioconv import _memory
+from mioconv import _memory, second_ways
 
 __all__ = ["empty_cache", "memory_stats", "set_allocator"]
 
@@ -68,11 +68,8 @@ def _from_torch(nbytes: int, device: str, stream: int) -> Any:
         return torch.empty(nbytes, dtype=torch.uint8)
     # The stream for which memory is allocated is the one that its reuse is ordered on. PyTorch
     # calls AMD's devices "cuda" as well.
-    where = torch.device("cuda", int(index))
-    with torch.cuda.stream(
-        torch.cuda.ExternalStream(stream, where) if stream else torch.cuda.default_stream(where)
-    ):
-        return torch.empty(nbytes, dtype=torch.uint8, device=where)
+    with second_ways.on_stream(second_ways.TORCH, stream, int(index)):
+        return torch.empty(nbytes, dtype=torch.uint8, device=torch.device("cuda", int(index)))
 
 
 def _from_cupy(nbytes: int, device: str, stream: int) -> Any:
@@ -80,7 +77,7 @@ def _from_cupy(nbytes: int, device: str, stream: int) -> Any:
     provider, _, index = device.partition(":")
     if provider == "cpu":
         return None
-    with cupy.cuda.Device(int(index)), cupy.cuda.ExternalStream(stream, int(index)):
+    with cupy.cuda.Device(int(index)), second_ways.on_stream(second_ways.CUPY, stream, int(index)):
         return cupy.cuda.alloc(nbytes)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from . import abi
-from .cases import SHAPES, make_case
+from .cases import SHAPES, Shape, make_case
 
 PLAIN = next(s for s in SHAPES if s.name == "plain")
 HIP_INVALID_VALUE, HIP_OUT_OF_MEMORY, HIP_NOT_READY = 1, 2, 600
@@ -124,7 +124,7 @@ def _on_device(cuda: abi.Library, *arrays: np.ndarray) -> Iterator[list[c.c_void
 
 def test_work_is_queued_on_the_handles_stream(cuda: abi.Library, handle: Any) -> None:
     """Immediate calls come back before the work is done, and follow what the stream holds."""
-    shape = PLAIN.__class__("big", (32, 128, 56, 56), (128, 128, 3, 3), (1, 1), (1, 1), (1, 1))
+    shape = Shape("big", (32, 128, 56, 56), (128, 128, 3, 3), (1, 1), (1, 1), (1, 1))
     rng = np.random.default_rng(0)
     x, w = (rng.standard_normal(s, dtype=np.float32) for s in (shape.x, shape.w))
     y = np.zeros(shape.y, np.float32)
@@ -190,7 +190,7 @@ def test_any_alignment_has_a_solution_that_runs(
 
 def test_deterministic_lists_fewer(cuda: abi.Library, handle: Any) -> None:
     """What varies from run to run is not listed where that is asked for."""
-    shape = PLAIN.__class__("wide", (4, 64, 28, 28), (64, 64, 3, 3), (1, 1), (1, 1), (1, 1))
+    shape = Shape("wide", (4, 64, 28, 28), (64, 64, 3, 3), (1, 1), (1, 1), (1, 1))
     arrays = [np.zeros(s, np.float32) for s in (shape.x, shape.w, shape.y)]
     with abi.problem(cuda, handle, abi.BACKWARD_WEIGHTS, *arrays, **shape.settings()) as problem:
         problem.workspace()
@@ -200,3 +200,52 @@ def test_deterministic_lists_fewer(cuda: abi.Library, handle: Any) -> None:
         fixed = {s.solution_id for s in problem.solutions(4000)}
     assert fixed
     assert fixed < every
+
+
+HALF_TYPES = [np.dtype(np.float16), *([abi.BFLOAT16] if abi.BFLOAT16 is not None else [])]
+
+
+@pytest.mark.parametrize("direction", [abi.FORWARD, abi.BACKWARD_DATA])
+@pytest.mark.parametrize("dtype", HALF_TYPES, ids=str)
+@pytest.mark.parametrize(
+    "shape", [s for s in SHAPES if s.name.startswith("pointwise")], ids=lambda s: s.name
+)
+def test_every_tile_of_our_own_kernel(
+    cuda: abi.Library, handle: Any, shape: Shape, dtype: Any, direction: str
+) -> None:
+    """Rows of pixels of any length, strides, tiles that end beyond the tensors."""
+    case = make_case(shape, dtype)
+    arrays = case.arrays(direction, False)
+    with abi.problem(cuda, handle, direction, *arrays, **shape.settings()) as problem:
+        problem.workspace()  # lists everything
+        ran = 0
+        for solution in problem.solutions(4000):
+            name = cuda.solution_name(solution.solution_id)
+            if ":matmul" not in name:
+                continue
+            ran += 1
+            assert solution.workspace_size == 0
+            for _ in range(2):
+                problem.out[...] = np.nan
+                problem.immediate(solution)
+                case.check(direction, problem.out, name)
+        assert ran > 1, "the tiles are listed"
+
+
+@pytest.mark.parametrize("direction", abi.DIRECTIONS)
+@pytest.mark.parametrize("dtype", [np.dtype(np.float32), np.dtype(np.float16)], ids=str)
+@pytest.mark.parametrize("last", [False, True], ids=["packed", "channels_last"])
+def test_calls_that_come_again(
+    cuda: abi.Library, handle: Any, last: bool, dtype: Any, direction: str
+) -> None:
+    """What is kept of a call for the next one on the same memory does not show."""
+    for shape in (PLAIN, *(s for s in SHAPES if s.name in ("grouped", "volume", "winograd"))):
+        case = make_case(shape, dtype)
+        arrays = case.arrays(direction, last)
+        with abi.problem(cuda, handle, direction, *arrays, **shape.settings()) as problem:
+            for solution in problem.solutions():
+                name = cuda.solution_name(solution.solution_id)
+                for _ in range(4):
+                    problem.out[...] = np.nan
+                    problem.immediate(solution)
+                    case.check(direction, problem.out, name, "winograd" in name or "fft" in name)

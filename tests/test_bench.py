@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import mioconv
 from mioconv.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -19,6 +23,21 @@ sys.path.insert(0, str(ROOT))
 from bench import libraries, report, results, roofline, shapes, timing  # noqa: E402
 
 SETS = shapes.names()
+
+
+@pytest.fixture(autouse=True)
+def _settings_of_the_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The suite sets threads and flags for the process, which other tests are to find as before."""
+    monkeypatch.setenv("MIOCONV_CACHE", os.environ.get("MIOCONV_CACHE", "1"))
+    flags = mioconv.get_flags()
+    with contextlib.ExitStack() as stack:
+        stack.callback(mioconv.set_flags, **flags)
+        if libraries.installed("torch"):
+            import torch
+
+            stack.callback(torch.set_grad_enabled, torch.is_grad_enabled())
+            stack.callback(torch.set_num_threads, torch.get_num_threads())
+        yield
 
 
 def test_sets_are_there() -> None:

@@ -77,10 +77,10 @@ cdef Status time_solution(Plan* plan, HandleLease* lease, const Operands* operan
     """Milliseconds of one run, the mean of `repeats` back to back; what was disturbed is timed
     again, within limits. `spent` grows by all that it took."""
     cdef Status status
-    cdef int attempt, _i
+    cdef int _attempt, _i
     cdef float elapsed = 0
     ms[0] = <float>1e30
-    for attempt in range(4):
+    for _attempt in range(4):
         status = timing.begin(stream, repeats)
         for _i in range(repeats):
             if status.ok():

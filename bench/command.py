@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=libraries.DTYPES, default="float32")
     parser.add_argument("--threads", type=int, default=2, help="on every side (default: 2)")
     parser.add_argument(
-        "--seconds", type=float, default=0.08, help="to measure each layer (default: 0.08)"
+        "--seconds", type=float, default=0.05, help="to measure each layer (default: 0.05)"
     )
     parser.add_argument(
         "--budget", type=int, default=400, metavar="MS",

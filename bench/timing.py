@@ -25,13 +25,14 @@ SETTLE_SECONDS = 0.006
 # A sample is one call, or as many as fill this: short calls are timed as users run them, in a row.
 SAMPLE_SECONDS = 0.002
 MOST_CALLS = 500
-# A call so long hardly notices what waking the threads costs: no call before it that is not timed.
+# A call so long hardly notices what waking the threads costs: no call before it that is not timed,
+# and one round less.
 LONG_SECONDS = 0.02
 # Rounds: while quartiles are further apart than this part of the median, up to so many.
 SPREAD = 0.05
 MOST_ROUNDS = 25
 # Disturbed samples that are taken again, of each function.
-MOST_REPEATS = 15
+MOST_REPEATS = 6
 
 
 @dataclass
@@ -75,6 +76,8 @@ def interleave(
             once = min(once, run(function, 1), run(function, 1))
         warm[name] = once < LONG_SECONDS
         calls[name] = max(1, min(MOST_CALLS, int(SAMPLE_SECONDS / max(once, 1e-9))))
+    if least > 1 and not any(warm.values()):
+        least -= 1
     start = time.perf_counter()
     rounds = 0
     while rounds < least or _goes_on(found, rounds, time.perf_counter() - start, seconds):

@@ -10,6 +10,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "current_device.hpp"
 #include "handle.hpp"
 #include "workspace.hpp"
 
@@ -140,29 +141,6 @@ private:
     std::array<std::unordered_map<int, std::unique_ptr<Device>>, provider_count> devices_;
     /// The first few of each provider, for looking up without the lock.
     std::array<std::array<std::atomic<Device*>, 16>, provider_count> known_{};
-};
-
-/// Makes a device current for the length of a call and restores the one before.
-class CurrentDevice {
-public:
-    CurrentDevice() = default;
-    CurrentDevice(const CurrentDevice&) = delete;
-    CurrentDevice& operator=(const CurrentDevice&) = delete;
-    ~CurrentDevice() {
-        if (api_) api_->hipSetDevice(previous_);
-    }
-
-    Status set(const Api& api, int device) {
-        MIOCONV_TRY(MIOCONV_CALL(api, hipGetDevice, &previous_));
-        if (previous_ == device) return {};
-        MIOCONV_TRY(MIOCONV_CALL(api, hipSetDevice, device));
-        api_ = &api;
-        return {};
-    }
-
-private:
-    const Api* api_ = nullptr;
-    int previous_ = 0;
 };
 
 }  // namespace mioconv

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <vector>
 
+#include "current_device.hpp"
 #include "error.hpp"
 
 namespace mioconv {
@@ -26,18 +27,20 @@ struct Allocator {
     void (*free)(void* data);
 };
 
-/// The scratch memory of one device. Where the device has memory pools, blocks come from and go to
-/// them in stream order; elsewhere freed blocks are kept by stream: work already queued on a stream
-/// ends before what is queued on it later, so a block may serve the next call on the same stream
-/// while the GPU still uses it.
+/// The scratch memory of one device. What a call gives back is kept by stream: work already queued
+/// on a stream ends before what is queued on it later, so a block may serve the next call on the
+/// same stream while the GPU still uses it. Taking it from the device's memory pool and giving it
+/// back in stream order instead is safe too, but each of the two takes half a microsecond of the
+/// stream's time; that is done where the library cannot tell a stream from a later one that got the
+/// same handle, and while a graph is captured, whose memory is the graph's for good.
 class WorkspacePool {
 public:
     struct Block {
         void* data = nullptr;
         std::size_t size = 0;
         hipStream_t stream = nullptr;
-        bool leased = false;
         const Allocator* from = nullptr;  ///< null: the device itself
+        bool kept = false;  ///< after it is given back, for the next call
     };
 
     WorkspacePool(
@@ -52,7 +55,8 @@ public:
         Status status = try_lease(bytes, stream, out);
         if (status.ok()) return status;
         api_.hipGetLastError();
-        if (!status.out_of_memory()) return status;
+        // A graph that is being captured would not survive giving memory back.
+        if (!status.out_of_memory() || capturing(api_, stream)) return status;
         release_unused();
         status = try_lease(bytes, stream, out);
         if (!status.ok()) api_.hipGetLastError();
@@ -60,36 +64,39 @@ public:
     }
     void give_back(const Block& block) {
         if (!block.data) return;
+        const bool lasts = block.kept && !block.from;
         if (block.from)
             block.from->free(block.data);
-        else if (stream_ordered_)
+        else if (!lasts)
             api_.hipFreeAsync(block.data, block.stream);
         const std::lock_guard<std::mutex> lock(mutex_);
         stats_.current -= static_cast<std::int64_t>(block.size);
-        if (block.from || stream_ordered_) {
+        if (!lasts) {
             stats_.reserved -= static_cast<std::int64_t>(block.size);
             return;
         }
-        for (Block& kept : blocks_) {
+        for (Kept& kept : blocks_) {
             if (kept.data != block.data) continue;
             kept.leased = false;
+            if (kept.stream == block.stream) continue;
             kept.stream = block.stream;  // where it was used last
+            kept.order = order_of(block.stream);
         }
     }
 
-    /// Gives every block that no call holds back to the device. hipFree waits for the device, so
-    /// work still queued on a block ends first.
+    /// Gives every block that no call holds back to the device, after the work on them has ended.
     void release_unused() {
         std::vector<void*> unused;
         {
             const std::lock_guard<std::mutex> lock(mutex_);
-            const auto kept = std::partition(
-                blocks_.begin(), blocks_.end(), [](const Block& block) { return block.leased; });
-            for (auto block = kept; block != blocks_.end(); ++block) {
-                unused.push_back(block->data);
-                stats_.reserved -= static_cast<std::int64_t>(block->size);
+            const auto first = std::partition(
+                blocks_.begin(), blocks_.end(), [](const Kept& kept) { return kept.leased; });
+            if (first != blocks_.end() && !work_has_ended()) return;
+            for (auto kept = first; kept != blocks_.end(); ++kept) {
+                unused.push_back(kept->data);
+                stats_.reserved -= static_cast<std::int64_t>(kept->size);
             }
-            blocks_.erase(kept, blocks_.end());
+            blocks_.erase(first, blocks_.end());
         }
         for (void* data : unused) api_.hipFree(data);
         hipMemPool_t pool = nullptr;
@@ -110,7 +117,7 @@ public:
 
 private:
     Status try_lease(std::size_t bytes, hipStream_t stream, Block* out) {
-        *out = {nullptr, bytes, stream, true, nullptr};
+        *out = {nullptr, bytes, stream, nullptr, false};
         if (bytes == 0) return {};
         if (const Allocator* allocator = allocator_.load(std::memory_order_relaxed)) {
             MIOCONV_TRY(allocator->allocate(api_, device_, bytes, stream, &out->data));
@@ -120,31 +127,68 @@ private:
                 return {};
             }
         }
-        // A block of ours would serve other calls while a graph still writes to it.
-        if (!stream_ordered_ && capturing(api_, stream)) return refused_in_capture("hipMalloc");
-        if (stream_ordered_) {
-            MIOCONV_TRY(MIOCONV_CALL(api_, hipMallocAsync, &out->data, bytes, stream));
-            count_reserved(bytes);
-            return {};
+        if (!stream_ordered_) {
+            // A block of ours would serve other calls while a graph still writes to it.
+            if (capturing(api_, stream)) return refused_in_capture("hipMalloc");
+            return lease_kept(bytes, stream, order_of(stream), out);
         }
-        return lease_cached(bytes, stream, out);
+        if (api_.mioconvGetStreamId && !capturing(api_, stream)) {
+            const std::uint64_t order = order_of(stream);
+            if (order != no_order) return lease_kept(bytes, stream, order, out);
+        }
+        MIOCONV_TRY(MIOCONV_CALL(api_, hipMallocAsync, &out->data, bytes, stream));
+        count_reserved(bytes);
+        return {};
     }
 
-    Status lease_cached(std::size_t bytes, hipStream_t stream, Block* out) {
+    /// A block that is kept for as long as it is of use.
+    struct Kept {
+        void* data;
+        std::size_t size;
+        hipStream_t stream;
+        std::uint64_t order;
+        bool leased;
+    };
+    static constexpr std::uint64_t no_order = UINT64_MAX;
+
+    /// What a stream has and no later one: where memory comes in stream order its number, since a
+    /// handle may be given to another stream while work is still queued. Elsewhere the handle has
+    /// to do.
+    std::uint64_t order_of(hipStream_t stream) const {
+        if (!stream_ordered_) return reinterpret_cast<std::uintptr_t>(stream);
+        std::uint64_t id = no_order;
+        if (api_.mioconvGetStreamId(stream, &id) == miopenStatusSuccess) return id;
+        api_.hipGetLastError();
+        return no_order;
+    }
+
+    /// Waits for the device, where hipFree does not do so itself; whether that was possible.
+    bool work_has_ended() const {
+        if (!stream_ordered_) return true;
+        CurrentDevice current;
+        if (current.set(api_, device_).ok() && api_.hipDeviceSynchronize() == hipSuccess)
+            return true;
+        api_.hipGetLastError();
+        return false;
+    }
+
+    Status lease_kept(std::size_t bytes, hipStream_t stream, std::uint64_t order, Block* out) {
+        out->kept = true;
         void* outgrown = nullptr;
         {
             const std::lock_guard<std::mutex> lock(mutex_);
-            Block* fitting = nullptr;
-            Block* largest = nullptr;
-            for (Block& block : blocks_) {
-                if (block.leased || block.stream != stream) continue;
-                if (block.size >= bytes && (!fitting || block.size < fitting->size))
-                    fitting = &block;
-                if (!largest || block.size > largest->size) largest = &block;
+            Kept* fitting = nullptr;
+            Kept* largest = nullptr;
+            for (Kept& kept : blocks_) {
+                if (kept.leased || kept.order != order) continue;
+                if (kept.size >= bytes && (!fitting || kept.size < fitting->size)) fitting = &kept;
+                if (!largest || kept.size > largest->size) largest = &kept;
             }
             if (fitting) {
                 fitting->leased = true;
-                *out = *fitting;
+                fitting->stream = stream;
+                out->data = fitting->data;
+                out->size = fitting->size;
                 count_lease(fitting->size);
                 return {};
             }
@@ -156,18 +200,31 @@ private:
                 blocks_.erase(blocks_.begin() + (largest - blocks_.data()));
             }
         }
-        if (outgrown) api_.hipFree(outgrown);
+        if (outgrown && stream_ordered_)
+            api_.hipFreeAsync(outgrown, stream);
+        else if (outgrown)
+            api_.hipFree(outgrown);
+        // Streams that come and go must not leave blocks behind without end.
+        constexpr std::size_t most_kept = 128;
+        if (kept_blocks() >= most_kept) release_unused();
         constexpr std::size_t page = 4096;
         out->size = (bytes + page - 1) / page * page;
-        MIOCONV_TRY(MIOCONV_CALL(api_, hipMalloc, &out->data, out->size));
+        if (stream_ordered_)
+            MIOCONV_TRY(MIOCONV_CALL(api_, hipMallocAsync, &out->data, out->size, stream));
+        else
+            MIOCONV_TRY(MIOCONV_CALL(api_, hipMalloc, &out->data, out->size));
         {
             const std::lock_guard<std::mutex> lock(mutex_);
-            blocks_.push_back(*out);
+            blocks_.push_back({out->data, out->size, stream, order, true});
         }
         count_reserved(out->size);
         return {};
     }
 
+    std::size_t kept_blocks() const {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        return blocks_.size();
+    }
     void count_reserved(std::size_t bytes) {
         const std::lock_guard<std::mutex> lock(mutex_);
         stats_.reserved += static_cast<std::int64_t>(bytes);
@@ -183,7 +240,7 @@ private:
     const bool stream_ordered_;
     std::atomic<const Allocator*> allocator_;
     mutable std::mutex mutex_;
-    std::vector<Block> blocks_;
+    std::vector<Kept> blocks_;
     MemoryStats stats_;
 };
 

@@ -61,6 +61,11 @@ MIOCONV_EXPORT miopenStatus_t mioconvHoldStream(hipStream_t, int microseconds) {
     return guarded({__func__}, [&] { require(microseconds >= 0); });
 }
 
+// Nothing is queued on a stream that is destroyed.
+MIOCONV_EXPORT miopenStatus_t mioconvGetStreamId(hipStream_t stream, uint64_t* id) {
+    return guarded({__func__}, [&] { deref(id) = reinterpret_cast<std::uintptr_t>(stream); });
+}
+
 MIOCONV_EXPORT miopenStatus_t mioconvDescribe(char* text, size_t size) {
     return guarded({__func__}, [&] {
         const dnnl_version_t& v = *dnnl_version();

@@ -17,6 +17,14 @@ MIOCONV_EXPORT miopenStatus_t mioconvHoldStream(hipStream_t stream, int microsec
     });
 }
 
+MIOCONV_EXPORT miopenStatus_t mioconvGetStreamId(hipStream_t stream, uint64_t* id) {
+    return guarded({__func__}, [&] {
+        unsigned long long found = 0;
+        check(runtime().cudaStreamGetId(to_cuda(stream), &found));
+        deref(id) = found;
+    });
+}
+
 MIOCONV_EXPORT miopenStatus_t mioconvDescribe(char* text, size_t size) {
     return guarded({__func__}, [&] {
         const auto version = [](std::size_t number, std::size_t major, std::size_t minor) {

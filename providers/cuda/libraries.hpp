@@ -22,9 +22,9 @@ namespace mioconv::cuda {
     X(cudaFreeAsync) X(cudaMemPoolCreate) X(cudaMemPoolSetAttribute) X(cudaMemPoolTrimTo)          \
     X(cudaMemcpyAsync) X(cudaMemsetAsync) X(cudaMemGetInfo) X(cudaPointerGetAttributes)            \
     X(cudaStreamCreateWithFlags) X(cudaStreamDestroy) X(cudaStreamSynchronize)                     \
-    X(cudaStreamWaitEvent) X(cudaStreamIsCapturing) X(cudaEventCreateWithFlags)                    \
-    X(cudaEventDestroy) X(cudaEventRecord) X(cudaEventQuery) X(cudaEventSynchronize)               \
-    X(cudaEventElapsedTime)
+    X(cudaStreamWaitEvent) X(cudaStreamIsCapturing) X(cudaStreamGetId)                             \
+    X(cudaEventCreateWithFlags) X(cudaEventDestroy) X(cudaEventRecord) X(cudaEventQuery)           \
+    X(cudaEventSynchronize) X(cudaEventElapsedTime)
 #define MIOCONV_DRIVER_FUNCTIONS(X)                                                                \
     X(cuDeviceGet) X(cuDeviceGetName) X(cuLibraryLoadData) X(cuLibraryGetKernel)                   \
     X(cuKernelSetAttribute) X(cuLaunchKernel)

@@ -147,6 +147,9 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
     cdef int round
     cdef int64_t threads
     cdef float ms = 0, fastest = 1e30, keep, spent = 0
+    # Events tick too coarsely for one run of a small problem; and a GPU's cache holds what the
+    # solution before left there, which the first runs of a sample have to replace.
+    cdef float sample_ms = 0.1 if api.provider == Provider.cpu else 0.4
     for i in range(listed.size()):
         if choice.admits(plan.device.api, listed[i]):
             ranked.push_back(listed[i])
@@ -183,8 +186,7 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
                 continue
             running += 1
             if round == 0:
-                # Events tick too coarsely for one run of a small problem.
-                repeats[i] = 1 if ms > 0.1 else <int>(0.1 / ms) + 1 if ms > 0.002 else 50
+                repeats[i] = 1 + <int>min(49.0, sample_ms / max(ms, <float>1e-3))
             best[i] = min(best[i], ms)
             fastest = min(fastest, best[i])
             if round == 0:

@@ -90,3 +90,57 @@ def test_out_of_memory(kind: Kind) -> None:
         kind.free()
     mioconv.empty_cache()
     assert_close(mioconv.conv2d_forward(device_x, device_w, padding=1), *expected)
+
+
+def needy(x: Any, w: Any) -> mioconv.Solution:
+    problem = mioconv.Problem.from_tensors("forward", x, w, padding=1)
+    return max(mioconv.find_solutions(problem), key=lambda s: s.workspace_bytes)
+
+
+def reserved() -> int:
+    return mioconv.memory_stats()["cuda:0"]["reserved"]
+
+
+def test_scratch_memory_is_kept_by_stream(kind: Kind) -> None:
+    """Calls on one stream use one block, another stream has its own, and `empty_cache` ends both.
+
+    The results of 200 calls in flight on two streams are right: neither writes into the other's.
+    """
+    case = Case("kept", 4, 32, (28, 28), 32, (3, 3), 1, 1)
+    x, w = random_array(case.input_shape, np.float16), random_array(case.weight_shape, np.float16)
+    device_x, device_w = kind.put(x), kind.put(w)
+    solution = needy(device_x, device_w)
+    assert solution.workspace_bytes > 0
+    kind.synchronize()
+    mioconv.empty_cache()
+    held = reserved()
+    streams = [kind.stream(), kind.stream()]
+    results = []
+    for i in range(200):
+        with kind.on(streams[i % 2]):
+            results.append(mioconv.conv2d_forward(device_x, device_w, padding=1, solution=solution))
+    blocks = reserved() - held
+    assert 2 * solution.workspace_bytes <= blocks <= 2 * (solution.workspace_bytes + 4096)
+    kind.synchronize()
+    for result in results:
+        assert_close(result, *FORWARD.expected(case, x, w))
+    mioconv.empty_cache()
+    assert reserved() == held
+
+
+def test_streams_that_come_and_go_leave_no_blocks(kind: Kind) -> None:
+    x, w = (kind.put(random_array(s, np.float16)) for s in (SMALL.input_shape, SMALL.weight_shape))
+    solution = needy(x, w)
+    assert solution.workspace_bytes > 0
+    out = kind.put(np.zeros(SMALL.output_shape, np.float16))
+    mioconv.empty_cache()
+    held = reserved()
+    for _ in range(400):
+        stream = kind.stream()
+        with kind.on(stream):
+            mioconv.conv2d_forward(x, w, padding=1, out=out, solution=solution)
+        del stream
+    assert reserved() - held <= 129 * (solution.workspace_bytes + 4096)
+    kind.synchronize()
+    mioconv.empty_cache()
+    assert reserved() == held

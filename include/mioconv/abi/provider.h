@@ -52,6 +52,9 @@ miopenStatus_t mioconvGetNumThreads(int* threads);
 /* Keep a stream busy for some microseconds, so that what is queued meanwhile then runs without
  * waiting for the host: for timing. Nothing where calls do their work before they return. */
 miopenStatus_t mioconvHoldStream(hipStream_t stream, int microseconds);
+/* A number that no other stream of the process has or gets: a handle may be that of a new stream as
+ * soon as its own is destroyed, with work still queued on it. */
+miopenStatus_t mioconvGetStreamId(hipStream_t stream, uint64_t* id);
 
 /* Weights that stay the same may be packed once: what a solution makes of them in every call (its
  * own layout, Winograd's transform) is then made ahead, and handed over in their place.

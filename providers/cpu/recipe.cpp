@@ -4,6 +4,7 @@
 
 #include "dnnl_error.hpp"
 #include "half.hpp"
+#include "weight_blocks.hpp"
 
 namespace mioconv::cpu {
 namespace {
@@ -206,6 +207,16 @@ private:
                         : plain           ? recipe_.traffic.transposed_bytes
                                           : recipe_.traffic.blocked_bytes;
         bytes += static_cast<double>(source.get_size()) + static_cast<double>(target.get_size());
+        if (role == Role::wei) {
+            if (auto ours = make_weight_reorder(
+                    source, target, problem_.groups > 1, threads_for(problem_))) {
+                Step step;
+                step.routine = std::move(ours);
+                step.arguments = {{0, from}, {0, to}};
+                recipe_.steps.push_back(std::move(step));
+                return;
+            }
+        }
         primitive(
             dnnl::reorder::primitive_desc(engine(), source, engine(), target, attr),
             {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}});

@@ -8,7 +8,7 @@ A thread that loses its core to another process stalls the whole call, since its
 it: a call of 0.1 ms then takes 8. That says nothing about either side. A sample in which the system
 took a core away (an involuntary context switch) is therefore taken again, within limits, and more
 samples are taken while those of a function disagree. Calls of 0.1 s lose a core in almost every
-sample, and notice little of it: there only what happens more often than once in LONG_SECONDS counts.
+sample, and notice little of it: there only what happens oftener than once in LONG_SECONDS counts.
 """
 
 from __future__ import annotations

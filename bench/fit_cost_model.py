@@ -92,7 +92,7 @@ def solution_class(name: str, direction: str, layout: str) -> str:
     """Without instruction sets, and what an implementation is called beyond its kind."""
     implementation, strategy = name.split("|")
     kind = re.sub(r":(avx512|avx2|avx|sse41)[^+|]*", "", implementation)
-    if kind.startswith("winograd"):
+    if kind.startswith(("winograd", "matmul")):
         kind = kind.partition(":")[0]
     return f"{kind}|{strategy}|{layout}|{direction}"
 

@@ -91,7 +91,9 @@ std::string class_of(const ConvProblem& problem, const std::string& name) {
     static const char* const kDirections[] = {"forward", "backward_input", "backward_weight"};
     const std::size_t bar = name.find('|');
     std::string kind = kind_of(name.substr(0, bar));
-    if (kind.rfind("winograd", 0) == 0) kind.resize(kind.find(':'));
+    if (kind.rfind("winograd", 0) == 0 || kind.rfind("matmul", 0) == 0) {
+        kind.resize(kind.find(':'));  // whatever oneDNN's product is called
+    }
     return kind + name.substr(bar) + "|" + layout_of(problem) + "|" +
            kDirections[static_cast<int>(problem.direction)];
 }

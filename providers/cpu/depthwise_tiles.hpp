@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "recipe.hpp"
+#include "shares.hpp"
 #include "spatial.hpp"
 #include "vectors.hpp"
 
@@ -14,28 +15,6 @@ namespace mioconv::cpu::depthwise {
 
 // A thread's transposed pieces of both tensors stay in its second-level cache.
 constexpr std::int64_t kTileBytes = 256 << 10;
-// Work that cannot be shared out better than this is divided further.
-constexpr double kFairShare = 1.05;
-
-struct Range {
-    std::int64_t begin, end;
-
-    std::int64_t size() const { return end - begin; }
-    bool empty() const { return begin >= end; }
-};
-
-inline std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
-// The piece of `total` with this index, of `pieces` that differ by one at most.
-inline Range share_of(std::int64_t total, std::int64_t pieces, std::int64_t index) {
-    return {total * index / pieces, total * (index + 1) / pieces};
-}
-
-// How much of the work the busiest thread has, over its fair share.
-inline double imbalance(std::int64_t items, int threads) {
-    return static_cast<double>(divide_up(items, threads) * threads) / static_cast<double>(items);
-}
-
 // The pixels of a plane, 16 channels each, where a kernel finds them.
 template <class Float>
 struct BasicView {

@@ -211,15 +211,8 @@ Shape shape_of(const ConvProblem& problem, int threads) {
     shape.row_tiles = divide_up(height, rows);
     shape.column_tiles = divide_up(width, columns);
 
-    shape.parts = 1;
-    for (std::int64_t parts = 1; parts <= std::min<std::int64_t>(4 * threads, planes * height);
-         ++parts) {
-        if (imbalance(shape.blocks * shape.parts, threads) <= kFairShare) break;
-        if (imbalance(shape.blocks * parts, threads) <
-            imbalance(shape.blocks * shape.parts, threads)) {
-            shape.parts = parts;
-        }
-    }
+    shape.parts = fair_parts(
+        shape.blocks, std::min<std::int64_t>(4 * threads, planes * height), threads);
     // Parts of one size where rows are enough.
     while (planes * shape.row_tiles * shape.column_tiles % shape.parts != 0 &&
            shape.row_tiles < height && planes * shape.row_tiles < 8 * shape.parts) {

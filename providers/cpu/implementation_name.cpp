@@ -21,4 +21,8 @@ std::string kind_of(const std::string& implementation) {
     return kind;
 }
 
+bool is_reference(const std::string& implementation) {
+    return implementation.rfind("ref", 0) == 0 || implementation.rfind("gemm:ref", 0) == 0;
+}
+
 }  // namespace mioconv::cpu

@@ -275,13 +275,14 @@ Recipe make_packing_recipe(const ConvProblem& problem, const memory::desc& wante
 }
 
 Recipe make_caller_recipe(
-    const ConvProblem& problem, std::shared_ptr<const Routine> routine, std::size_t workspace) {
+    const ConvProblem& problem, std::shared_ptr<const Routine> routine, std::size_t workspace,
+    const dnnl::primitive_desc_base& primitive) {
     RecipeBuilder builder(problem);
     std::vector<int> operands;
     for (const Role role : {Role::src, Role::wei, Role::dst}) {
         operands.push_back(builder.caller(role));
     }
-    builder.routine({}, std::move(routine), operands, workspace);
+    builder.routine(primitive, std::move(routine), operands, workspace);
     return builder.finish();
 }
 

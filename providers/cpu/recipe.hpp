@@ -78,10 +78,11 @@ constexpr std::size_t kAlignment = 64;
 // where its layouts or types are not theirs.
 Recipe make_recipe(const ConvProblem& problem, const dnnl::primitive_desc_base& conv);
 
-// The recipe of a routine that needs no primitive and takes the caller's tensors as they are. Its
-// operands are src, weights, dst and, if any, `workspace` bytes.
+// The recipe of a routine that takes the caller's tensors as they are, with its primitive if it has
+// one. Its operands are src, weights, dst and, if any, `workspace` bytes.
 Recipe make_caller_recipe(
-    const ConvProblem& problem, std::shared_ptr<const Routine> routine, std::size_t workspace = 0);
+    const ConvProblem& problem, std::shared_ptr<const Routine> routine, std::size_t workspace = 0,
+    const dnnl::primitive_desc_base& primitive = {});
 
 // What makes the weights, Role::wei, into those of the form `wanted`, written to Role::dst. Without
 // steps: they are the caller's own.

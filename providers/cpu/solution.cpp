@@ -8,6 +8,7 @@
 #include "depthwise.hpp"
 #include "dnnl_error.hpp"
 #include "implementation_name.hpp"
+#include "matmul.hpp"
 #include "small_direct.hpp"
 #include "threads.hpp"
 #include "winograd.hpp"
@@ -20,13 +21,9 @@ using dnnl::memory;
 miopenConvAlgorithm_t algorithm_of(const std::string& name) {
     const auto has = [&](const char* part) { return name.find(part) != std::string::npos; };
     if (has("wino")) return miopenConvolutionAlgoWinograd;  // before the product that it uses
-    if (has("gemm")) return miopenConvolutionAlgoGEMM;
+    if (has("gemm") || has("matmul")) return miopenConvolutionAlgoGEMM;
     if (has("brg") || has("brdgmm")) return miopenConvolutionAlgoImplicitGEMM;
     return miopenConvolutionAlgoDirect;
-}
-
-bool is_reference(const std::string& implementation) {
-    return implementation.rfind("ref", 0) == 0 || implementation.rfind("gemm:ref", 0) == 0;
 }
 
 // Defects of oneDNN 3.2, found by comparing every solution of random problems with a reference.
@@ -176,11 +173,17 @@ public:
         if (depthwise_applies(problem_)) {
             add(make_depthwise_recipe(problem_, threads_), "depthwise|asis");
         }
-        if (!winograd_applies(problem_)) return solutions;
         ThreadScope one(1);  // a product runs on one thread, beside the others
+        if (matmul_applies(problem_)) {
+            if (const auto product = matmul_product(problem_, threads_)) {
+                add(make_matmul_recipe(problem_, threads_, product),
+                    std::string("matmul:") + product.impl_info_str() + "|asis");
+            }
+        }
+        if (!winograd_applies(problem_)) return solutions;
         for (const int m : {2, 4}) {
             const auto product = winograd_product(problem_, m, threads_);
-            if (!product || is_reference(product.impl_info_str())) continue;
+            if (!product) continue;
             const std::string size = std::to_string(m) + "x" + std::to_string(m);
             add(make_winograd_recipe(problem_, m, threads_, product),
                 "winograd_" + size + ":" + product.impl_info_str() + "|nhwc",

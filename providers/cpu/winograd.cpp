@@ -3,10 +3,9 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 
-#include "dnnl_error.hpp"
+#include "products.hpp"
 #include "winograd_transforms.hpp"
 
 namespace mioconv::cpu {
@@ -325,8 +324,7 @@ std::int64_t lines(std::int64_t floats) { return (floats + kLanes - 1) / kLanes 
 Parts parts_of(
     const ConvProblem& problem, const Shape& shape, int positions, int threads,
     const dnnl::matmul::primitive_desc& product) {
-    const auto scratchpad = static_cast<std::int64_t>(
-        (product.scratchpad_desc().get_size() + sizeof(float) - 1) / sizeof(float));
+    const std::int64_t scratchpad = scratchpad_floats(product);
     Parts parts{};
     // A thread has a block of its own, but those that sum over blocks share one.
     const bool shared = problem.direction == Direction::backward_weights;
@@ -356,24 +354,10 @@ public:
           shape_(shape_of(problem, M, threads)),
           threads_(threads),
           parts_(parts_of(problem, shape_, K::kPositions, threads, product)),
-          primitive_(std::move(primitive)) {
-        for (int i = 0; i < threads; ++i) {
-            Bound bound;
-            const std::pair<int, memory::desc> forms[] = {
-                {DNNL_ARG_SRC, product.src_desc()},
-                {DNNL_ARG_WEIGHTS, product.weights_desc()},
-                {DNNL_ARG_DST, product.dst_desc()},
-                {DNNL_ARG_SCRATCHPAD, product.scratchpad_desc()}};
-            for (const auto& [name, desc] : forms) {
-                bound.memories.emplace_back(desc, engine(), static_cast<void*>(DNNL_MEMORY_NONE));
-                bound.arguments.push_back({name, bound.memories.back().get()});
-            }
-            bound_.push_back(std::move(bound));
-        }
-    }
+          products_(product, std::move(primitive), threads) {}
 
     void run(const void* const* operands, dnnl_stream_t stream) override {
-        failure_.store(dnnl_success, std::memory_order_relaxed);
+        products_.begin();
         auto* workspace = static_cast<float*>(const_cast<void*>(operands[kWorkspace]));
         const auto* source = static_cast<const float*>(operands[kSource]);
         if (direction_ == Direction::backward_weights) {
@@ -386,15 +370,10 @@ public:
                 has_bias_ ? static_cast<const float*>(operands[kBias]) : nullptr,
                 static_cast<float*>(const_cast<void*>(operands[kResult])), workspace, stream);
         }
-        check(failure_.load(std::memory_order_relaxed));
+        products_.end();
     }
 
 private:
-    struct Bound {
-        std::vector<memory> memories;
-        std::vector<dnnl_exec_arg_t> arguments;
-    };
-
     void filter(
         const float* source, const float* transformed, const float* bias, float* result,
         float* workspace, dnnl_stream_t stream) {
@@ -411,7 +390,7 @@ private:
                         shape_, source, first + i,
                         own + parts_.source + i * shape_.source_channels);
                 }
-                multiply(
+                products_.multiply(
                     thread, own + parts_.source, transformed, own + parts_.result,
                     own + parts_.scratchpad, stream);
                 for (std::int64_t i = 0; i < count; ++i) {
@@ -455,7 +434,7 @@ private:
                     if (block == 0) {
                         std::fill_n(sum, shape_.source_channels * shape_.result_channels, 0.f);
                     }
-                    multiply(
+                    products_.multiply(
                         thread, sources + p * shape_.source_plane(),
                         gradients + p * shape_.result_plane(), sum, scratchpad, stream);
                 }
@@ -467,31 +446,13 @@ private:
         }
     }
 
-    // Inside a parallel region: must not throw.
-    void multiply(
-        int thread, const float* a, const float* b, float* c, float* scratchpad,
-        dnnl_stream_t stream) noexcept {
-        Bound& bound = bound_[static_cast<std::size_t>(thread)];
-        const void* const pointers[] = {a, b, c, scratchpad};
-        for (int i = 0; i < 4; ++i) {
-            dnnl_memory_set_data_handle(
-                bound.arguments[static_cast<std::size_t>(i)].memory,
-                const_cast<void*>(pointers[i]));
-        }
-        const dnnl_status_t status =
-            dnnl_primitive_execute(primitive_.get(), stream, 4, bound.arguments.data());
-        if (status != dnnl_success) failure_.store(status, std::memory_order_relaxed);
-    }
-
     Direction direction_;
     Ending ending_;
     bool has_bias_;
     Shape shape_;
     int threads_;
     Parts parts_;
-    dnnl::primitive primitive_;
-    std::vector<Bound> bound_;
-    std::atomic<dnnl_status_t> failure_{dnnl_success};
+    Products products_;
 };
 
 // The transform of the weights, a step of its own: constant weights need it once.
@@ -568,25 +529,19 @@ bool winograd_applies(const ConvProblem& problem) {
 dnnl::matmul::primitive_desc winograd_product(const ConvProblem& problem, int m, int threads) {
     const Shape shape = shape_of(problem, m, threads);
     constexpr auto kFloat = memory::data_type::f32;
-    dnnl::primitive_attr attr;
-    attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-    attr.set_fpmath_mode(dnnl::fpmath_mode::strict);
     const std::int64_t from = shape.source_channels, to = shape.result_channels;
     memory::desc a, b, c;
     if (problem.direction == Direction::backward_weights) {
         a = {{from, shape.block}, kFloat, {1, from}};
         b = {{shape.block, to}, kFloat, {to, 1}};
         c = {{from, to}, kFloat, {to, 1}};
-        dnnl::post_ops ops;
-        ops.append_sum(1.f);
-        attr.set_post_ops(ops);
     } else {
         const std::int64_t positions = (m + 2) * (m + 2);
         a = {{positions, shape.block, from}, kFloat, {shape.source_plane(), from, 1}};
         b = {{positions, from, to}, kFloat, {shape.weight_plane(), to, 1}};
         c = {{positions, shape.block, to}, kFloat, {shape.result_plane(), to, 1}};
     }
-    return {engine(), a, b, c, attr, true};
+    return product_of(a, b, c, problem.direction == Direction::backward_weights);
 }
 
 WeightTransform winograd_transform(const ConvProblem& problem, int m, int threads) {

@@ -196,9 +196,8 @@ Columns columns_of(const ConvProblem& problem) {
         }
     }
     columns.taps_inner = columns.src.second != 1 || problem.src[1] == 1;
-    columns.by_pixel =
-        !columns.taps_inner ||
-        (columns.window.dilation[2] == 1 && weights.size[2] > columns.dst.size[2]);
+    columns.by_pixel = !columns.taps_inner ||
+                       (columns.window.dilation[2] == 1 && weights.size[2] > columns.dst.size[2]);
     return columns;
 }
 

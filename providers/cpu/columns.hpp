@@ -22,7 +22,7 @@ struct Columns {
     std::int64_t channels;
     std::vector<Tap> taps;
     bool taps_inner;  // a channel's taps are neighbours; else a tap's channels
-    bool by_pixel;    // a pixel's columns are neighbours in what is gathered; else a column's pixels
+    bool by_pixel;  // a pixel's columns are neighbours in what is gathered; else a column's pixels
 
     std::int64_t count() const { return channels * static_cast<std::int64_t>(taps.size()); }
     std::int64_t channel_of(std::int64_t column) const;

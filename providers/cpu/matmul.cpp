@@ -54,7 +54,7 @@ struct Shape {
     std::int64_t parts, width;
     std::vector<Piece> pieces;
     std::vector<std::int64_t> first_piece;  // of each part, and one more
-    std::vector<std::int64_t> dead;         // offsets of weights that meet only padding
+    std::vector<std::int64_t> dead;  // offsets of weights that meet only padding
 
     std::int64_t all_outputs() const { return groups * outputs; }
     std::int64_t row() const { return wei_lies ? std::max(wei.first, width) : width; }
@@ -190,9 +190,7 @@ std::int64_t lines(std::int64_t floats) { return divide_up(floats, kLanes) * kLa
 
 Parts parts_of(const Shape& shape, const dnnl::matmul::primitive_desc& product) {
     Parts parts{};
-    parts.first = shape.collects
-                      ? lines(shape.images * shape.pixels * shape.all_outputs())
-                      : 0;
+    parts.first = shape.collects ? lines(shape.images * shape.pixels * shape.all_outputs()) : 0;
     parts.result = shape.src_lies ? 0 : lines(shape.summed * shape.width);
     parts.scratchpad = parts.result + (shape.wei_lies ? 0 : lines(shape.outputs * shape.width));
     parts.stride = parts.scratchpad + lines(scratchpad_floats(product));
@@ -262,11 +260,10 @@ private:
     }
 
     void compute(
-        int thread, const float* src, const float* gradient, std::int64_t group,
-        const Piece& piece, float* own, float* weights, dnnl_stream_t stream) noexcept {
+        int thread, const float* src, const float* gradient, std::int64_t group, const Piece& piece,
+        float* own, float* weights, dnnl_stream_t stream) noexcept {
         float* const group_weights = weights + group * shape_.outputs * shape_.wei.first;
-        float* const result =
-            shape_.wei_lies ? group_weights + piece.first : own + parts_.result;
+        float* const result = shape_.wei_lies ? group_weights + piece.first : own + parts_.result;
         if (shape_.blocks > 1) {
             for (std::int64_t k = 0; k < shape_.outputs; ++k) {
                 std::fill_n(result + k * shape_.row(), piece.width, 0.f);
@@ -275,8 +272,7 @@ private:
         for (std::int64_t block = 0; block < shape_.blocks; ++block) {
             const float* columns = own;
             if (shape_.src_lies) {
-                columns =
-                    src + shape_.source_at(block, group * shape_.channels + piece.first);
+                columns = src + shape_.source_at(block, group * shape_.channels + piece.first);
             } else {
                 gather(
                     shape_.columns, piece,
@@ -311,7 +307,7 @@ private:
     Parts parts_;
     Products products_;
     std::vector<std::int64_t> offsets_;  // of the columns' weights
-    std::vector<char> firsts_;           // whether a column is its channel's first
+    std::vector<char> firsts_;  // whether a column is its channel's first
 };
 
 class Matmul final : public Routine {
@@ -350,8 +346,8 @@ dnnl::matmul::primitive_desc matmul_product(const ConvProblem& problem, int thre
     constexpr auto kFloat = memory::data_type::f32;
     const std::int64_t m = shape.outputs, n = shape.width, k = shape.summed;
     const std::int64_t gradient_row = shape.collects ? k : shape.pixels;
-    const memory::dims a = shape.dst_last ? memory::dims{1, shape.all_outputs()}
-                                          : memory::dims{gradient_row, 1};
+    const memory::dims a =
+        shape.dst_last ? memory::dims{1, shape.all_outputs()} : memory::dims{gradient_row, 1};
     memory::dims b;
     if (shape.src_lies) {
         b = shape.src_last ? memory::dims{shape.groups * shape.channels, 1}

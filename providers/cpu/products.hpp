@@ -20,8 +20,7 @@ std::int64_t scratchpad_floats(const dnnl::matmul::primitive_desc& product);
 // A compiled product, ready for each of some threads.
 class Products {
 public:
-    Products(
-        const dnnl::matmul::primitive_desc& product, dnnl::primitive primitive, int threads);
+    Products(const dnnl::matmul::primitive_desc& product, dnnl::primitive primitive, int threads);
 
     // Before the threads start, and after they have met: throws what went wrong meanwhile.
     void begin() noexcept { failure_.store(dnnl_success, std::memory_order_relaxed); }

@@ -110,25 +110,26 @@ public:
             operands.descriptor[Y], packed, bytes, id);
     }
 
-    /// The first admissible solution; false when there is none. On a CPU, where scratch memory is
-    /// the caller's own, one that needs much more than the tensors do is passed over unless a limit
-    /// was given or it is much the faster one.
+    /// The first admissible solution; false when there is none.
     bool choose(const Choice& choice, Solution* out) const {
-        const bool free = choice.pinned != 0 || choice.workspace_limit >= 0;
-        const Solution* found = nullptr;
         const std::lock_guard<std::mutex> lock(mutex_);
+        const bool frugal = is_frugal(choice);
         for (const Solution& solution : ranked_) {
-            if (!choice.admits(device.api, solution)) continue;
-            const bool usual =
-                free || solution.workspace <= usual_workspace_ || solution.source == Source::pinned;
-            constexpr float much = 1.5f;
-            if (found == nullptr || (usual && solution.time_ms <= much * found->time_ms))
-                found = &solution;
-            if (usual) break;
+            if (!admits(choice, solution, frugal)) continue;
+            *out = solution;
+            return true;
         }
-        if (found == nullptr) return false;
-        *out = *found;
-        return true;
+        return false;
+    }
+
+    /// The admissible solutions, best first.
+    std::vector<Solution> admitted(const Choice& choice) const {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        const bool frugal = is_frugal(choice);
+        std::vector<Solution> found;
+        for (const Solution& solution : ranked_)
+            if (admits(choice, solution, frugal)) found.push_back(solution);
+        return found;
     }
 
     /// Takes a list that the library answered, best first. What is known of a solution stays, and
@@ -240,9 +241,23 @@ private:
             if (solution.source == Source::pinned)
                 solution.source = solution.measured ? Source::measured : Source::heuristic;
     }
-    bool searchable(const Choice& choice) const {
+    /// On a CPU, where scratch memory is the caller's own, what needs much more of it than the
+    /// tensors do is left out, unless a limit or the solution was asked for or nothing needs less.
+    bool is_frugal(const Choice& choice) const {
+        if (choice.pinned != 0 || choice.workspace_limit >= 0) return false;
         return std::any_of(ranked_.begin(), ranked_.end(), [&](const Solution& solution) {
-            return !solution.searched && choice.admits(device.api, solution);
+            return admits(choice, solution, true);
+        });
+    }
+    bool admits(const Choice& choice, const Solution& solution, bool frugal) const {
+        if (frugal && solution.workspace > usual_workspace_ && solution.source != Source::pinned)
+            return false;
+        return choice.admits(device.api, solution);
+    }
+    bool searchable(const Choice& choice) const {
+        const bool frugal = is_frugal(choice);
+        return std::any_of(ranked_.begin(), ranked_.end(), [&](const Solution& solution) {
+            return !solution.searched && admits(choice, solution, frugal);
         });
     }
     /// Twice what the tensors take, and never less than a small problem may have.

@@ -211,8 +211,8 @@ Shape shape_of(const ConvProblem& problem, int threads) {
     shape.row_tiles = divide_up(height, rows);
     shape.column_tiles = divide_up(width, columns);
 
-    shape.parts = fair_parts(
-        shape.blocks, std::min<std::int64_t>(4 * threads, planes * height), threads);
+    shape.parts =
+        fair_parts(shape.blocks, std::min<std::int64_t>(4 * threads, planes * height), threads);
     // Parts of one size where rows are enough.
     while (planes * shape.row_tiles * shape.column_tiles % shape.parts != 0 &&
            shape.row_tiles < height && planes * shape.row_tiles < 8 * shape.parts) {

@@ -137,8 +137,7 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
     only ever adds. The budget ends the search once at least one solution was timed warm.
     """
     cdef const Api* api = &plan.device.api
-    cdef vector[Solution] listed = plan.solutions()
-    cdef vector[Solution] ranked
+    cdef vector[Solution] ranked = plan.admitted(choice)
     cdef vector[float] best
     cdef vector[int] repeats
     cdef Workspace workspace
@@ -150,9 +149,6 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
     # Events tick too coarsely for one run of a small problem; and a GPU's cache holds what the
     # solution before left there, which the first runs of a sample have to replace.
     cdef float sample_ms = 0.1 if api.provider == Provider.cpu else 0.4
-    for i in range(listed.size()):
-        if choice.admits(plan.device.api, listed[i]):
-            ranked.push_back(listed[i])
     best.resize(ranked.size(), <float>1e30)
     repeats.resize(ranked.size(), 1)
     for round in range(12):

@@ -312,7 +312,6 @@ cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
         const Exclusions* exclusions
         cbool strict_accuracy
         vector[uint64_t] tried
-        cbool admits(const Api& api, const Solution& solution)
 
     cdef cppclass Mutex "std::mutex":
         Mutex()
@@ -337,6 +336,7 @@ cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
         cbool begin_search(const Choice& choice)
         void end_search()
         vector[Solution] solutions()
+        vector[Solution] admitted(const Choice& choice)
         cbool sums_plainly()
         void mark_failed(uint64_t id)
         void mark_out_of_memory(uint64_t id)

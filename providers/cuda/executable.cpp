@@ -108,10 +108,10 @@ void Executable::keep_for_graphs(cudaStream_t stream) {
 
 void Executable::run(
     const Operands& operands, void* workspace, cudnnHandle_t handle, cudaStream_t stream) {
-    if (const Matmul* const own = solution_->matmul()) return own->run(operands, stream);
     const auto address = reinterpret_cast<std::uintptr_t>(workspace);
     char* const start =
         reinterpret_cast<char*>((address + kAlignment - 1) / kAlignment * kAlignment);
+    if (const OwnKernel* const own = solution_->own()) return own->run(operands, start, stream);
     Addresses addresses{};
     for (std::size_t i = 0; i < roles_.size(); ++i) addresses[i] = operands[roles_[i]];
     std::array<const void*, kMostArguments> outside{};

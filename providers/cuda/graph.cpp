@@ -257,6 +257,9 @@ bool rounds_between(const ConvProblem& problem, cudnnBackendDescriptor_t configu
         const std::int64_t number = engine_number(configuration);
         // Adds gradients up in the result's own type: seen where a reference was 50 bounds away.
         if (problem.direction == Direction::backward_data && number == 25) return true;
+        // The same for depthwise gradients of weights, in parts: errors of 1e-3 to 2.6e-3 of the
+        // norm in float16, growing with the parts, beside 2e-4 of the other engines.
+        if (problem.direction == Direction::backward_weights && number == 61) return true;
         // For first layers: its results are those of float sums, whatever its note says.
         if (problem.direction == Direction::forward && number == 63) return false;
     }

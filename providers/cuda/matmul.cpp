@@ -13,6 +13,11 @@ using provider::Dims;
 using provider::Direction;
 using provider::Role;
 
+// What a block computes, how many warps share it, and how many steps are loaded ahead.
+struct Tile {
+    int m, n, k, warps_m, warps_n, stages;
+};
+
 constexpr Tile kTiles[] = {
     {128, 128, 32, 2, 4, 4},
     {128, 64, 32, 4, 2, 4},
@@ -101,35 +106,14 @@ void set_steps(
     }
 }
 
-}  // namespace
-
-std::vector<Tile> matmul_tiles(const ConvProblem& problem) {
-    if (!suits(problem)) return {};
-    int major = 0, most = 0;
-    check(
-        runtime().cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, problem.place));
-    check(runtime().cudaDeviceGetAttribute(
-        &most, cudaDevAttrMaxSharedMemoryPerBlockOptin, problem.place));
-    if (major < 8) return {};
-    std::vector<Tile> tiles;
-    for (const Tile& tile : kTiles) {
-        if (static_cast<int>(shared_bytes(tile, true)) <= most &&
-            static_cast<int>(shared_bytes(tile, false)) <= most) {
-            tiles.push_back(tile);
-        }
-    }
-    std::stable_sort(tiles.begin(), tiles.end(), [&](const Tile& a, const Tile& b) {
-        return matmul_estimate(problem, a) < matmul_estimate(problem, b);
-    });
-    return tiles;
-}
-
+// As the solution's name has it.
 std::string name_of(const Tile& tile) {
     return "matmul" + std::to_string(tile.m) + "x" + std::to_string(tile.n) + "x" +
            std::to_string(tile.k);
 }
 
-float matmul_estimate(const ConvProblem& problem, const Tile& tile) {
+// A rough time, in ms.
+float estimate(const ConvProblem& problem, const Tile& tile) {
     // An H100's rates, as for cuDNN's engines. Small blocks load more for what they compute.
     constexpr double kBlocksAtOnce = 264, kFlopsPerMs = 2e11, kBytesPerMs = 2e9;
     const double size = static_cast<double>(tile.m) * tile.n;
@@ -146,60 +130,96 @@ float matmul_estimate(const ConvProblem& problem, const Tile& tile) {
     return static_cast<float>(std::max(waves * block_ms, bytes / kBytesPerMs) + 0.005);
 }
 
-Matmul::Matmul(const ConvProblem& problem, const Tile& tile) {
-    const bool turned = problem.direction == Direction::backward_data;
-    const bool strided = is_strided(problem);
-    from_ = turned ? Role::dst : Role::src;
-    to_ = turned ? Role::src : Role::dst;
-    const Dims& from = turned ? problem.dst : problem.src;
-    const Dims& to = turned ? problem.src : problem.dst;
-    const std::int64_t pixels = product(problem.dst, 2, problem.rank);
-    Parameters s{};
-    s.m = static_cast<std::uint32_t>(rows(problem));
-    s.k = static_cast<std::uint32_t>(turned ? problem.wei[0] : problem.wei[1]);
-    s.columns = static_cast<std::uint32_t>(pixels * problem.dst[0]);
-    s.pixels = static_cast<std::uint32_t>(pixels);
-    s.width = static_cast<std::uint32_t>(problem.dst[problem.rank - 1]);
-    s.height = static_cast<std::uint32_t>(problem.dst[problem.rank - 2]);
-    s.tiles_m = static_cast<std::uint32_t>((rows(problem) + tile.m - 1) / tile.m);
-    s.has_bias = problem.has_bias != 0;
-    s.has_sum = problem.has_sum != 0;
-    s.rectifies = problem.fused != provider::Fused::none;
-    s.sum_scale = problem.sum_scale;
-    s.slope = problem.fused == provider::Fused::leaky_relu ? problem.slope : 0;
-    s.from_channel = product(from, 2, problem.rank);
-    s.from_image = s.from_channel * from[1];
-    s.to_channel = product(to, 2, problem.rank);
-    s.to_image = s.to_channel * to[1];
-    set_steps(problem, from, strided && !turned, s.from_step);
-    set_steps(problem, to, strided && turned, s.to_step);
-    if (strided && turned) {
-        clear_bytes_ = static_cast<std::size_t>(product(to, 0, problem.rank)) * 2;
+class Matmul final : public OwnKernel {
+public:
+    Matmul(const ConvProblem& problem, const Tile& tile) {
+        const bool turned = problem.direction == Direction::backward_data;
+        const bool strided = is_strided(problem);
+        from_ = turned ? Role::dst : Role::src;
+        to_ = turned ? Role::src : Role::dst;
+        const Dims& from = turned ? problem.dst : problem.src;
+        const Dims& to = turned ? problem.src : problem.dst;
+        const std::int64_t pixels = product(problem.dst, 2, problem.rank);
+        Parameters s{};
+        s.m = static_cast<std::uint32_t>(rows(problem));
+        s.k = static_cast<std::uint32_t>(turned ? problem.wei[0] : problem.wei[1]);
+        s.columns = static_cast<std::uint32_t>(pixels * problem.dst[0]);
+        s.pixels = static_cast<std::uint32_t>(pixels);
+        s.width = static_cast<std::uint32_t>(problem.dst[problem.rank - 1]);
+        s.height = static_cast<std::uint32_t>(problem.dst[problem.rank - 2]);
+        s.tiles_m = static_cast<std::uint32_t>((rows(problem) + tile.m - 1) / tile.m);
+        s.has_bias = problem.has_bias != 0;
+        s.has_sum = problem.has_sum != 0;
+        s.rectifies = problem.fused != provider::Fused::none;
+        s.sum_scale = problem.sum_scale;
+        s.slope = problem.fused == provider::Fused::leaky_relu ? problem.slope : 0;
+        s.from_channel = product(from, 2, problem.rank);
+        s.from_image = s.from_channel * from[1];
+        s.to_channel = product(to, 2, problem.rank);
+        s.to_image = s.to_channel * to[1];
+        set_steps(problem, from, strided && !turned, s.from_step);
+        set_steps(problem, to, strided && turned, s.to_step);
+        if (strided && turned) {
+            clear_bytes_ = static_cast<std::size_t>(product(to, 0, problem.rank)) * 2;
+        }
+        const auto define = [](const char* name, int value) {
+            return std::string("-D") + name + "=" + std::to_string(value);
+        };
+        static const Source source{"mioconv_matmul.cu", {kMatmulSource}};
+        const std::size_t shared = shared_bytes(tile, turned);
+        const CUfunction kernel = find_kernel(
+            source, "matmul",
+            {define("BFLOAT", problem.dtype == miopenBFloat16), define("TILE_M", tile.m),
+             define("TILE_N", tile.n), define("TILE_K", tile.k), define("WARPS_M", tile.warps_m),
+             define("WARPS_N", tile.warps_n), define("STAGES", tile.stages),
+             define("READ", strided && !turned ? 2 : access_bytes(pixels)),
+             define("WRITE", strided && turned ? 2 : access_bytes(pixels)),
+             define("TURNED", turned)},
+            shared);
+        launch_ = Launch(
+            kernel, dim3(static_cast<unsigned>(blocks(problem, tile))),
+            dim3(static_cast<unsigned>(32 * tile.warps_m * tile.warps_n)), shared, s);
     }
-    const auto define = [](const char* name, int value) {
-        return std::string("-D") + name + "=" + std::to_string(value);
-    };
-    static const Source source{"mioconv_matmul.cu", {kMatmulSource}};
-    const std::size_t shared = shared_bytes(tile, turned);
-    const CUfunction kernel = find_kernel(
-        source, "matmul",
-        {define("BFLOAT", problem.dtype == miopenBFloat16), define("TILE_M", tile.m),
-         define("TILE_N", tile.n), define("TILE_K", tile.k), define("WARPS_M", tile.warps_m),
-         define("WARPS_N", tile.warps_n), define("STAGES", tile.stages),
-         define("READ", strided && !turned ? 2 : access_bytes(pixels)),
-         define("WRITE", strided && turned ? 2 : access_bytes(pixels)), define("TURNED", turned)},
-        shared);
-    launch_ = Launch(
-        kernel, dim3(static_cast<unsigned>(blocks(problem, tile))),
-        dim3(static_cast<unsigned>(32 * tile.warps_m * tile.warps_n)), shared, s);
-}
 
-void Matmul::run(const Operands& operands, cudaStream_t stream) const {
-    void* const to = const_cast<void*>(operands[to_]);
-    if (clear_bytes_ > 0) check(runtime().cudaMemsetAsync(to, 0, clear_bytes_, stream));
-    launch_(
-        stream, operands[Role::wei], operands[from_], static_cast<const void*>(to),
-        operands[Role::bias], operands[Role::z]);
+    miopenConvAlgorithm_t algorithm() const noexcept override { return miopenConvolutionAlgoGEMM; }
+
+    void run(const Operands& operands, void*, cudaStream_t stream) const override {
+        void* const to = const_cast<void*>(operands[to_]);
+        if (clear_bytes_ > 0) check(runtime().cudaMemsetAsync(to, 0, clear_bytes_, stream));
+        launch_(
+            stream, operands[Role::wei], operands[from_], static_cast<const void*>(to),
+            operands[Role::bias], operands[Role::z]);
+    }
+
+private:
+    Role from_, to_;
+    std::size_t clear_bytes_ = 0;  // of the result, where not every pixel is written
+    Launch launch_;
+};
+
+}  // namespace
+
+std::vector<OwnCandidate> matmul_candidates(const ConvProblem& problem) {
+    if (!suits(problem)) return {};
+    int major = 0, most = 0;
+    check(
+        runtime().cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, problem.place));
+    check(runtime().cudaDeviceGetAttribute(
+        &most, cudaDevAttrMaxSharedMemoryPerBlockOptin, problem.place));
+    if (major < 8) return {};
+    std::vector<OwnCandidate> candidates;
+    for (const Tile& tile : kTiles) {
+        if (static_cast<int>(shared_bytes(tile, true)) <= most &&
+            static_cast<int>(shared_bytes(tile, false)) <= most) {
+            candidates.push_back({name_of(tile), estimate(problem, tile), [problem, tile] {
+                                      return std::make_shared<const Matmul>(problem, tile);
+                                  }});
+        }
+    }
+    std::stable_sort(candidates.begin(), candidates.end(), [](const auto& a, const auto& b) {
+        return a.estimate_ms < b.estimate_ms;
+    });
+    return candidates;
 }
 
 }  // namespace mioconv::cuda

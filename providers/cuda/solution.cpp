@@ -4,7 +4,9 @@
 #include <cmath>
 
 #include "common/solution_names.hpp"
+#include "depthwise.hpp"
 #include "error.hpp"
+#include "matmul.hpp"
 
 namespace mioconv::cuda {
 namespace {
@@ -99,8 +101,11 @@ Solution::Solution(const Layout& layout, std::uint64_t id, fe::ExecutionPlan_v8 
     }
 }
 
-Solution::Solution(const Layout& layout, std::uint64_t id, const Matmul& matmul)
-    : id_(id), layout_(layout), matmul_(matmul), algorithm_(miopenConvolutionAlgoGEMM) {}
+Solution::Solution(const Layout& layout, std::uint64_t id, std::shared_ptr<const OwnKernel> own)
+    : id_(id), layout_(layout), own_(std::move(own)), algorithm_(own_->algorithm()) {
+    workspace_ = own_->workspace();
+    if (workspace_ > 0) workspace_ += kAlignment;
+}
 
 // nullptr where it is listed already.
 ProblemEntry::Candidate* ProblemEntry::add(const std::string& name, std::size_t layout) {
@@ -135,10 +140,12 @@ void ProblemEntry::add(std::size_t layout, cudnnBackendHeurMode_t mode) {
 
 void ProblemEntry::add_own(std::size_t layout) {
     if (layouts_[layout].strategy != Strategy::as_is) return;
-    for (const Tile& tile : matmul_tiles(problem_)) {
-        if (Candidate* const candidate = add(name_of(tile), layout)) {
-            candidate->tile = tile;
-            candidate->estimate_ms = matmul_estimate(problem_, tile);
+    for (const auto& candidates : {matmul_candidates(problem_), depthwise_candidates(problem_)}) {
+        for (const OwnCandidate& own : candidates) {
+            if (Candidate* const candidate = add(own.name, layout)) {
+                candidate->make_own = own.make;
+                candidate->estimate_ms = own.estimate_ms;
+            }
         }
     }
 }
@@ -175,9 +182,8 @@ void ProblemEntry::list(Extent extent) {
 // nullptr where it wants too much.
 SolutionPtr ProblemEntry::make(Candidate& candidate) {
     const Layout& layout = layouts_[candidate.layout];
-    if (candidate.tile) {
-        return std::make_shared<const Solution>(
-            layout, candidate.id, Matmul(problem_, *candidate.tile));
+    if (candidate.make_own) {
+        return std::make_shared<const Solution>(layout, candidate.id, candidate.make_own());
     }
     auto plan = graphs_[candidate.layout]->plan(candidate.configuration);
     if (plan.getWorkspaceSize() > kLargestWorkspace) return nullptr;
@@ -208,7 +214,7 @@ std::vector<Ranked> ProblemEntry::ranked(Extent extent) {
     const auto work = [&] {
         bool own = false;
         for (Candidate& candidate : candidates_) {
-            if (candidate.tile) {  // the best of them is enough at first
+            if (candidate.make_own) {  // the best of them is enough at first
                 if (candidate.tried || !own || extent == Extent::all) compile(candidate);
                 own = true;
                 continue;

@@ -5,13 +5,14 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "graph.hpp"
-#include "matmul.hpp"
 #include "mioconv/abi/miopen.h"
+#include "own_kernel.hpp"
 
 namespace mioconv::cuda {
 
@@ -19,7 +20,7 @@ namespace mioconv::cuda {
 class Solution {
 public:
     Solution(const Layout& layout, std::uint64_t id, cudnn_frontend::ExecutionPlan_v8 plan);
-    Solution(const Layout& layout, std::uint64_t id, const Matmul& matmul);
+    Solution(const Layout& layout, std::uint64_t id, std::shared_ptr<const OwnKernel> own);
 
     std::uint64_t id() const noexcept { return id_; }
     miopenConvAlgorithm_t algorithm() const noexcept { return algorithm_; }
@@ -28,7 +29,7 @@ public:
     std::size_t workspace() const noexcept { return workspace_; }
     // One of the two is there.
     cudnnBackendDescriptor_t plan() const noexcept { return descriptor_; }
-    const Matmul* matmul() const noexcept { return matmul_ ? &*matmul_ : nullptr; }
+    const OwnKernel* own() const noexcept { return own_.get(); }
     // Whose kernels end with the plan, so that a recorded CUDA graph needs it.
     bool compiled_at_run_time() const noexcept { return compiled_at_run_time_; }
 
@@ -36,7 +37,7 @@ private:
     std::uint64_t id_;
     Layout layout_;
     std::optional<cudnn_frontend::ExecutionPlan_v8> plan_;
-    std::optional<Matmul> matmul_;
+    std::shared_ptr<const OwnKernel> own_;
     cudnnBackendDescriptor_t descriptor_ = nullptr;
     miopenConvAlgorithm_t algorithm_;
     std::size_t workspace_ = 0;
@@ -72,7 +73,7 @@ private:
         std::uint64_t id;
         std::size_t layout;
         Configuration configuration;
-        std::optional<Tile> tile;  // of our own kernel, instead of a configuration
+        std::function<std::shared_ptr<const OwnKernel>()> make_own;  // not of a configuration
         float estimate_ms;
         bool tried = false;
         SolutionPtr solution;

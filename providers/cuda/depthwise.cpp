@@ -17,12 +17,12 @@ using provider::Role;
 struct Parameters {
     std::uint32_t images, channels;
     std::int32_t xh, xw, yh, yw, ph, pw;
-    std::uint32_t strips, items;
+    std::uint32_t strips, items, cells_down, cells_across;
     std::uint32_t has_bias, has_sum, rectifies;
     float sum_scale, slope;
 };
 
-constexpr std::int64_t kRows = 7, kThreads = 128, kAcross = 32;
+constexpr std::int64_t kRows = 7, kThreads = 128, kAcross = 32, kElements = 8;
 // Sums and weights are held in registers.
 constexpr std::int64_t kMostTaps = 25, kMostRows = 3;
 
@@ -70,12 +70,17 @@ std::int64_t groups_of_channels(const ConvProblem& problem, bool last) noexcept 
     return last ? ceil_div(problem.src[1], 2 * kAcross) : problem.src[1];
 }
 std::int64_t parts(const ConvProblem& problem, bool last) noexcept {
-    constexpr std::int64_t kBlocks = 2112, kLeast = 2;  // 132 processors, 16 blocks each
+    constexpr std::int64_t kBlocks = 2112, kMost = 528;  // 132 processors
+    constexpr std::int64_t kLeastItems = 2, kTimesLess = 4;
     const std::int64_t at_once = last ? kThreads / kAcross : kThreads;
     const std::int64_t items = problem.dst[0] * strips(problem) * problem.dst[3];
-    return std::clamp<std::int64_t>(
-        kBlocks / groups_of_channels(problem, last), 1,
-        std::max<std::int64_t>(1, items / (at_once * kLeast)));
+    // Sums are written and read again.
+    const std::int64_t bytes = 2 * (elements(problem.src) + elements(problem.dst));
+    const std::int64_t of_a_part = 4 * elements(problem.wei);
+    return std::max<std::int64_t>(
+        1, std::min(
+               {kMost, kBlocks / groups_of_channels(problem, last), items / (at_once * kLeastItems),
+                bytes / (kTimesLess * of_a_part)}));
 }
 
 float estimate(const ConvProblem& problem) noexcept {
@@ -111,6 +116,13 @@ public:
         s.pw = pad(1);
         s.strips = static_cast<std::uint32_t>(ceil_div(y[2], kRows));
         s.items = static_cast<std::uint32_t>(y[0] * s.strips * y[3]);
+        const auto cells = [&](int i) {
+            const std::int64_t first = problem.padding[i] / problem.stride[i];
+            const std::int64_t last_one = (x[2 + i] - 1 + problem.padding[i]) / problem.stride[i];
+            return static_cast<std::uint32_t>(last_one - first + 1);
+        };
+        s.cells_down = cells(0);
+        s.cells_across = cells(1);
         s.has_bias = problem.has_bias != 0;
         s.has_sum = problem.has_sum != 0;
         s.rectifies = problem.fused != provider::Fused::none;
@@ -145,11 +157,12 @@ public:
                 const std::int64_t size = problem.wei[0] * problem.wei[2] * problem.wei[3];
                 workspace_ = static_cast<std::size_t>(size * count) * sizeof(float);
                 total_ = prepare(
-                    "total", ceil_div(size, kThreads), 1, static_cast<std::uint32_t>(count),
+                    "total", ceil_div(size, kElements), 1, static_cast<std::uint32_t>(count),
                     static_cast<std::uint32_t>(size));
             }
         } else if (turned && strided) {
-            launch_ = prepare("scatter", ceil_div(elements(x), kThreads), 1, s);
+            launch_ = prepare(
+                "scatter", ceil_div(y[0] * y[1] * s.cells_down * s.cells_across, kThreads), 1, s);
         } else {
             const std::int64_t threads = y[0] * y[1] * s.strips * y[3];
             launch_ = prepare("filter", ceil_div(threads, kThreads), 1, s);

@@ -25,6 +25,7 @@ struct Depthwise {
     int xh, xw, yh, yw, ph, pw;
     u32 strips;  // of kRows rows of y
     u32 items;  // the gradient of weights: columns of strips of all images
+    u32 cells_down, cells_across;  // the gradient of x: SH x SW elements each
     u32 has_bias, has_sum, rectifies;
     float sum_scale, slope;
 };
@@ -106,28 +107,40 @@ extern "C" __global__ void __launch_bounds__(kThreads) filter(
     }
 }
 
-// Packed: the gradient of x from y, where strides skip pixels. A thread has one element.
+// Packed: the gradient of x from y, where strides skip pixels. A thread has SH x SW neighbours, each
+// of which meets taps of its own.
 extern "C" __global__ void __launch_bounds__(kThreads) scatter(
     const u16* weights, const u16* y, u16* x, const u16* bias, const u16* z, const Depthwise s) {
     const u32 thread = blockIdx.x * kThreads + threadIdx.x;
-    const u32 rest = thread / s.xw, plane = rest / s.xh;
+    const u32 rest = thread / s.cells_across, plane = rest / s.cells_down;
     if (plane >= s.images * s.channels) return;
-    const int column = thread - rest * s.xw + s.pw, row = rest - plane * s.xh + s.ph;
-    const u16* const w = weights + plane % s.channels * kTaps;
+    // Where a tap of no distance reads y; in x, and padded, that is SH and SW times as far.
+    const int row = rest - plane * s.cells_down + s.ph / SH;
+    const int column = thread - rest * s.cells_across + s.pw / SW;
     const u16* const from = y + (i64)plane * s.yh * s.yw;
-    float sum = 0;
+    float sums[SH][SW] = {};
 #pragma unroll
     for (int h = 0; h < KH; ++h) {
-        const int a = row - h * DH;
-        if (a < 0 || a % SH != 0 || a / SH >= s.yh) continue;
+        const int a = row - h * DH / SH;
 #pragma unroll
         for (int k = 0; k < KW; ++k) {
-            const int b = column - k * DW;
-            if (b < 0 || b % SW != 0 || b / SW >= s.yw) continue;
-            sum += get(__ldg(w + h * KW + k)) * get(__ldg(from + a / SH * s.yw + b / SW));
+            const int b = column - k * DW / SW;
+            if ((u32)a >= (u32)s.yh || (u32)b >= (u32)s.yw) continue;
+            sums[h * DH % SH][k * DW % SW] +=
+                get(__ldg(weights + plane % s.channels * kTaps + h * KW + k)) *
+                get(__ldg(from + a * s.yw + b));
         }
     }
-    x[(i64)rest * s.xw + (thread - rest * s.xw)] = rounded(sum);
+#pragma unroll
+    for (int h = 0; h < SH; ++h) {
+        const int to_row = row * SH + h - s.ph;
+#pragma unroll
+        for (int k = 0; k < SW; ++k) {
+            const int to_column = column * SW + k - s.pw;
+            if ((u32)to_row >= (u32)s.xh || (u32)to_column >= (u32)s.xw) continue;
+            x[((i64)plane * s.xh + to_row) * s.xw + to_column] = rounded(sums[h][k]);
+        }
+    }
 }
 
 constexpr int kLanes = PAIRS ? 2 : 1;
@@ -234,12 +247,25 @@ extern "C" __global__ void __launch_bounds__(kThreads) weights(
     }
 }
 
+// Some threads share an element, each with every so many parts.
 extern "C" __global__ void __launch_bounds__(kThreads) total(
     const float* parts, u16* to, u32 count, u32 elements) {
-    const u32 at = blockIdx.x * kThreads + threadIdx.x;
-    if (at >= elements) return;
+    constexpr u32 kElements = 8, kSharing = kThreads / kElements;
+    __shared__ float sums[kSharing][kElements];
+    const u32 at = blockIdx.x * kElements + threadIdx.x % kElements;
+    const u32 mine = threadIdx.x / kElements;
     float sum = 0;
-    for (u32 part = 0; part < count; ++part) sum += parts[(i64)part * elements + at];
+    if (at < elements) {
+#pragma unroll 8
+        for (u32 part = mine; part < count; part += kSharing) {
+            sum += __ldg(parts + (i64)part * elements + at);
+        }
+    }
+    sums[mine][threadIdx.x % kElements] = sum;
+    __syncthreads();
+    if (mine != 0 || at >= elements) return;
+#pragma unroll
+    for (u32 other = 1; other < kSharing; ++other) sum += sums[other][threadIdx.x];
     to[at] = rounded(sum);
 }
 )cuda";

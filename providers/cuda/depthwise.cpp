@@ -1,7 +1,9 @@
 #include "depthwise.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
+#include <numeric>
 
 #include "common/strides.hpp"
 #include "depthwise_source.hpp"
@@ -16,15 +18,15 @@ using provider::Role;
 // As in kDepthwiseSource.
 struct Parameters {
     std::uint32_t images, channels;
-    std::int32_t xh, xw, yh, yw, ph, pw;
-    std::uint32_t strips, items, cells_down, cells_across;
+    std::int32_t xh, xw, yh, yw;
+    std::uint32_t strips, across, items;
     std::uint32_t has_bias, has_sum, rectifies;
     float sum_scale, slope;
 };
 
-constexpr std::int64_t kRows = 7, kThreads = 128, kAcross = 32, kElements = 8;
+constexpr std::int64_t kThreads = 128, kElements = 8;
 // Sums and weights are held in registers.
-constexpr std::int64_t kMostTaps = 25, kMostRows = 3;
+constexpr std::int64_t kMostTaps = 25, kMostStride = 3;
 
 std::int64_t elements(const Dims& dims) noexcept { return dims[0] * dims[1] * dims[2] * dims[3]; }
 
@@ -53,76 +55,99 @@ bool suits(const ConvProblem& problem, bool last) {
     if (problem.wei[0] != problem.src[1]) return false;
     if (problem.wei[2] * problem.wei[3] > kMostTaps) return false;
     for (int i = 0; i < 2; ++i) {
-        if (problem.stride[i] > kMostRows || problem.dilation[i] > kMostRows) return false;
+        if (problem.stride[i] > kMostStride || problem.dilation[i] > kMostStride) return false;
     }
     constexpr std::int64_t kMost = INT32_MAX;  // the kernels count so far
     if (elements(problem.src) > kMost || elements(problem.dst) > kMost) return false;
-    // Two channels are loaded at once.
     if (last && (problem.src[1] % 2 != 0 || problem.alignment < 4)) return false;
     return lies(problem, last);
 }
 
-std::int64_t strips(const ConvProblem& problem) noexcept { return ceil_div(problem.dst[2], kRows); }
+// What a thread has: results, and with the channels last 2 or 4 of those.
+struct Tile {
+    std::int64_t columns, rows, lanes;
+};
 
-// A block's channels, and into how many parts the sum over images and pixels is cut: enough blocks
-// for the device, enough work for each.
-std::int64_t groups_of_channels(const ConvProblem& problem, bool last) noexcept {
-    return last ? ceil_div(problem.src[1], 2 * kAcross) : problem.src[1];
+// The convolution as the kernels see it: y has one place for each kernel, x is read everywhere.
+struct Filter {
+    Dims x, y;
+    std::array<std::int64_t, 2> step{1, 1}, up{1, 1}, padding{};
+    bool turned;
+};
+
+Filter filter_of(const ConvProblem& problem) {
+    Filter filter{};
+    filter.turned = problem.direction == Direction::backward_data;
+    filter.x = filter.turned ? problem.dst : problem.src;
+    filter.y = filter.turned ? problem.src : problem.dst;
+    for (int i = 0; i < 2; ++i) {
+        const std::int64_t reach = problem.dilation[i] * (problem.wei[2 + i] - 1);
+        filter.padding[i] = filter.turned ? reach - problem.padding[i] : problem.padding[i];
+        filter.step[i] = filter.turned ? 1 : problem.stride[i];
+        filter.up[i] = filter.turned ? problem.stride[i] : 1;
+    }
+    return filter;
 }
-std::int64_t parts(const ConvProblem& problem, bool last) noexcept {
+
+// Elements that may be loaded or stored at once where rows of `width` are cut into pieces.
+std::int64_t word(const ConvProblem& problem, std::int64_t width, std::int64_t piece) noexcept {
+    return std::gcd(std::gcd(width, piece), std::min<std::int64_t>(4, problem.alignment / 2));
+}
+
+// Threads side by side with channels of their own: as many as leave the fewest idle.
+std::int64_t threads_across(std::int64_t threads) noexcept {
+    std::int64_t best = 32;
+    for (const std::int64_t fewer : {16, 8, 4}) {
+        if (ceil_div(threads, fewer) * fewer < ceil_div(threads, best) * best) best = fewer;
+    }
+    return best;
+}
+
+// Into how many parts the sum over images and pixels is cut, where a block does `at_once` items of
+// `channels` at once: enough blocks for the device, enough work for each.
+std::int64_t parts(
+    const ConvProblem& problem, std::int64_t items, std::int64_t channels,
+    std::int64_t at_once) noexcept {
     constexpr std::int64_t kBlocks = 2112, kMost = 528;  // 132 processors
     constexpr std::int64_t kLeastItems = 2, kTimesLess = 4;
-    const std::int64_t at_once = last ? kThreads / kAcross : kThreads;
-    const std::int64_t items = problem.dst[0] * strips(problem) * problem.dst[3];
+    const std::int64_t groups = ceil_div(problem.src[1], channels);
     // Sums are written and read again.
     const std::int64_t bytes = 2 * (elements(problem.src) + elements(problem.dst));
     const std::int64_t of_a_part = 4 * elements(problem.wei);
     return std::max<std::int64_t>(
         1, std::min(
-               {kMost, kBlocks / groups_of_channels(problem, last), items / (at_once * kLeastItems),
+               {kMost, kBlocks / groups, items / (at_once * kLeastItems),
                 bytes / (kTimesLess * of_a_part)}));
 }
 
-float estimate(const ConvProblem& problem) noexcept {
-    // An H100's rates, as for cuDNN's engines.
-    constexpr double kBytesPerMs = 1.5e9, kLaunchMs = 0.004;
-    const double taps = static_cast<double>(problem.wei[2] * problem.wei[3]);
-    const double bytes = 2.0 * static_cast<double>(elements(problem.src) + elements(problem.dst));
-    return static_cast<float>(bytes / kBytesPerMs * std::max(1.0, taps / 16) + kLaunchMs);
+// As for cuDNN's engines, an H100's rates.
+float estimate(const ConvProblem& problem, std::size_t rank) noexcept {
+    constexpr double kBytesPerMs = 2e9, kLaunchMs = 0.003, kTotalMs = 0.0015;
+    double ms =
+        2.0 * static_cast<double>(elements(problem.src) + elements(problem.dst)) / kBytesPerMs;
+    if (is_gradient_of_weights(problem)) {
+        const double taps = static_cast<double>(problem.wei[2] * problem.wei[3]);
+        ms = ms * std::max(1.0, taps / 16) + kTotalMs;
+    }
+    return static_cast<float>((ms + kLaunchMs) * (1 + 0.03 * static_cast<double>(rank)));
 }
 
 class Depthwise final : public OwnKernel {
 public:
-    Depthwise(const ConvProblem& problem, bool last) : direction_(problem.direction) {
-        const bool strided = problem.stride[0] != 1 || problem.stride[1] != 1;
-        const bool turned = direction_ == Direction::backward_data;
+    Depthwise(const ConvProblem& problem, const Tile& tile) : direction_(problem.direction) {
+        const Filter filter = filter_of(problem);
+        const Dims &x = filter.x, &y = filter.y;
         Parameters s{};
-        s.images = static_cast<std::uint32_t>(problem.src[0]);
-        s.channels = static_cast<std::uint32_t>(problem.src[1]);
-        // Without strides the gradient of the input is the filter turned round.
-        const bool filters = turned && !strided;
-        const Dims& x = filters ? problem.dst : problem.src;
-        const Dims& y = filters ? problem.src : problem.dst;
+        s.images = static_cast<std::uint32_t>(x[0]);
+        s.channels = static_cast<std::uint32_t>(x[1]);
         s.xh = static_cast<std::int32_t>(x[2]);
         s.xw = static_cast<std::int32_t>(x[3]);
         s.yh = static_cast<std::int32_t>(y[2]);
         s.yw = static_cast<std::int32_t>(y[3]);
-        const auto pad = [&](int i) {
-            const std::int64_t reach = problem.dilation[i] * (problem.wei[2 + i] - 1);
-            return static_cast<std::int32_t>(
-                filters ? reach - problem.padding[i] : problem.padding[i]);
-        };
-        s.ph = pad(0);
-        s.pw = pad(1);
-        s.strips = static_cast<std::uint32_t>(ceil_div(y[2], kRows));
-        s.items = static_cast<std::uint32_t>(y[0] * s.strips * y[3]);
-        const auto cells = [&](int i) {
-            const std::int64_t first = problem.padding[i] / problem.stride[i];
-            const std::int64_t last_one = (x[2 + i] - 1 + problem.padding[i]) / problem.stride[i];
-            return static_cast<std::uint32_t>(last_one - first + 1);
-        };
-        s.cells_down = cells(0);
-        s.cells_across = cells(1);
+        s.strips = static_cast<std::uint32_t>(ceil_div(y[2], tile.rows));
+        s.across = static_cast<std::uint32_t>(ceil_div(y[3], tile.columns));
+        const std::int64_t items = y[0] * s.strips * s.across;
+        s.items = static_cast<std::uint32_t>(items);
         s.has_bias = problem.has_bias != 0;
         s.has_sum = problem.has_sum != 0;
         s.rectifies = problem.fused != provider::Fused::none;
@@ -132,40 +157,51 @@ public:
         const auto define = [](const char* name, std::int64_t value) {
             return std::string("-D") + name + "=" + std::to_string(value);
         };
+        const bool last = tile.lanes > 1;
+        const std::int64_t across = last ? threads_across(x[1] / tile.lanes) : 1;
+        const std::int64_t piece = tile.columns * filter.step[1] / filter.up[1];
         const std::vector<std::string> options = {
             define("BFLOAT", problem.dtype == miopenBFloat16),
             define("KH", problem.wei[2]),
             define("KW", problem.wei[3]),
-            define("SH", problem.stride[0]),
-            define("SW", problem.stride[1]),
             define("DH", problem.dilation[0]),
             define("DW", problem.dilation[1]),
-            define("TURNED", filters),
-            define("PAIRS", last)};
+            define("PH", filter.padding[0]),
+            define("PW", filter.padding[1]),
+            define("SH", filter.step[0]),
+            define("SW", filter.step[1]),
+            define("UH", filter.up[0]),
+            define("UW", filter.up[1]),
+            define("TURNED", filter.turned),
+            define("ROWS", tile.rows),
+            define("COLUMNS", tile.columns),
+            define("X_WORD", last ? 1 : word(problem, x[3], piece)),
+            define("Y_WORD", last ? 1 : word(problem, y[3], tile.columns)),
+            define("LAST", last),
+            define("LANES", tile.lanes),
+            define("ACROSS", across),
+            define("WHOLE", y[2] % tile.rows == 0 && y[3] % tile.columns == 0)};
         static const Source source{"mioconv_depthwise.cu", {kDepthwiseSource}};
-        const auto prepare = [&](const char* name, std::int64_t across, std::int64_t down,
+        const auto prepare = [&](const char* name, std::int64_t blocks, std::int64_t down,
                                  auto... values) {
             return Launch(
                 find_kernel(source, name, options),
-                dim3(static_cast<unsigned>(across), static_cast<unsigned>(down)),
+                dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(down)),
                 dim3(static_cast<unsigned>(kThreads)), 0, values...);
         };
         if (is_gradient_of_weights(problem)) {
-            const std::int64_t count = parts(problem, last);
-            launch_ = prepare("weights", groups_of_channels(problem, last), count, s);
+            const std::int64_t channels = tile.lanes * across;
+            const std::int64_t count = parts(problem, items, channels, kThreads / across);
+            launch_ = prepare("weights", ceil_div(x[1], channels), count, s);
             if (count > 1) {
-                const std::int64_t size = problem.wei[0] * problem.wei[2] * problem.wei[3];
+                const std::int64_t size = elements(problem.wei);
                 workspace_ = static_cast<std::size_t>(size * count) * sizeof(float);
                 total_ = prepare(
                     "total", ceil_div(size, kElements), 1, static_cast<std::uint32_t>(count),
                     static_cast<std::uint32_t>(size));
             }
-        } else if (turned && strided) {
-            launch_ = prepare(
-                "scatter", ceil_div(y[0] * y[1] * s.cells_down * s.cells_across, kThreads), 1, s);
         } else {
-            const std::int64_t threads = y[0] * y[1] * s.strips * y[3];
-            launch_ = prepare("filter", ceil_div(threads, kThreads), 1, s);
+            launch_ = prepare("filter", ceil_div(items * (x[1] / tile.lanes), kThreads), 1, s);
         }
     }
 
@@ -195,16 +231,69 @@ private:
     Launch launch_, total_;
 };
 
+// The first is what to run unmeasured. As they were fastest for the layers of MobileNetV2 and
+// EfficientNet-B0 on an H100.
+std::vector<Tile> tiles(const ConvProblem& problem, bool last) {
+    const Filter filter = filter_of(problem);
+    const Dims& y = filter.y;
+    std::vector<Tile> found;
+    const auto add = [&](std::int64_t columns, std::int64_t rows, std::int64_t lanes) {
+        columns = ceil_div(columns, filter.up[1]) * filter.up[1];
+        rows = ceil_div(rows, filter.up[0]) * filter.up[0];
+        if (!found.empty() && rows >= 2 * y[2]) return;  // half of it idle
+        found.push_back({columns, rows, lanes});
+    };
+    if (is_gradient_of_weights(problem)) {
+        const bool wide = problem.src[1] % 4 == 0 && problem.alignment >= 8 &&
+                          problem.wei[2] * problem.wei[3] <= 9;
+        if (last && wide) {
+            add(2, 7, 4);
+            add(4, 2, 4);
+            add(1, 7, 2);
+        } else if (last) {
+            add(2, 7, 2);
+            add(1, 7, 2);
+            add(2, 4, 2);
+        } else if (y[3] % 2 == 0) {
+            const std::int64_t columns = y[3] % 4 == 0 ? 4 : 2;
+            for (const std::int64_t rows : {7, 4, 2}) add(columns, rows, 1);
+        } else {
+            add(1, 7, 1);
+            add(2, 2, 1);
+            add(1, 4, 1);
+        }
+    } else if (last) {
+        for (const std::int64_t rows : {4, 2}) add(4, rows, 2);
+        add(2, 7, 2);
+    } else if (y[3] % 2 == 0) {
+        const std::int64_t columns = y[3] % 4 == 0 ? 4 : 2;
+        for (const std::int64_t rows : {4, 7, 2}) add(columns, rows, 1);
+    } else {
+        add(1, 4, 1);
+        add(2, 2, 1);
+        add(1, 7, 1);
+    }
+    return found;
+}
+
+std::string name_of(const Tile& tile) {
+    std::string name = "depthwise" + std::to_string(tile.columns) + "x" + std::to_string(tile.rows);
+    if (tile.lanes > 1) name += "x" + std::to_string(tile.lanes);
+    return name;
+}
+
 }  // namespace
 
 std::vector<OwnCandidate> depthwise_candidates(const ConvProblem& problem) {
-    // With the channels last, cuDNN's filters are as fast as the memory.
-    const bool packed = suits(problem, false);
-    const bool last = !packed && is_gradient_of_weights(problem) && suits(problem, true);
-    if (!packed && !last) return {};
-    return {{"depthwise", estimate(problem), [problem, last] {
-                 return std::make_shared<const Depthwise>(problem, last);
-             }}};
+    const bool last = !suits(problem, false);
+    std::vector<OwnCandidate> candidates;
+    if (last && !suits(problem, true)) return candidates;
+    for (const Tile& tile : tiles(problem, last)) {
+        candidates.push_back({name_of(tile), estimate(problem, candidates.size()), [problem, tile] {
+                                  return std::make_shared<const Depthwise>(problem, tile);
+                              }});
+    }
+    return candidates;
 }
 
 }  // namespace mioconv::cuda

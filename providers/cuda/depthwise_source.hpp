@@ -1,13 +1,20 @@
 // The CUDA C++ of depthwise convolutions in half types with as many outputs as inputs: sums in
-// float, one rounding, the same bits at every run. A thread has a column and kRows rows of it, so
-// that a row that is read serves all results it enters; neighbours read neighbours.
+// float, one rounding, the same bits at every run. A thread has a tile of results, so that what it
+// reads serves all results it enters.
 //
 // Compiled for each combination of these macros:
 //   BFLOAT           1 for bfloat16, 0 for half
-//   KH, KW, SH, SW, DH, DW
-//                    kernel, stride, dilation
+//   KH, KW, DH, DW, PH, PW
+//                    kernel, dilation, padding
+//   SH, SW           from one result to the next in x
+//   UH, UW           steps of x between its elements: strides, for the gradient of the input
 //   TURNED           1 where the kernel is turned round: the gradient of the input
-//   PAIRS            1 where the channels lie side by side: a thread has two of them
+//   ROWS, COLUMNS    a thread's tile; multiples of UH and UW
+//   X_WORD, Y_WORD   elements of a row that are loaded or stored at once: 1, 2 or 4
+//   LAST             1 where the channels lie side by side
+//   LANES            a thread's channels, if so: 2 or 4; otherwise 1
+//   ACROSS           the gradient of weights: threads of a block with channels of their own
+//   WHOLE            1 where tiles cover the results exactly
 #pragma once
 
 namespace mioconv::cuda {
@@ -22,18 +29,27 @@ typedef unsigned short u16;
 // are in elements.
 struct Depthwise {
     u32 images, channels;
-    int xh, xw, yh, yw, ph, pw;
-    u32 strips;  // of kRows rows of y
-    u32 items;  // the gradient of weights: columns of strips of all images
-    u32 cells_down, cells_across;  // the gradient of x: SH x SW elements each
+    int xh, xw, yh, yw;
+    u32 strips, across;  // tiles of y
+    u32 items;  // the gradient of weights: tiles of all images
     u32 has_bias, has_sum, rectifies;
     float sum_scale, slope;
 };
 
-constexpr int kRows = 7;
 constexpr int kTaps = KH * KW;
-constexpr int kReach = (kRows - 1) * SH + (KH - 1) * DH + 1;  // rows of x that kRows of y meet
 constexpr int kThreads = 128;
+
+__device__ constexpr int floored(int a, int b) { return (a < 0 ? a - b + 1 : a) / b; }
+
+// Result r finds tap t at place (r * S - P + t * D) / U of x, if that is whole. What a tile reads,
+// from its own place in x on:
+constexpr int kTop = floored(-PH, UH);
+constexpr int kBottom = floored((ROWS - 1) * SH - PH + (KH - 1) * DH, UH) + 1;
+constexpr int kLeft = floored(floored(-PW, UW), X_WORD) * X_WORD;
+constexpr int kRight = floored((COLUMNS - 1) * SW - PW + (KW - 1) * DW, UW) + 1;
+constexpr int kTileRows = ROWS * SH / UH, kTileColumns = COLUMNS * SW / UW;
+static_assert(ROWS % UH == 0 && COLUMNS % UW == 0 && kTileColumns % X_WORD == 0, "whole words");
+static_assert(COLUMNS % Y_WORD == 0, "whole words");
 
 __device__ float get(u16 bits) {
 #if BFLOAT
@@ -55,159 +71,177 @@ __device__ u16 rounded(float value) {
     return bits;
 }
 
-__device__ void write(
-    const Depthwise& s, float value, i64 at, u32 channel, const u16* bias, const u16* z, u16* to) {
-    if (s.has_sum) value += s.sum_scale * get(z[at]);
-    if (s.has_bias) value += get(bias[channel]);
-    // NaN fails the comparison and passes through.
-    if (s.rectifies && value <= 0) value = s.slope == 0 ? 0.f : value * s.slope;
-    to[at] = rounded(value);
+template <int kCount>
+__device__ void load(const u16* from, bool there, float* values) {
+    if constexpr (kCount == 4) {
+        const uint2 word = there ? __ldg((const uint2*)from) : make_uint2(0, 0);
+        values[0] = get((u16)word.x);
+        values[1] = get((u16)(word.x >> 16));
+        values[2] = get((u16)word.y);
+        values[3] = get((u16)(word.y >> 16));
+    } else if constexpr (kCount == 2) {
+        const u32 word = there ? __ldg((const u32*)from) : 0;
+        values[0] = get((u16)word);
+        values[1] = get((u16)(word >> 16));
+    } else {
+        values[0] = there ? get(__ldg(from)) : 0.f;
+    }
 }
 
-// Packed: y from x.
+// Columns kFrom to kTo - 1 of a row, at least, as seen from `column`, where `from` points. A word
+// is inside of the row or outside.
+template <int kFrom, int kTo, int kWord>
+__device__ void load_row(
+    const u16* from, i64 pixel, int column, int width, bool row, float* values) {
+#pragma unroll
+    for (int i = kFrom; i < kTo; i += kWord) {
+        const bool there = row && (u32)(column + i) < (u32)width;
+        load<LANES * kWord>(from + i * pixel, there, values + (i - kFrom) * LANES);
+    }
+}
+constexpr int kWide = kRight - kLeft + X_WORD - 1;  // room for whole words
+
+template <int kCount>
+__device__ void store(u16* to, const u16* results) {
+    if constexpr (kCount == 4) {
+        *(uint2*)to = make_uint2(
+            results[0] | (u32)results[1] << 16, results[2] | (u32)results[3] << 16);
+    } else if constexpr (kCount == 2) {
+        *(u32*)to = results[0] | (u32)results[1] << 16;
+    } else {
+        *to = results[0];
+    }
+}
+
+// y from x. Threads side by side have channels side by side, or pixels.
 extern "C" __global__ void __launch_bounds__(kThreads) filter(
     const u16* weights, const u16* x, u16* y, const u16* bias, const u16* z, const Depthwise s) {
     const u32 thread = blockIdx.x * kThreads + threadIdx.x;
-    const u32 rest = thread / s.yw, plane = rest / s.strips;
-    if (plane >= s.images * s.channels) return;
-    const int column = thread - rest * s.yw, first = (rest - plane * s.strips) * kRows;
-    const u32 channel = plane % s.channels;
-    float w[kTaps];
+    const u32 side = LAST ? s.channels / LANES : 1, tile = thread / side;
+    const u32 down = tile / s.across, plane = down / s.strips;
+    if (plane >= (LAST ? s.images : s.images * s.channels)) return;
+    const u32 across = tile - down * s.across, strip = down - plane * s.strips;
+    const u32 channel = LAST ? (thread - tile * side) * LANES : plane % s.channels;
+    const i64 pixel = LAST ? s.channels : 1;  // from one to the next
+    float w[kTaps][LANES];
 #pragma unroll
     for (int t = 0; t < kTaps; ++t) {
-        w[t] = get(__ldg(weights + channel * kTaps + (TURNED ? kTaps - 1 - t : t)));
+#pragma unroll
+        for (int l = 0; l < LANES; ++l) {
+            const int tap = TURNED ? kTaps - 1 - t : t;
+            w[t][l] = get(__ldg(weights + (channel + l) * kTaps + tap));
+        }
     }
-    const int x_row = first * SH - s.ph, x_column = column * SW - s.pw;
-    bool there[KW];
+    const int x_row = strip * kTileRows, x_column = across * kTileColumns;
+    const u16* const from = x + (((i64)plane * s.xh + x_row) * s.xw + x_column) * pixel +
+                            (LAST ? channel : 0);
+    float sums[ROWS][COLUMNS * LANES] = {};
 #pragma unroll
-    for (int k = 0; k < KW; ++k) there[k] = (u32)(x_column + k * DW) < (u32)s.xw;
-    const u16* from = x + (i64)plane * s.xh * s.xw + (i64)x_row * s.xw + x_column;
-    float sums[kRows] = {};
+    for (int i = kTop; i < kBottom; ++i) {
+        float values[kWide * LANES];
+        load_row<kLeft, kRight, X_WORD>(
+            from + i * s.xw * pixel, pixel, x_column, s.xw, (u32)(x_row + i) < (u32)s.xh, values);
 #pragma unroll
-    for (int i = 0; i < kReach; ++i) {
-        const bool row = (u32)(x_row + i) < (u32)s.xh;
-        float value[KW];
-#pragma unroll
-        for (int k = 0; k < KW; ++k) value[k] = row && there[k] ? get(__ldg(from + k * DW)) : 0.f;
-        from += s.xw;
-#pragma unroll
-        for (int r = 0; r < kRows; ++r) {
+        for (int r = 0; r < ROWS; ++r) {
 #pragma unroll
             for (int h = 0; h < KH; ++h) {
-                if (r * SH + h * DH != i) continue;
+                if (r * SH - PH + h * DH != i * UH) continue;
 #pragma unroll
-                for (int k = 0; k < KW; ++k) sums[r] += w[h * KW + k] * value[k];
+                for (int c = 0; c < COLUMNS; ++c) {
+#pragma unroll
+                    for (int k = 0; k < KW; ++k) {
+                        const int place = c * SW - PW + k * DW;
+                        if (place % UW != 0) continue;
+#pragma unroll
+                        for (int l = 0; l < LANES; ++l) {
+                            sums[r][c * LANES + l] +=
+                                w[h * KW + k][l] * values[(place / UW - kLeft) * LANES + l];
+                        }
+                    }
+                }
             }
         }
     }
-    const i64 at = ((i64)plane * s.yh + first) * s.yw + column;
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-        if (first + r < s.yh) write(s, sums[r], at + (i64)r * s.yw, channel, bias, z, y);
-    }
-}
-
-// Packed: the gradient of x from y, where strides skip pixels. A thread has SH x SW neighbours, each
-// of which meets taps of its own.
-extern "C" __global__ void __launch_bounds__(kThreads) scatter(
-    const u16* weights, const u16* y, u16* x, const u16* bias, const u16* z, const Depthwise s) {
-    const u32 thread = blockIdx.x * kThreads + threadIdx.x;
-    const u32 rest = thread / s.cells_across, plane = rest / s.cells_down;
-    if (plane >= s.images * s.channels) return;
-    // Where a tap of no distance reads y; in x, and padded, that is SH and SW times as far.
-    const int row = rest - plane * s.cells_down + s.ph / SH;
-    const int column = thread - rest * s.cells_across + s.pw / SW;
-    const u16* const from = y + (i64)plane * s.yh * s.yw;
-    float sums[SH][SW] = {};
+    for (int r = 0; r < ROWS; ++r) {
+        const int row = strip * ROWS + r;
+        if (row >= s.yh) break;
 #pragma unroll
-    for (int h = 0; h < KH; ++h) {
-        const int a = row - h * DH / SH;
+        for (int c = 0; c < COLUMNS; c += Y_WORD) {
+            const int column = across * COLUMNS + c;
+            if (column >= s.yw) break;
+            const i64 at =
+                (((i64)plane * s.yh + row) * s.yw + column) * pixel + (LAST ? channel : 0);
+            constexpr int kCount = Y_WORD * LANES;
+            u16 results[kCount];
 #pragma unroll
-        for (int k = 0; k < KW; ++k) {
-            const int b = column - k * DW / SW;
-            if ((u32)a >= (u32)s.yh || (u32)b >= (u32)s.yw) continue;
-            sums[h * DH % SH][k * DW % SW] +=
-                get(__ldg(weights + plane % s.channels * kTaps + h * KW + k)) *
-                get(__ldg(from + a * s.yw + b));
+            for (int i = 0; i < kCount; ++i) {
+                float value = sums[r][c * LANES + i];
+                if (s.has_sum) value += s.sum_scale * get(z[at + i]);
+                if (s.has_bias) value += get(bias[channel + (LAST ? i : 0)]);
+                // NaN fails the comparison and passes through.
+                if (s.rectifies && value <= 0) value = s.slope == 0 ? 0.f : value * s.slope;
+                results[i] = rounded(value);
+            }
+            store<kCount>(y + at, results);
         }
     }
-#pragma unroll
-    for (int h = 0; h < SH; ++h) {
-        const int to_row = row * SH + h - s.ph;
-#pragma unroll
-        for (int k = 0; k < SW; ++k) {
-            const int to_column = column * SW + k - s.pw;
-            if ((u32)to_row >= (u32)s.xh || (u32)to_column >= (u32)s.xw) continue;
-            x[((i64)plane * s.xh + to_row) * s.xw + to_column] = rounded(sums[h][k]);
-        }
-    }
-}
-
-constexpr int kLanes = PAIRS ? 2 : 1;
-// Threads that have the same channels.
-constexpr int kAcross = PAIRS ? 32 : 1, kDown = kThreads / kAcross;
-
-struct Values {
-    float of[kLanes];
-};
-
-__device__ Values load(const u16* from, bool there) {
-    Values values;
-#if PAIRS
-    const u32 both = there ? __ldg((const u32*)from) : 0;
-    values.of[0] = get((u16)both);
-    values.of[1] = get((u16)(both >> 16));
-#else
-    values.of[0] = there ? get(__ldg(from)) : 0.f;
-#endif
-    return values;
 }
 
 // The gradient of the weights: a block adds up a part of the items of its channels. With one part
 // it writes the result, else sums for `total`.
 extern "C" __global__ void __launch_bounds__(kThreads) weights(
     const u16* x, const u16* y, u16* to, float* parts, const Depthwise s) {
-    const u32 channel =
-        (blockIdx.x * kAcross + threadIdx.x % kAcross) * kLanes;
-    const i64 pixel = PAIRS ? s.channels : 1;  // from one to the next
-    float sums[kTaps][kLanes] = {};
+    constexpr int kDown = kThreads / ACROSS;  // threads that have the same channels
+    const u32 channel = (blockIdx.x * ACROSS + threadIdx.x % ACROSS) * LANES;
+    const i64 pixel = LAST ? s.channels : 1;  // from one to the next
+    float sums[kTaps][LANES] = {};
     if (channel < s.channels) {
-        for (u32 item = blockIdx.y * kDown + threadIdx.x / kAcross; item < s.items;
+        for (u32 item = blockIdx.y * kDown + threadIdx.x / ACROSS; item < s.items;
              item += gridDim.y * kDown) {
-            const u32 rest = item / s.yw, image = rest / s.strips;
-            const int column = item - rest * s.yw, first = (rest - image * s.strips) * kRows;
-            const int x_row = first * SH - s.ph, x_column = column * SW - s.pw;
-            const i64 x_image = (i64)image * s.channels * s.xh * s.xw;
-            const i64 y_image = (i64)image * s.channels * s.yh * s.yw;
-            const u16* from = x + x_image + (PAIRS ? channel : (i64)channel * s.xh * s.xw) +
-                              ((i64)x_row * s.xw + x_column) * pixel;
-            const u16* const at = y + y_image + (PAIRS ? channel : (i64)channel * s.yh * s.yw) +
-                                  ((i64)first * s.yw + column) * pixel;
-            Values gradient[kRows];
+            const u32 rest = item / s.across, image = rest / s.strips;
+            const int y_row = (rest - image * s.strips) * ROWS;
+            const int y_column = (item - rest * s.across) * COLUMNS;
+            const int x_row = y_row * SH, x_column = y_column * SW;
+            const u32 x_size = s.xh * s.xw, y_size = s.yh * s.yw;
+            const u16* const x_from = x + (i64)image * s.channels * x_size +
+                                      (LAST ? channel : (i64)channel * x_size) +
+                                      ((i64)x_row * s.xw + x_column) * pixel;
+            const u16* const y_from = y + (i64)image * s.channels * y_size +
+                                      (LAST ? channel : (i64)channel * y_size) +
+                                      ((i64)y_row * s.yw + y_column) * pixel;
+            float gradient[ROWS][COLUMNS * LANES];
 #pragma unroll
-            for (int r = 0; r < kRows; ++r) {
-                gradient[r] = load(at + (i64)r * s.yw * pixel, first + r < s.yh);
+            for (int r = 0; r < ROWS; ++r) {
+                load_row<0, COLUMNS, Y_WORD>(
+                    y_from + r * s.yw * pixel, pixel, y_column, s.yw, y_row + r < s.yh,
+                    gradient[r]);
             }
 #pragma unroll
-            for (int i = 0; i < kReach; ++i) {
-                const bool row = (u32)(x_row + i) < (u32)s.xh;
-                Values value[KW];
+            for (int i = kTop; i < kBottom; ++i) {
+                float values[kWide * LANES];
+                load_row<kLeft, kRight, X_WORD>(
+                    x_from + i * s.xw * pixel, pixel, x_column, s.xw,
+                    (u32)(x_row + i) < (u32)s.xh, values);
 #pragma unroll
-                for (int k = 0; k < KW; ++k) {
-                    value[k] = load(
-                        from + k * DW * pixel, row && (u32)(x_column + k * DW) < (u32)s.xw);
-                }
-                from += s.xw * pixel;
-#pragma unroll
-                for (int r = 0; r < kRows; ++r) {
+                for (int r = 0; r < ROWS; ++r) {
 #pragma unroll
                     for (int h = 0; h < KH; ++h) {
-                        if (r * SH + h * DH != i) continue;
+                        if (r * SH - PH + h * DH != i) continue;
 #pragma unroll
                         for (int k = 0; k < KW; ++k) {
 #pragma unroll
-                            for (int l = 0; l < kLanes; ++l) {
-                                sums[h * KW + k][l] += gradient[r].of[l] * value[k].of[l];
+                            for (int c = 0; c < COLUMNS; ++c) {
+#pragma unroll
+                                for (int l = 0; l < LANES; ++l) {
+                                    // Nothing of x may meet what is not there, be it infinite.
+                                    if (!WHOLE && (y_row + r >= s.yh || y_column + c >= s.yw)) {
+                                        continue;
+                                    }
+                                    const int at = c * SW - PW + k * DW - kLeft;
+                                    sums[h * KW + k][l] +=
+                                        gradient[r][c * LANES + l] * values[at * LANES + l];
+                                }
                             }
                         }
                     }
@@ -215,26 +249,24 @@ extern "C" __global__ void __launch_bounds__(kThreads) weights(
             }
         }
     }
-    // Packed, a warp has one channel; else each of its threads has its own.
-    __shared__ float warps[kThreads / 32][kAcross][kTaps][kLanes];
+    __shared__ float warps[kThreads / 32][ACROSS][kTaps][LANES];
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 #pragma unroll
     for (int t = 0; t < kTaps; ++t) {
 #pragma unroll
-        for (int l = 0; l < kLanes; ++l) {
-#if !PAIRS
+        for (int l = 0; l < LANES; ++l) {
+            // Threads of a warp that have the same channels.
 #pragma unroll
-            for (int far = 16; far > 0; far /= 2) {
+            for (int far = 16; far >= ACROSS; far /= 2) {
                 sums[t][l] += __shfl_down_sync(~0u, sums[t][l], far);
             }
-#endif
-            if (PAIRS || lane == 0) warps[warp][lane % kAcross][t][l] = sums[t][l];
+            if (lane < ACROSS) warps[warp][lane][t][l] = sums[t][l];
         }
     }
     __syncthreads();
-    for (u32 i = threadIdx.x; i < kAcross * kTaps * kLanes; i += kThreads) {
-        const u32 l = i % kLanes, t = i / kLanes % kTaps, across = i / (kLanes * kTaps);
-        const u32 c = (blockIdx.x * kAcross + across) * kLanes + l;
+    for (u32 i = threadIdx.x; i < ACROSS * kTaps * LANES; i += kThreads) {
+        const u32 l = i % LANES, t = i / LANES % kTaps, across = i / (LANES * kTaps);
+        const u32 c = (blockIdx.x * ACROSS + across) * LANES + l;
         if (c >= s.channels) continue;
         float sum = 0;
 #pragma unroll

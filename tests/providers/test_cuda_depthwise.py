@@ -22,6 +22,10 @@ SHAPES = [
     Shape("wide_padding", (1, 16, 5, 6), (16, 1, 3, 3), (1, 1), (4, 5), (1, 1), 16),
     Shape("only_padding", (1, 16, 2, 1), (16, 1, 3, 4), (2, 3), (4, 6), (1, 1), 16),
     Shape("pixel", (2, 32, 4, 5), (32, 1, 1, 1), (1, 1), (0, 0), (1, 1), 32),
+    Shape("words_of_four", (2, 8, 9, 12), (8, 1, 3, 3), (1, 1), (1, 1), (1, 1), 8),
+    Shape("words_of_two_strided", (2, 8, 10, 18), (8, 1, 5, 3), (2, 2), (2, 1), (1, 1), 8),
+    Shape("wide_strides", (2, 8, 17, 18), (8, 1, 3, 4), (3, 3), (1, 2), (1, 1), 8),
+    Shape("padded_beyond", (1, 8, 6, 8), (8, 1, 2, 2), (1, 2), (4, 4), (1, 1), 8),
     Shape("row", (1, 18, 1, 600), (18, 1, 1, 9), (1, 2), (0, 4), (1, 1), 18),
 ]  # fmt: skip
 HALF_TYPES = [np.dtype(np.float16), *([abi.BFLOAT16] if abi.BFLOAT16 is not None else [])]
@@ -34,18 +38,13 @@ def cuda(library: abi.Library) -> abi.Library:
     return library
 
 
-def own_solution(cuda: abi.Library, problem: Any) -> Any:
-    found = [
-        s for s in problem.solutions(4000)
-        if ":depthwise" in cuda.solution_name(s.solution_id)
-    ]  # fmt: skip
-    return found[0] if found else None
+def own_solutions(cuda: abi.Library, problem: Any) -> dict[str, Any]:
+    named = {cuda.solution_name(s.solution_id): s for s in problem.solutions(4000)}
+    return {name: s for name, s in named.items() if ":depthwise" in name}
 
 
-@pytest.mark.parametrize(
-    ("direction", "last"),
-    [(d, False) for d in abi.DIRECTIONS] + [(abi.BACKWARD_WEIGHTS, True)],
-)
+@pytest.mark.parametrize("last", [False, True], ids=["packed", "channels_last"])
+@pytest.mark.parametrize("direction", abi.DIRECTIONS)
 @pytest.mark.parametrize("dtype", HALF_TYPES, ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda s: s.name)
 def test_sums(
@@ -57,15 +56,33 @@ def test_sums(
     case = make_case(shape, dtype)
     arrays = case.arrays(direction, last)
     with abi.problem(cuda, handle, direction, *arrays, **shape.settings()) as problem:
-        solution = own_solution(cuda, problem)
-        assert solution is not None
-        bits = []
-        for _ in range(2):
+        solutions = own_solutions(cuda, problem)
+        assert solutions
+        for name, solution in solutions.items():
+            bits = []
+            for _ in range(2):
+                problem.out[...] = np.nan
+                problem.immediate(solution)
+                case.check(direction, problem.out, name)
+                bits.append(problem.out.tobytes())
+            assert bits[0] == bits[1]
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["packed", "channels_last"])
+def test_infinities_stay_where_they_are(cuda: abi.Library, handle: Any, last: bool) -> None:
+    """The corner of x meets the last tap alone, however tiles reach beyond the results."""
+    shape = Shape("uneven", (1, 4, 11, 9), (4, 1, 3, 3), (1, 1), (0, 0), (1, 1), 4)
+    case = make_case(shape, np.dtype(np.float16))
+    x, w, y = case.arrays(abi.BACKWARD_WEIGHTS, last)
+    x = x.copy("K")
+    x[..., -1, -1] = np.inf
+    with abi.problem(cuda, handle, abi.BACKWARD_WEIGHTS, x, w, y, **shape.settings()) as problem:
+        for name, solution in own_solutions(cuda, problem).items():
             problem.out[...] = np.nan
             problem.immediate(solution)
-            case.check(direction, problem.out, "depthwise")
-            bits.append(problem.out.tobytes())
-        assert bits[0] == bits[1]
+            finite = np.isfinite(problem.out)
+            assert not finite[..., -1, -1].any(), name
+            assert finite.reshape(4, 9)[:, :-1].all(), name
 
 
 @pytest.mark.parametrize(
@@ -80,4 +97,4 @@ def test_sums(
 def test_what_it_leaves_to_others(cuda: abi.Library, handle: Any, shape: Shape) -> None:
     arrays = make_case(shape, np.dtype(np.float16)).arrays(abi.FORWARD, False)
     with abi.problem(cuda, handle, abi.FORWARD, *arrays, **shape.settings()) as problem:
-        assert own_solution(cuda, problem) is None
+        assert not own_solutions(cuda, problem)

@@ -89,12 +89,17 @@ def sizes(
 
 def features(logs: list[float]) -> list[float]:
     """Of the sizes: a quadratic, how far vectors of 16 are filled, and what makes a difference in
-    kind: a kernel of one element, and a result beyond the second-level cache.
+    kind: a kernel of one element, and tensors beyond the second-level cache.
 
     Groups, the change of size and the width are in it without their products: those brought little.
     """
-    positions, channels, outputs, groups, taps, _, width = logs
+    positions, channels, outputs, groups, taps, shrink, width = logs
     vector, cached = math.log(16), math.log(1 << 18)
+    tensors = (
+        positions + outputs + groups,
+        positions + shrink + channels + groups,
+        channels + outputs + groups + taps,
+    )
     return [
         1.0,
         *logs,
@@ -103,7 +108,7 @@ def features(logs: list[float]) -> list[float]:
         min(width, vector),
         *(a * b for a, b in combinations_with_replacement((positions, channels, outputs, taps), 2)),
         float(taps == 0),
-        max(0.0, positions + outputs + groups - cached),
+        *(max(0.0, elements - cached) for elements in tensors),
     ]
 
 
@@ -158,7 +163,7 @@ def _problem(what: mioconv.Problem, tensor_bytes: int) -> Problem:
 Model = dict[str, np.ndarray]
 
 # Without measurements a time grows as the work does: positions, channels, outputs, groups, taps.
-PRIOR = np.array([0, 1, 1, 1, 1, 1, *[0] * 17], dtype=float)
+PRIOR = np.array([0, 1, 1, 1, 1, 1, *[0] * 19], dtype=float)
 
 
 def fit(problems: list[Problem]) -> Model:

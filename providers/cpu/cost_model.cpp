@@ -15,7 +15,7 @@ namespace {
 // class of solutions. bench/fit_cost_model.py makes the tables and has the twin of this code.
 
 constexpr int kSizes = 7;
-constexpr int kFeatures = 23;
+constexpr int kFeatures = 25;
 // Below this, what a step costs beside its arithmetic decides, and the formula has that.
 constexpr double kLeastFittedFlops = 1e5;
 
@@ -53,7 +53,7 @@ std::array<float, kSizes> sizes_of(const ConvProblem& problem) {
 std::array<float, kFeatures> features_of(const ConvProblem& problem) {
     const auto logs = sizes_of(problem);
     const float positions = logs[0], channels = logs[1], outputs = logs[2], groups = logs[3];
-    const float taps = logs[4], width = logs[6];
+    const float taps = logs[4], shrink = logs[5], width = logs[6];
     const float vector = std::log(16.f), cached = std::log(262144.f);
     std::array<float, kFeatures> features = {
         1.f,
@@ -73,7 +73,11 @@ std::array<float, kFeatures> features_of(const ConvProblem& problem) {
         for (std::size_t j = i; j < squared.size(); ++j) features[next++] = squared[i] * squared[j];
     }
     features[next++] = taps == 0 ? 1.f : 0.f;
-    features[next++] = std::max(0.f, positions + outputs + groups - cached);
+    for (const float elements :
+         {positions + outputs + groups, positions + shrink + channels + groups,
+          channels + outputs + groups + taps}) {
+        features[next++] = std::max(0.f, elements - cached);
+    }
     return features;
 }
 

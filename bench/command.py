@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             name, type=parse, default=default, metavar="A,B", help=f"{text} (default: {default})"
         )
 
-    several("--sets", shapes.names(), ",".join(shapes.names()), "networks")
+    sets = [*shapes.names(), shapes.DRAWN]
+    several("--sets", sets, ",".join(shapes.names()), f"networks, or {shapes.DRAWN}: at random")
     several("--directions", libraries.DIRECTIONS, ",".join(libraries.DIRECTIONS), "directions")
     several("--layouts", libraries.LAYOUTS, ",".join(libraries.LAYOUTS), "memory layouts")
     several("--modes", report.MODES, ",".join(report.MODES), "modes of selection")

@@ -1,54 +1,72 @@
 """Fit the cpu provider's cost model to measured times, and check it on sets that it did not see.
 
-    mioconv bench --others torch                     # measures all solutions of all layers
-    python -m bench.fit_cost_model out/bench.json    # writes providers/cpu/cost_model_data.inc
+    mioconv bench --json out/one.json    # measures all solutions of all layers
+    mioconv bench --json out/two.json    # again: what stalled once
+    mioconv bench --json out/drawn.json --sets drawn --modes benchmark --others ""
+    python -m bench.fit_cost_model out/*.json    # writes providers/cpu/cost_model_data.inc
     python -m bench.fit_cost_model out/part.json --only depthwise    # the other classes stay
 
 One small regression for every class of solutions (implementation, layout strategy, the caller's
-layout, direction): the logarithm of the time of a float32 problem on `THREADS` threads as a
-quadratic in logarithms of its sizes. `features` and `solution_class` have their twins in
-providers/cpu/cost_model.cpp.
+layout, direction, depthwise or not): the logarithm of the time of a float32 problem on `THREADS`
+threads as a quadratic in logarithms of its sizes. `features` and `solution_class` have their twins
+in providers/cpu/cost_model.cpp.
+
+Of several results of a problem the shortest time of each solution counts. The search's times are
+not repeated for ever: some were stalled by another process. Weights that mistrust what is far off
+would not do instead, since a class that is slow on large layers looks the same to them.
 
 The figure of merit is the regret: the measured time of the solution that ranks first over that of
-the best one, as a geometric mean over problems. It is printed for each set with the model fitted to
-the other sets alone.
+the best one, as a geometric mean over problems, and in how many problems it is above `LIMITS`. It
+is printed for each set as this build of mioconv ranks, with the model fitted to what the set has
+not in it, and with the one fitted to everything.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 from pathlib import Path
 
 import numpy as np
 
-from . import shapes
-from .results import Cell, Results, geometric_mean
+import mioconv
+
+from . import libraries, shapes
+from .libraries import Case
+from .results import Results, geometric_mean
 
 TARGET = Path(__file__).parents[1] / "providers" / "cpu" / "cost_model_data.inc"
 THREADS = 2
 # A class that was measured less often says too little; the provider's own formula serves it.
 LEAST_SAMPLES = 12
-RIDGE = 0.5
-# The search's times are not repeated when another process disturbs them: what is further off than
-# this was stalled, more often than chosen badly.
-WORST_RATIO = 2.0
+RIDGE = 1.0
+# Layers of networks count so often, as they are what is run; drawn ones fill the space between.
+NETWORK_WEIGHT = 3.0
+# Below so many operations the provider's own formula ranks.
+LEAST_FLOPS = 1e5
+LIMITS = (1.2, 1.5, 2.0)
 
 
 @dataclass
 class Problem:
-    """What a cell computes, as the provider sees it, and the milliseconds of its solutions."""
+    """What some cells compute, as the provider sees it, and the milliseconds of its solutions."""
 
-    set: str
+    sets: set[str]
     direction: str
     layout: str
-    default: str  # what the provider ranked first when this was measured
     sizes: list[float]
     x: np.ndarray
     times: dict[str, float]
+    estimates: dict[str, float]  # of this build, without the solutions that may not be chosen
+
+    def best(self) -> float:
+        """Milliseconds of the fastest solution that may be chosen."""
+        return min(self.times[name] for name in self.estimates)
 
 
 def sizes(
@@ -70,114 +88,135 @@ def sizes(
 
 
 def features(logs: list[float]) -> list[float]:
-    """Of the sizes: a quadratic, and how far vectors of 16 are filled."""
-    positions, channels, outputs, *_, width = logs
-    vector = math.log(16)
+    """Of the sizes: a quadratic, how far vectors of 16 are filled, and what makes a difference in
+    kind: a kernel of one element, and tensors beyond the second-level cache.
+
+    Groups, the change of size and the width are in it without their products: those brought little.
+    """
+    positions, channels, outputs, groups, taps, shrink, width = logs
+    vector, cached = math.log(16), math.log(1 << 18)
+    tensors = (
+        positions + outputs + groups,
+        positions + shrink + channels + groups,
+        channels + outputs + groups + taps,
+    )
     return [
         1.0,
         *logs,
         min(channels, vector),
         min(outputs, vector),
         min(width, vector),
-        positions * positions,
-        channels * channels,
-        outputs * outputs,
-        positions * channels,
-        positions * outputs,
-        channels * outputs,
+        *(a * b for a, b in combinations_with_replacement((positions, channels, outputs, taps), 2)),
+        float(taps == 0),
+        *(max(0.0, elements - cached) for elements in tensors),
     ]
 
 
-def solution_class(name: str, direction: str, layout: str) -> str:
+def solution_class(name: str, direction: str, layout: str, logs: list[float]) -> str:
     """Without instruction sets, and what an implementation is called beyond its kind."""
     implementation, strategy = name.split("|")
     kind = re.sub(r":(avx512|avx2|avx|sse41)[^+|]*", "", implementation)
     if kind.startswith(("winograd", "matmul")):
         kind = kind.partition(":")[0]
-    return f"{kind}|{strategy}|{layout}|{direction}"
+    key = f"{kind}|{strategy}|{layout}|{direction}"
+    # The provider's own kernel goes about any problem in the same way.
+    depthwise = logs[1] == 0 and logs[3] > 0 and kind != "depthwise"
+    return f"{key}|depthwise" if depthwise else key
 
 
 def read(paths: list[Path]) -> list[Problem]:
-    """Every float32 cell on `THREADS` threads whose solutions were timed."""
-    layers = {(name, layer.name): layer for name in shapes.names() for layer in shapes.read(name)}
-    found = []
+    """Every float32 problem on `THREADS` threads whose solutions were timed, once."""
+    names = [*shapes.names(), shapes.DRAWN]
+    layers = {(name, layer.name): layer for name in names for layer in shapes.read(name)}
+    found: dict[mioconv.Problem, Problem] = {}
     for path in paths:
         for cell in Results.read(path):
-            if cell.dtype == "float32" and cell.threads == THREADS and len(cell.times) > 1:
-                found.append(_problem(cell, layers[cell.set, cell.layer]))
-    return found
+            if cell.dtype != "float32" or cell.threads != THREADS or cell.flops < LEAST_FLOPS:
+                continue
+            layer = layers[cell.set, cell.layer]
+            case = Case(layer, cell.batch, cell.direction, cell.layout, cell.dtype)
+            what = libraries.problem(case)
+            if what not in found:
+                found[what] = _problem(what, cell.tensor_bytes)
+            found[what].sets.add(cell.set)
+            times = found[what].times
+            for name, ms in cell.times.items():
+                if "+f32" not in name:
+                    times[name] = min(ms, times.get(name, ms))
+    for problem in found.values():
+        problem.estimates = {n: ms for n, ms in problem.estimates.items() if n in problem.times}
+    return [problem for problem in found.values() if len(problem.estimates) > 1]
 
 
-def _problem(cell: Cell, layer: shapes.Layer) -> Problem:
-    x, w, y = layer.shapes(cell.batch)
-    direction = cell.direction
-    if layer.transposed:  # runs as a convolution from its output to its input
-        x, y = y, x
-        turned = {"forward": "backward_input", "backward_input": "forward"}
-        direction = turned.get(direction, direction)
-    times = {name: ms for name, ms in cell.times.items() if "+f32" not in name}
-    logs = sizes(x, y, w, layer.groups)
+def _problem(what: mioconv.Problem, tensor_bytes: int) -> Problem:
+    listed = mioconv.find_solutions(what)
+    # What is chosen while there is another: see `usual_workspace` in include/mioconv/plan.hpp.
+    most = max(2 * tensor_bytes, 64 << 10)
+    frugal = [found for found in listed if found.workspace_bytes <= most]
+    logs = sizes(what.input_shape, what.output_shape, what.weight_shape, what.groups)
     return Problem(
-        cell.set, direction, cell.layout, cell.solutions.get("default", ""), logs,
-        np.array(features(logs)), times,
+        set(), what.direction, what.layout, logs, np.array(features(logs)), {},
+        {found.name: found.time_ms for found in frugal or listed},
     )  # fmt: skip
 
 
 Model = dict[str, np.ndarray]
 
 # Without measurements a time grows as the work does: positions, channels, outputs, groups, taps.
-PRIOR = np.array([0, 1, 1, 1, 1, 1, *[0] * 11], dtype=float)
+PRIOR = np.array([0, 1, 1, 1, 1, 1, *[0] * 19], dtype=float)
 
 
 def fit(problems: list[Problem]) -> Model:
-    """Coefficients of every class: ridge regression towards `PRIOR`, outliers weighing less."""
-    rows: dict[str, list[tuple[np.ndarray, float]]] = defaultdict(list)
+    """Coefficients of every class: ridge regression towards `PRIOR`."""
+    rows: dict[str, list[tuple[np.ndarray, float, float]]] = defaultdict(list)
     for problem in problems:
+        weight = 1.0 if problem.sets == {shapes.DRAWN} else NETWORK_WEIGHT
         for name, ms in problem.times.items():
-            key = solution_class(name, problem.direction, problem.layout)
-            rows[key].append((problem.x, math.log(ms)))
-    return {key: _solve(pairs) for key, pairs in rows.items() if len(pairs) >= LEAST_SAMPLES}
+            key = solution_class(name, problem.direction, problem.layout, problem.sizes)
+            rows[key].append((problem.x, math.log(ms), weight))
+    return {key: _solve(found) for key, found in rows.items() if len(found) >= LEAST_SAMPLES}
 
 
-def _solve(pairs: list[tuple[np.ndarray, float]]) -> np.ndarray:
-    a = np.array([x for x, _ in pairs])
-    b = np.array([y for _, y in pairs]) - a @ PRIOR
+def _solve(samples: list[tuple[np.ndarray, float, float]]) -> np.ndarray:
+    a = np.array([x for x, _, _ in samples])
+    b = np.array([y for _, y, _ in samples]) - a @ PRIOR
     mean, spread = a.mean(axis=0), a.std(axis=0) + 1e-9
     mean[0], spread[0] = 0, 1  # the constant
     scaled = (a - mean) / spread
     ridge = RIDGE * np.eye(a.shape[1])
     ridge[0, 0] = 1e-9
-    weights = np.ones(len(b))
-    for _ in range(10):
-        weighted = scaled * weights[:, None]
-        solved = np.linalg.solve(weighted.T @ scaled + ridge, weighted.T @ b)
-        error = np.abs(b - scaled @ solved)
-        # A stall makes a time too long, by any factor: Cauchy's weights.
-        weights = 1 / (1 + (error / (2 * max(float(np.median(error)), 1e-3))) ** 2)
-    found = solved / spread
+    weighted = scaled.T * [weight for _, _, weight in samples]
+    found = np.linalg.solve(weighted @ scaled + ridge, weighted @ b) / spread
     found[0] -= (found * mean)[1:].sum()
     return found + PRIOR
 
 
-def choice(model: Model, problem: Problem) -> str | None:
-    """What the model would run; None where it knows none of the problem's solutions."""
-    known = {}
-    for name in problem.times:
-        coefficients = model.get(solution_class(name, problem.direction, problem.layout))
-        if coefficients is not None:
-            known[name] = float(coefficients @ problem.x)
+def choice(model: Model | None, problem: Problem) -> str | None:
+    """What the model would run, without one this build; None where it knows no solution."""
+    known = problem.estimates
+    if model is not None:
+        known = {}
+        for name in problem.estimates:
+            key = solution_class(name, problem.direction, problem.layout, problem.sizes)
+            if key in model:
+                known[name] = float(model[key] @ problem.x)
     return min(known, key=lambda name: known[name]) if known else None
 
 
-def regret(model: Model, problems: list[Problem]) -> float:
-    """Time of the first-ranked solution over that of the best, geometric mean; nan of nothing."""
-    ratios = []
+def regrets(model: Model | None, problems: list[Problem]) -> list[float]:
+    """Times of the first-ranked solutions over those of the best; None: as this build ranks."""
+    found = []
     for problem in problems:
-        chosen = choice(model, problem) if model else problem.default
-        if chosen in problem.times:
-            ratio = problem.times[chosen] / min(problem.times.values())
-            ratios.append(min(ratio, WORST_RATIO))
-    return geometric_mean(ratios) if ratios else math.nan
+        name = choice(model, problem)
+        if name is not None:
+            found.append(problem.times[name] / problem.best())
+    return found
+
+
+def summary(ratios: list[float]) -> str:
+    """The mean, and how many are above the limits."""
+    above = "".join(f"{sum(ratio > limit for ratio in ratios):5}" for limit in LIMITS)
+    return f"{geometric_mean(ratios):9.3f}{above}"
 
 
 def write(model: Model, problems: list[Problem], path: Path, only: str = "") -> None:
@@ -208,6 +247,15 @@ def write(model: Model, problems: list[Problem], path: Path, only: str = "") -> 
     path.write_text("\n".join([*head, *sorted(rows), "};"]) + "\n")
 
 
+def read_model(path: Path) -> Model:
+    """The coefficients that `write` wrote."""
+    rows = re.findall(r'^    \{"(.+)", \{(.+)\}\},$', path.read_text(), re.MULTILINE)
+    return {
+        key: np.array([float(number.rstrip("f")) for number in numbers.split(", ")])
+        for key, numbers in rows
+    }
+
+
 def _literal(value: float) -> str:
     return f"{float(f'{value:.5g}')!r}f"
 
@@ -218,17 +266,24 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=TARGET)
     parser.add_argument("--only", default="", help="fit classes whose names begin so, keep others")
     args = parser.parse_args()
+    os.environ["MIOCONV_CACHE"] = "0"  # estimates, not what earlier processes measured
+    libraries.use_threads(THREADS)
     problems = read(args.results)
-    names = sorted({problem.set for problem in problems})
     print(f"{len(problems)} problems, {sum(len(p.times) for p in problems)} times")
-    print(f"regret {'':10} as it was  fitted to the others  fitted to all")
+    limits = "".join(f"{f'>{limit}':>5}" for limit in LIMITS)
+    heads = [f"{head:>9}{limits}" for head in ("now", "unseen", "seen")]
+    print(f"{'regret':18}{''.join(heads)}")
     everything = fit(problems)
-    for name in names:
-        held_out = [problem for problem in problems if problem.set == name]
-        others = fit([problem for problem in problems if problem.set != name])
-        row = [regret(model, held_out) for model in ({}, others, everything)]
-        print(f"{name:18} {row[0]:8.3f} {row[1]:21.3f} {row[2]:14.3f}")
-    print(f"{'all':18} {regret({}, problems):8.3f} {'':21} {regret(everything, problems):14.3f}")
+    unseen: list[float] = []
+    for name in sorted(set().union(*(problem.sets for problem in problems))):
+        held_out = [problem for problem in problems if name in problem.sets]
+        others = regrets(fit([p for p in problems if name not in p.sets]), held_out)
+        unseen += others if name != shapes.DRAWN else []
+        row = [regrets(None, held_out), others, regrets(everything, held_out)]
+        print(f"{name:18}{''.join(map(summary, row))}")
+    networks = [problem for problem in problems if problem.sets != {shapes.DRAWN}]
+    row = [regrets(None, networks), unseen, regrets(everything, networks)]
+    print(f"{'the networks':18}{''.join(map(summary, row))}")
     write(everything, problems, args.output, args.only)
     print(f"{len(everything)} classes: {args.output}")
 

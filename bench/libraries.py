@@ -117,22 +117,25 @@ def mioconv_choices(call: Callable[..., np.ndarray], modes: list[str]) -> dict[s
     return found
 
 
-def measured_times(case: Case) -> dict[str, float]:
-    """Milliseconds of every solution that a search in benchmark mode has timed, by name."""
+def problem(case: Case) -> mioconv.Problem:
+    """What a case computes; a transposed layer runs as the gradient of a convolution."""
     layer = case.layer
-    x, w, _ = layer.shapes(case.batch)
+    x, w, y = layer.shapes(case.batch)
     direction = case.direction
-    if layer.transposed:
-        # It runs as the gradient of a convolution from its output to its input.
-        x = layer.shapes(case.batch)[2]
+    if layer.transposed:  # from its output to its input
+        x = y
         direction = {"forward": "backward_input", "backward_input": "forward"}.get(
             direction, direction
         )
-    problem = mioconv.Problem(
+    return mioconv.Problem(
         direction, x, w, case.dtype, stride=layer.stride, padding=layer.padding,
         dilation=layer.dilation, groups=layer.groups, layout=case.layout,
     )  # fmt: skip
-    listed = mioconv.find_solutions(problem)
+
+
+def measured_times(case: Case) -> dict[str, float]:
+    """Milliseconds of every solution that a search in benchmark mode has timed, by name."""
+    listed = mioconv.find_solutions(problem(case))
     return {found.name: found.time_ms for found in listed if found.source == "measured"}
 
 

@@ -9,10 +9,16 @@ from __future__ import annotations
 
 import csv
 import math
-from dataclasses import dataclass
+import random
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "shapes"
+# A set beside the networks: layers drawn at random, which show how well a ranking generalises.
+DRAWN = "drawn"
+DRAWN_LAYERS = 240
+DRAWN_ELEMENTS = 1 << 22  # of a tensor, at most
+DRAWN_FLOPS = (5e5, 1e9)
 
 
 @dataclass(frozen=True)
@@ -62,12 +68,14 @@ class Layer:
 
 
 def names() -> list[str]:
-    """The sets that there are."""
+    """The networks that there are."""
     return sorted(path.stem for path in FOLDER.glob("*.csv"))
 
 
 def read(name: str) -> list[Layer]:
     """The layers of one set."""
+    if name == DRAWN:
+        return _drawn()
     with (FOLDER / f"{name}.csv").open(newline="") as file:
         return [_layer(row) for row in csv.DictReader(file)]
 
@@ -92,3 +100,45 @@ def _layer(row: dict[str, str]) -> Layer:
 
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split("x"))
+
+
+def _drawn() -> list[Layer]:
+    """The same ones every time; first layers, the other way round, are last layers too."""
+    draw = random.Random(0)
+    layers: list[Layer] = []
+    while len(layers) < DRAWN_LAYERS:
+        layer = _draw(draw, f"drawn_{len(layers)}")
+        least, most = DRAWN_FLOPS
+        elements = max(map(math.prod, layer.shapes(1)))
+        if elements <= DRAWN_ELEMENTS and least <= layer.flops(1) <= most:
+            layers.append(layer)
+    last = [
+        replace(layer, name=f"{layer.name}_last", channels=layer.filters, filters=layer.channels)
+        for layer in layers
+        if layer.channels in (1, 3) and layer.groups == 1
+    ]
+    return layers + last
+
+
+def _draw(draw: random.Random, name: str) -> Layer:
+    def channels() -> int:
+        step = draw.choice([1, 4, 8, 16, 16, 32])
+        return max(step, int(2 ** draw.uniform(1.5, 10.3)) // step * step)
+
+    rank = draw.choice([1, 2, 2, 2, 2, 2, 3])
+    size = (int(2 ** draw.uniform(2, 16 / (rank + 0.1))),) * rank
+    given, taken, groups = channels(), channels(), 1
+    kind = draw.random()
+    if kind < 0.08:
+        given = draw.choice([1, 3])  # a first layer
+    elif kind < 0.2:
+        taken = groups = given  # depthwise
+    elif kind < 0.25:
+        groups = draw.choice([2, 8, 32])
+        given, taken = (-(-n // groups) * groups for n in (given, taken))
+    kernel, stride = draw.choice([1, 3, 3, 5, 7]), draw.choice([1, 1, 1, 2])
+    dilation = draw.choice([1] * 9 + [2])
+    spatial = (kernel, stride, dilation * (kernel // 2), dilation)
+    return Layer(
+        name, False, given, size, taken, *((n,) * rank for n in spatial), groups, (0,) * rank
+    )

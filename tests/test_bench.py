@@ -20,6 +20,7 @@ from mioconv.cli import main
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from bench import fit_cost_model as cost_model  # noqa: E402
 from bench import libraries, report, results, roofline, shapes, timing  # noqa: E402
 
 SETS = shapes.names()
@@ -129,6 +130,56 @@ def test_every_function_is_timed_in_every_round() -> None:
     )
     assert [len(t.samples) for t in timed.values()] == [3, 3]
     assert calls.index("b") < len(calls) - calls[::-1].index("a")
+
+
+def test_drawn_layers_stay_the_same() -> None:
+    layers = shapes.read(shapes.DRAWN)
+    assert layers == shapes.read(shapes.DRAWN)
+    assert len(set(layers)) == len(layers) > shapes.DRAWN_LAYERS
+    for layer in layers:
+        x, w, y = layer.shapes(1)
+        assert min(*x, *w, *y) > 0, layer
+        assert layer.channels % layer.groups == layer.filters % layer.groups == 0
+
+
+@pytest.mark.parametrize(
+    ("direction", "x", "w", "more"),
+    [
+        ("forward", (2, 40, 28, 28), (72, 40, 3, 3), {"padding": 1}),
+        ("backward_input", (1, 256, 14, 14), (512, 256, 1, 1), {"stride": 2}),
+        ("backward_weight", (1, 96, 56, 56), (96, 1, 5, 5), {"padding": 2, "groups": 96}),
+        ("forward", (8, 64, 8, 28, 28), (64, 64, 3, 1, 1), {"padding": (1, 0, 0)}),
+    ],
+)
+@pytest.mark.parametrize("layout", libraries.LAYOUTS)
+def test_provider_estimates_as_the_fit_does(
+    direction: Any, x: Any, w: Any, more: dict[str, Any], layout: Any
+) -> None:
+    """The twins, in C++ and in Python, from the tables that are built in."""
+    libraries.use_threads(cost_model.THREADS)
+    mioconv.cache_clear()
+    problem = mioconv.Problem(direction, x, w, layout=layout, **more)
+    listed = mioconv.find_solutions(problem)
+    if not any("avx512" in found.name for found in listed):
+        pytest.skip("the tables are for AVX-512")
+    logs = cost_model.sizes(x, problem.output_shape, w, problem.groups)
+    model = cost_model.read_model(cost_model.TARGET)
+    compared = 0
+    for found in listed:
+        key = cost_model.solution_class(found.name, direction, layout, logs)
+        if key in model and found.source == "heuristic":
+            estimate = math.exp(model[key] @ cost_model.features(logs))
+            assert found.time_ms == pytest.approx(estimate, rel=1e-3), key
+            compared += 1
+    assert compared > 1
+
+
+def test_regret_is_of_what_may_be_chosen() -> None:
+    problem = cost_model.Problem(
+        {"a"}, "forward", "packed", [], np.zeros(1), {"x|y": 2.0, "v|y": 3.0, "greedy|y": 1.0},
+        {"x|y": 9.0, "v|y": 8.0},
+    )  # fmt: skip
+    assert cost_model.regrets(None, [problem]) == [1.5]
 
 
 def test_quick_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

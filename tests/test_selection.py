@@ -200,6 +200,16 @@ class TestListing:
             check(mioconv.conv2d_forward(x, w, padding=1, benchmark=True), expected)
         assert solutions(x, w)[0].source == "measured"
 
+    def test_the_first_few_are_tried_whatever_the_budget(self) -> None:
+        """What ranks first may be so slow that it uses the budget up alone."""
+        x, w = np.ones((1, 32, 28, 28), np.float32), np.ones((32, 32, 3, 3), np.float32)
+        ranked = [found.id for found in solutions(x, w)]
+        assert len(ranked) > 3
+        with mioconv.flags(benchmark_budget_ms=0):
+            mioconv.conv2d_forward(x, w, padding=1, benchmark=True)
+        measured = [found.id for found in solutions(x, w) if found.source == "measured"]
+        assert sorted(measured) == sorted(ranked[:3])
+
     def test_search_leaves_out_alone(self, pair: tuple) -> None:
         """With every run failing after the search, `out` still has its own values."""
         x, w, _ = pair

@@ -15,7 +15,7 @@ namespace {
 // class of solutions. bench/fit_cost_model.py makes the tables and has the twin of this code.
 
 constexpr int kSizes = 7;
-constexpr int kFeatures = 17;
+constexpr int kFeatures = 25;
 // Below this, what a step costs beside its arithmetic decides, and the formula has that.
 constexpr double kLeastFittedFlops = 1e5;
 
@@ -52,9 +52,10 @@ std::array<float, kSizes> sizes_of(const ConvProblem& problem) {
 
 std::array<float, kFeatures> features_of(const ConvProblem& problem) {
     const auto logs = sizes_of(problem);
-    const float positions = logs[0], channels = logs[1], outputs = logs[2], width = logs[6];
-    const float vector = std::log(16.f);
-    return {
+    const float positions = logs[0], channels = logs[1], outputs = logs[2], groups = logs[3];
+    const float taps = logs[4], shrink = logs[5], width = logs[6];
+    const float vector = std::log(16.f), cached = std::log(262144.f);
+    std::array<float, kFeatures> features = {
         1.f,
         logs[0],
         logs[1],
@@ -65,13 +66,19 @@ std::array<float, kFeatures> features_of(const ConvProblem& problem) {
         logs[6],
         std::min(channels, vector),
         std::min(outputs, vector),
-        std::min(width, vector),
-        positions * positions,
-        channels * channels,
-        outputs * outputs,
-        positions * channels,
-        positions * outputs,
-        channels * outputs};
+        std::min(width, vector)};
+    std::size_t next = 11;
+    const std::array<float, 4> squared = {positions, channels, outputs, taps};
+    for (std::size_t i = 0; i < squared.size(); ++i) {
+        for (std::size_t j = i; j < squared.size(); ++j) features[next++] = squared[i] * squared[j];
+    }
+    features[next++] = taps == 0 ? 1.f : 0.f;
+    for (const float elements :
+         {positions + outputs + groups, positions + shrink + channels + groups,
+          channels + outputs + groups + taps}) {
+        features[next++] = std::max(0.f, elements - cached);
+    }
+    return features;
 }
 
 // The caller's layout in the tables' words; empty where activations lie in two.
@@ -94,8 +101,10 @@ std::string class_of(const ConvProblem& problem, const std::string& name) {
     if (kind.rfind("winograd", 0) == 0 || kind.rfind("matmul", 0) == 0) {
         kind.resize(kind.find(':'));  // whatever oneDNN's product is called
     }
+    // The provider's own kernel goes about any problem in the same way.
+    const bool depthwise = is_depthwise(problem) && kind != "depthwise";
     return kind + name.substr(bar) + "|" + layout_of(problem) + "|" +
-           kDirections[static_cast<int>(problem.direction)];
+           kDirections[static_cast<int>(problem.direction)] + (depthwise ? "|depthwise" : "");
 }
 
 // Milliseconds on the calling thread's share of a machine; 0 where nothing was fitted.

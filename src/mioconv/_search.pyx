@@ -71,11 +71,17 @@ cdef int tell(Plan* plan, const Solution* solution, float ms, size_t done,
 
 # --- measuring ------------------------------------------------------------------------------------
 
+# So many of those that rank first are run once, whatever the budget.
+cdef enum:
+    ALWAYS_TRIED = 3
+
+
 cdef Status time_solution(Plan* plan, HandleLease* lease, const Operands* operands,
                           Workspace* workspace, const Solution* solution, hipStream_t stream,
-                          Timing* timing, int repeats, float* ms, float* spent) noexcept nogil:
+                          Timing* timing, int repeats, float* ms, float* spent,
+                          float budget) noexcept nogil:
     """Milliseconds of one run, the mean of `repeats` back to back; what was disturbed is timed
-    again, within limits. `spent` grows by all that it took."""
+    again, a few times and within the budget. `spent` grows by all that it took."""
     cdef Status status
     cdef int _attempt, _i
     cdef float elapsed = 0
@@ -93,7 +99,7 @@ cdef Status time_solution(Plan* plan, HandleLease* lease, const Operands* operan
             break
         spent[0] += elapsed
         ms[0] = min(ms[0], elapsed / repeats)
-        if not timing.disturbed():
+        if not timing.disturbed() or spent[0] > budget:
             break
     return status
 
@@ -134,7 +140,8 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
     where that was not possible.
 
     A solution stays in as long as its best time is near the best of all. The minimum is kept: noise
-    only ever adds. The budget ends the search once at least one solution was timed warm.
+    only ever adds. The budget ends the search, but not before the first few were run at all, for
+    whatever ranks first may be slow enough to use it up, and one was timed warm.
     """
     cdef const Api* api = &plan.device.api
     cdef vector[Solution] ranked = plan.admitted(choice)
@@ -142,7 +149,7 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
     cdef vector[int] repeats
     cdef Workspace workspace
     cdef Status status
-    cdef size_t i, running
+    cdef size_t i, running, tried = 0
     cdef int round
     cdef int64_t threads
     cdef float ms = 0, fastest = 1e30, keep, spent = 0
@@ -157,11 +164,14 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
         for i in range(best.size()):
             fastest = min(fastest, best[i])
         # The first round warms up; who is far behind then, or by less later, cannot win any more.
-        keep = fastest * (5.0 if round < 2 else 1.5 if round < 3 else 1.2 if round < 5 else 1.1)
+        if round < 2 and spent <= options.budget_ms:
+            keep = fastest * <float>5.0
+        else:
+            keep = fastest * (1.5 if round < 3 else 1.2 if round < 5 else 1.1)
         for i in range(ranked.size()):
             if ranked[i].failed or ranked[i].out_of_memory or (round > 0 and best[i] > keep):
                 continue
-            if spent > options.budget_ms and (round > 1 or (round == 0 and fastest < 1e30)):
+            if spent > options.budget_ms and (round > 1 or (round == 0 and tried >= ALWAYS_TRIED)):
                 break
             status = workspace.lease(plan.device.workspaces, ranked[i].workspace, options.stream)
             if status.ok() and round == 0:
@@ -170,7 +180,8 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
                 plan.calls.compile(lease.get(), operands[0], plan.convolution(), ranked[i].id)
             if status.ok():
                 status = time_solution(plan, lease, operands, &workspace, &ranked[i],
-                                       options.stream, timing, repeats[i], &ms, &spent)
+                                       options.stream, timing, repeats[i], &ms, &spent,
+                                       options.budget_ms)
             workspace.give_back()
             if not status.ok():
                 api.hipGetLastError()
@@ -182,6 +193,7 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
                 continue
             running += 1
             if round == 0:
+                tried += 1
                 repeats[i] = 1 + <int>min(49.0, sample_ms / max(ms, <float>1e-3))
             best[i] = min(best[i], ms)
             fastest = min(fastest, best[i])

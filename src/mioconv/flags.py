@@ -13,7 +13,8 @@ flag                     environment variable             default  meaning
 ``exclude``              ``MIOCONV_EXCLUDE``              none     solutions that must not run: ids,
                                                                    patterns for names or algorithms
 ``num_threads``          ``MIOCONV_NUM_THREADS``          0        CPU threads; 0: the machine's
-``benchmark_budget_ms``  ``MIOCONV_BENCHMARK_BUDGET_MS``  1000     of measuring one problem
+``benchmark_budget_ms``  ``MIOCONV_BENCHMARK_BUDGET_MS``  1000     of measuring one problem, but
+                                                                   three solutions at least
 ``empty_cache_after_     ``MIOCONV_EMPTY_CACHE_AFTER_     on       scratch memory of a search goes
 find``                   FIND``                                    back to the device
 ``strict_accuracy``      ``MIOCONV_STRICT_ACCURACY``      off      plain sums only: neither

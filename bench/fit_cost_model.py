@@ -5,6 +5,7 @@
     mioconv bench --json out/drawn.json --sets drawn --modes benchmark --others ""
     python -m bench.fit_cost_model out/*.json    # writes providers/cpu/cost_model_data.inc
     python -m bench.fit_cost_model out/part.json --only depthwise    # the other classes stay
+    python -m bench.fit_cost_model out/*.json --average    # the mean with what another machine gave
 
 One small regression for every class of solutions (implementation, layout strategy, the caller's
 layout, direction, depthwise or not): the logarithm of the time of a float32 problem on `THREADS`
@@ -256,6 +257,27 @@ def read_model(path: Path) -> Model:
     }
 
 
+def average(new: Model, old: Model, problems: list[Problem]) -> Model:
+    """The mean of two machines' models: what one gets badly wrong, the other seldom does as well.
+
+    One machine is faster than the other: a class that only one of them has is moved by half of what
+    lies between the two, to where it is among the averaged ones.
+    """
+    apart = [
+        float((old[key] - new[key]) @ problem.x)
+        for problem in problems
+        for name in problem.times
+        if (key := solution_class(name, problem.direction, problem.layout, problem.sizes)) in new
+        and key in old
+    ]
+    half = np.zeros(len(PRIOR))
+    half[0] = np.mean(apart) / 2 if apart else 0
+    model = {key: new[key] + half for key in new.keys() - old.keys()}
+    model.update({key: old[key] - half for key in old.keys() - new.keys()})
+    model.update({key: (new[key] + old[key]) / 2 for key in new.keys() & old.keys()})
+    return model
+
+
 def _literal(value: float) -> str:
     return f"{float(f'{value:.5g}')!r}f"
 
@@ -265,6 +287,9 @@ def main() -> None:
     parser.add_argument("results", nargs="+", type=Path, help="JSON of mioconv bench")
     parser.add_argument("--output", type=Path, default=TARGET)
     parser.add_argument("--only", default="", help="fit classes whose names begin so, keep others")
+    parser.add_argument(
+        "--average", action="store_true", help="write the mean with the coefficients in OUTPUT"
+    )
     args = parser.parse_args()
     os.environ["MIOCONV_CACHE"] = "0"  # estimates, not what earlier processes measured
     libraries.use_threads(THREADS)
@@ -284,6 +309,9 @@ def main() -> None:
     networks = [problem for problem in problems if problem.sets != {shapes.DRAWN}]
     row = [regrets(None, networks), unseen, regrets(everything, networks)]
     print(f"{'the networks':18}{''.join(map(summary, row))}")
+    if args.average:
+        everything = average(everything, read_model(args.output), problems)
+        print(f"{'averaged':18}{summary(regrets(everything, networks))}")
     write(everything, problems, args.output, args.only)
     print(f"{len(everything)} classes: {args.output}")
 

@@ -182,6 +182,29 @@ def test_regret_is_of_what_may_be_chosen() -> None:
     assert cost_model.regrets(None, [problem]) == [1.5]
 
 
+def test_average_of_two_machines() -> None:
+    """The mean where both know a class; what one lacks is moved to where it is among those."""
+    logs = [math.log(100.0), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    x = np.array(cost_model.features(logs))
+    names = ["both|plain", "old|plain", "new|plain"]
+    both, old, new = (cost_model.solution_class(n, "forward", "packed", logs) for n in names)
+    problem = cost_model.Problem(
+        {"a"}, "forward", "packed", logs, x, dict.fromkeys(names, 1.0), dict.fromkeys(names, 1.0)
+    )
+
+    def constant(ms: float) -> np.ndarray:
+        return np.array([math.log(ms), *[0.0] * (len(x) - 1)])
+
+    # The machine of the new times is four times as fast.
+    found = cost_model.average(
+        {both: constant(1.0), new: constant(2.0)},
+        {both: constant(4.0), old: constant(12.0)},
+        [problem],
+    )
+    times = {key: math.exp(found[key] @ x) for key in found}
+    assert times == pytest.approx({both: 2.0, new: 4.0, old: 6.0})
+
+
 def test_quick_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The command from end to end, and again without measuring what is there."""
     where = ["--json", str(tmp_path / "b.json"), "--plot", str(tmp_path / "b.png")]

@@ -79,9 +79,9 @@ cdef enum:
 cdef float slack(int round, float spent, float budget) noexcept nogil:
     """A solution whose best time is so many times the fastest's, or less, runs in this round.
 
-    A first run loads code, maps memory and fills caches: it says little of later ones, and rules out
-    only what is slower than that explains. To give all others a second run is worth half of the
-    budget.
+    A first run loads code, maps memory and fills caches: it says little of later ones, and rules
+    out only what is slower than that explains. To give all others a second run is worth half of
+    the budget.
     """
     if round == 1 and spent <= budget:
         return FIRST_RUN if spent <= budget / 2 else 5

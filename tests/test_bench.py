@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import csv
 import json
 import math
 import os
@@ -223,6 +225,44 @@ def test_quick_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_quick_overhead(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--overhead", "--quick"]) == 0
     assert "transposed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_rows_behind_are_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops: bool
+) -> None:
+    """The comparison with PyTorch on a GPU, without one: what it measures, in which order, and what
+    it keeps; also where it is ended."""
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    from bench import gpu
+
+    layers = [layer.name for layer in shapes.read("vgg16")][:3]
+    ratios = dict(zip(layers, (1.2, 1.0, 1.5), strict=True))
+    calls: list[tuple[str, int]] = []
+
+    def measure(
+        network: str, layer: Any, direction: str, dtype: str, layout: str, tf32: bool,
+        samples: int = gpu.SAMPLES,
+    ) -> gpu.Row:  # fmt: skip
+        calls.append((layer.name, samples))
+        if stops and len(calls) == 5:
+            raise KeyboardInterrupt
+        ratio = ratios[layer.name] if samples == gpu.SAMPLES else 0.9
+        return gpu.Row(network, layer.name, direction, dtype, layout, 1, ratio, 1, 1, 0, "")
+
+    monkeypatch.setattr(gpu, "measure", measure)
+    monkeypatch.setattr(gpu, "Problem", lambda layer, batch, dtype, layout: layer)
+    options = argparse.Namespace(
+        sets=["vgg16"], layers=layers, batch=1, dtypes="float32", layouts="packed",
+        directions="forward", tf32=False, again=True, seconds=1e9, out=tmp_path,
+    )  # fmt: skip
+    with pytest.raises(KeyboardInterrupt) if stops else contextlib.nullcontext():
+        gpu.run(options)
+    again = [(layers[2], 4 * gpu.SAMPLES), (layers[0], 4 * gpu.SAMPLES)]
+    assert calls == [(name, gpu.SAMPLES) for name in layers] + again
+    with (tmp_path / "gpu.csv").open() as file:
+        kept = {row["layer"]: float(row["kernel"]) for row in csv.DictReader(file)}
+    assert kept == {layers[0]: 1.2 if stops else 0.9, layers[1]: 1.0, layers[2]: 0.9}
 
 
 def test_bad_arguments(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,9 @@ namespace {
 using provider::HipError;
 
 void check_compiler(nvrtcResult result) {
-    if (result != NVRTC_SUCCESS) throw HipError(hipErrorNoBinaryForGpu);
+    if (result == NVRTC_SUCCESS) return;
+    throw HipError(
+        result == NVRTC_ERROR_OUT_OF_MEMORY ? hipErrorOutOfMemory : hipErrorNoBinaryForGpu);
 }
 
 CUlibrary compile(

@@ -7,6 +7,7 @@
 
 #include "common/strides.hpp"
 #include "depthwise_source.hpp"
+#include "half_source.hpp"
 
 namespace mioconv::cuda {
 namespace {
@@ -181,7 +182,7 @@ public:
             define("LANES", tile.lanes),
             define("ACROSS", across),
             define("WHOLE", y[2] % tile.rows == 0 && y[3] % tile.columns == 0)};
-        static const Source source{"mioconv_depthwise.cu", {kDepthwiseSource}};
+        static const Source source{"mioconv_depthwise.cu", {kHalfSource, kDepthwiseSource}};
         const auto prepare = [&](const char* name, std::int64_t blocks, std::int64_t down,
                                  auto... values) {
             return Launch(

@@ -20,11 +20,8 @@
 namespace mioconv::cuda {
 
 // `Depthwise` is declared again in depthwise.cpp: the same bytes on both sides.
+// Comes after kHalfSource.
 constexpr char kDepthwiseSource[] = R"cuda(
-typedef long long i64;
-typedef unsigned int u32;
-typedef unsigned short u16;
-
 // `x` is what is read at every place of the kernel, `y` what has one place for each kernel. Steps
 // are in elements.
 struct Depthwise {
@@ -50,26 +47,6 @@ constexpr int kRight = floored((COLUMNS - 1) * SW - PW + (KW - 1) * DW, UW) + 1;
 constexpr int kTileRows = ROWS * SH / UH, kTileColumns = COLUMNS * SW / UW;
 static_assert(ROWS % UH == 0 && COLUMNS % UW == 0 && kTileColumns % X_WORD == 0, "whole words");
 static_assert(COLUMNS % Y_WORD == 0, "whole words");
-
-__device__ float get(u16 bits) {
-#if BFLOAT
-    return __uint_as_float((u32)bits << 16);
-#else
-    float value;
-    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
-    return value;
-#endif
-}
-
-__device__ u16 rounded(float value) {
-    u16 bits;
-#if BFLOAT
-    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(value));
-#else
-    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
-#endif
-    return bits;
-}
 
 template <int kCount>
 __device__ void load(const u16* from, bool there, float* values) {

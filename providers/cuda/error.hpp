@@ -23,6 +23,7 @@ inline void check(cudaError_t error) {
 inline void check(CUresult result) {
     if (__builtin_expect(result != CUDA_SUCCESS, 0)) {
         // The numbers of the driver's results are the runtime's, where both have one.
+        static_assert(int{CUDA_ERROR_OUT_OF_MEMORY} == int{hipErrorOutOfMemory});
         throw provider::HipError(static_cast<hipError_t>(result));
     }
 }

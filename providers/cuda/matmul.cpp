@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "common/strides.hpp"
+#include "half_source.hpp"
 #include "matmul_source.hpp"
 
 namespace mioconv::cuda {
@@ -165,7 +166,7 @@ public:
         const auto define = [](const char* name, int value) {
             return std::string("-D") + name + "=" + std::to_string(value);
         };
-        static const Source source{"mioconv_matmul.cu", {kMatmulSource}};
+        static const Source source{"mioconv_matmul.cu", {kHalfSource, kMatmulSource}};
         const std::size_t shared = shared_bytes(tile, turned);
         const CUfunction kernel = find_kernel(
             source, "matmul",

@@ -14,11 +14,8 @@
 namespace mioconv::cuda {
 
 // `Matmul` is declared again in matmul.cpp: the same bytes on both sides.
+// Comes after kHalfSource.
 constexpr char kMatmulSource[] = R"cuda(
-typedef long long i64;
-typedef unsigned int u32;
-typedef unsigned short u16;
-
 // Columns are pixels of all images, one image after the other. Steps are in elements; those of a
 // pixel belong to its place along width, height and depth.
 struct Matmul {
@@ -77,26 +74,6 @@ __device__ void multiply_add(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
                  "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                  : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-__device__ float get(u16 bits) {
-#if BFLOAT
-    return __uint_as_float((u32)bits << 16);
-#else
-    float value;
-    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
-    return value;
-#endif
-}
-
-__device__ u16 rounded(float value) {
-    u16 bits;
-#if BFLOAT
-    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(value));
-#else
-    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
-#endif
-    return bits;
 }
 
 __device__ i64 place(const Matmul& s, u32 column, i64 image_step, const i64 (&step)[3]) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 
 #include "common/solution_names.hpp"
 #include "depthwise.hpp"
@@ -13,6 +14,7 @@ namespace {
 
 namespace fe = cudnn_frontend;
 using provider::Direction;
+using provider::HipError;
 
 // Of each layout, in a first list.
 constexpr std::size_t kFirst = 3;
@@ -201,6 +203,10 @@ const SolutionPtr& ProblemEntry::compile(Candidate& candidate) {
                 candidate.tried = false;
                 throw;
             }
+        } catch (const HipError& failure) {
+            // No memory to load a kernel of ours: there may be some later.
+            if (failure.error() == hipErrorOutOfMemory) candidate.tried = false;
+            throw;
         }
     }
     return candidate.solution;
@@ -211,11 +217,22 @@ std::vector<Ranked> ProblemEntry::ranked(Extent extent) {
     if (searched_) extent = Extent::all;
     list(extent);
     std::vector<std::size_t> compiled(layouts_.size(), 0);
+    std::exception_ptr out_of_memory;
+    // Whether there is a solution. What there is no memory for is no reason to list nothing.
+    const auto compiles = [&](Candidate& candidate) {
+        try {
+            return compile(candidate) != nullptr;
+        } catch (const HipError& failure) {
+            if (failure.error() != hipErrorOutOfMemory) throw;
+            out_of_memory = std::current_exception();
+            return false;
+        }
+    };
     const auto work = [&] {
         bool own = false;
         for (Candidate& candidate : candidates_) {
             if (candidate.make_own) {  // the best of them is enough at first
-                if (candidate.tried || !own || extent == Extent::all) compile(candidate);
+                if (candidate.tried || !own || extent == Extent::all) compiles(candidate);
                 own = true;
                 continue;
             }
@@ -224,7 +241,7 @@ std::vector<Ranked> ProblemEntry::ranked(Extent extent) {
             if (candidate.tried) {
                 compiled[candidate.layout] += candidate.solution != nullptr;
             } else if (compiled[candidate.layout] < most) {
-                compiled[candidate.layout] += compile(candidate) != nullptr;
+                compiled[candidate.layout] += compiles(candidate);
             }
         }
     };
@@ -244,6 +261,7 @@ std::vector<Ranked> ProblemEntry::ranked(Extent extent) {
         ranked.push_back(
             {candidate.solution, measured ? candidate.measured_ms : candidate.estimate_ms});
     }
+    if (ranked.empty() && out_of_memory) std::rethrow_exception(out_of_memory);
     std::stable_sort(
         ranked.begin(), ranked.end(), [](const Ranked& a, const Ranked& b) { return a.ms < b.ms; });
     return ranked;

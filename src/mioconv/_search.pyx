@@ -71,9 +71,26 @@ cdef int tell(Plan* plan, const Solution* solution, float ms, size_t done,
 
 # --- measuring ------------------------------------------------------------------------------------
 
-# So many of those that rank first are run once, whatever the budget.
 cdef enum:
-    ALWAYS_TRIED = 3
+    ALWAYS_TRIED = 3  # so many of those that rank first are run once, whatever the budget
+    FIRST_RUN = 50    # times slower than the fastest: what a first run rules out
+
+
+cdef float slack(int round, float spent, float budget) noexcept nogil:
+    """A solution whose best time is so many times the fastest's, or less, runs in this round.
+
+    A first run loads code, maps memory and fills caches: it says little of later ones, and rules
+    out only what is slower than that explains. To give all others a second run is worth half of
+    the budget.
+    """
+    if round == 1 and spent <= budget:
+        return FIRST_RUN if spent <= budget / 2 else 5
+    return 1.5 if round < 3 else 1.2 if round < 5 else 1.1
+
+
+cdef int repeats_for(float sample_ms, float ms) noexcept nogil:
+    """How many runs of so many milliseconds make a sample."""
+    return 1 + <int>min(49.0, sample_ms / max(ms, <float>1e-3))
 
 
 cdef Status time_solution(Plan* plan, HandleLease* lease, const Operands* operands,
@@ -139,9 +156,9 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
     """Time the admitted solutions in rounds, so that a disturbance hits all alike, and rank them; 0
     where that was not possible.
 
-    A solution stays in as long as its best time is near the best of all. The minimum is kept: noise
-    only ever adds. The budget ends the search, but not before the first few were run at all, for
-    whatever ranks first may be slow enough to use it up, and one was timed warm.
+    A solution stays in as long as its best time is near the best of all, by `slack`. The minimum is
+    kept: noise only ever adds. The budget ends the search, but not before the first few were run at
+    all, for whatever ranks first may be slow enough to use it up, and one was timed warm.
     """
     cdef const Api* api = &plan.device.api
     cdef vector[Solution] ranked = plan.admitted(choice)
@@ -150,9 +167,10 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
     cdef Workspace workspace
     cdef Status status
     cdef size_t i, running, tried = 0
-    cdef int round
+    cdef int round, enough
+    cdef bint too_few
     cdef int64_t threads
-    cdef float ms = 0, fastest = 1e30, keep, spent = 0
+    cdef float ms = 0, fastest, spent = 0
     # Events tick too coarsely for one run of a small problem; and a GPU's cache holds what the
     # solution before left there, which the first runs of a sample have to replace.
     cdef float sample_ms = 0.1 if api.provider == Provider.cpu else 0.4
@@ -163,13 +181,10 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
         fastest = 1e30
         for i in range(best.size()):
             fastest = min(fastest, best[i])
-        # The first round warms up; who is far behind then, or by less later, cannot win any more.
-        if round < 2 and spent <= options.budget_ms:
-            keep = fastest * <float>5.0
-        else:
-            keep = fastest * (1.5 if round < 3 else 1.2 if round < 5 else 1.1)
         for i in range(ranked.size()):
-            if ranked[i].failed or ranked[i].out_of_memory or (round > 0 and best[i] > keep):
+            if ranked[i].failed or ranked[i].out_of_memory:
+                continue
+            if round > 0 and best[i] > fastest * slack(round, spent, options.budget_ms):
                 continue
             if spent > options.budget_ms and (round > 1 or (round == 0 and tried >= ALWAYS_TRIED)):
                 break
@@ -182,6 +197,18 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
                 status = time_solution(plan, lease, operands, &workspace, &ranked[i],
                                        options.stream, timing, repeats[i], &ms, &spent,
                                        options.budget_ms)
+            if status.ok():
+                best[i] = min(best[i], ms)
+            if status.ok() and round < 2:
+                enough = repeats_for(sample_ms, best[i])
+                too_few = round == 1 and enough > 2 * repeats[i]
+                repeats[i] = enough
+                if too_few:  # the first run was much slower than this one
+                    status = time_solution(plan, lease, operands, &workspace, &ranked[i],
+                                           options.stream, timing, enough, &ms, &spent,
+                                           options.budget_ms)
+                    if status.ok():
+                        best[i] = min(best[i], ms)
             workspace.give_back()
             if not status.ok():
                 api.hipGetLastError()
@@ -194,10 +221,6 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
             running += 1
             if round == 0:
                 tried += 1
-                repeats[i] = 1 + <int>min(49.0, sample_ms / max(ms, <float>1e-3))
-            best[i] = min(best[i], ms)
-            fastest = min(fastest, best[i])
-            if round == 0:
                 tell(plan, &ranked[i], ms, i + 1, ranked.size())
                 # The callback may have called with other threads.
                 use_threads(api, <int>plan.params.threads, &threads)

@@ -11,7 +11,8 @@
 # built too. What is there already need not be given.
 #
 # Stages, all in this order by default:
-#   install      build the package and install it beside the wheels, in SITE (default /tmp/mioconv)
+#   install      build the package and install it beside the wheels, with the prefix SITE (default
+#                /tmp/mioconv); fails where the cuda provider does not work
 #   providers    the provider's C functions, one by one
 #   suite        the product's tests on torch.cuda and cupy tensors
 #   gpu          streams, memory, graphs, several devices
@@ -23,13 +24,24 @@ wheels=$(realpath "$1")
 shift
 stages=("$@")
 [ ${#stages[@]} -gt 0 ] || stages=(install providers suite gpu sanitizer bench)
-SITE=${SITE:-/tmp/mioconv}
+SITE=$(realpath -m "${SITE:-/tmp/mioconv}")
 OUT=${OUT:-bench/out}
 PYTHON=${PYTHON:-python3}
-export PYTHONPATH=$SITE${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-export PATH=$SITE/bin:$PATH
+# Where that Python puts what is installed with a prefix: distributions differ.
+paths=$($PYTHON - "$SITE" <<'END'
+import sys, sysconfig
+names = {name: sys.argv[1] for name in ("base", "platbase")}
+for kind in ("platlib", "scripts"):
+    print(sysconfig.get_path(kind, sysconfig.get_preferred_scheme("prefix"), names))
+END
+)
+{ read -r site; read -r scripts; } <<< "$paths"
+export PYTHONPATH=$site${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+export PATH=$scripts:$PATH
 mkdir -p "$OUT"
-pip="$PYTHON -m pip --disable-pip-version-check install -q --no-index --no-deps --no-compile --target $SITE"
+# What that Python has already is neither looked at nor removed.
+pip="$PYTHON -m pip --disable-pip-version-check install -q --no-index --no-deps --no-compile
+    --ignore-installed --prefix $SITE"
 
 # torch names where the wheels of NVIDIA's libraries and their headers are.
 export CUDNN_PATH=${CUDNN_PATH:-$($PYTHON -c '
@@ -46,9 +58,14 @@ for stage in "${stages[@]}"; do
     echo "==== $stage ($(date +%T))"
     case $stage in
     install)
-        $pip --upgrade "$wheels"/*.whl
-        $pip --upgrade --no-build-isolation --config-settings=cmake.define.MIOCONV_WERROR=ON .
-        (cd / && $PYTHON -m mioconv info)
+        rm -rf "$site"/mioconv "$site"/mioconv-*.dist-info
+        $pip "$wheels"/*.whl
+        $pip --no-build-isolation --config-settings=cmake.define.MIOCONV_WERROR=ON .
+        (cd / && $PYTHON -m mioconv info && $PYTHON -c '
+import mioconv
+cuda = mioconv.providers()["cuda"]
+if not (cuda.available and cuda.devices):
+    raise SystemExit(f"the cuda provider does not work: {cuda.error}")')
         ;;
     providers) run $PYTHON -m pytest -q -p no:cacheprovider tests/providers ${PYTEST_ARGS:-} ;;
     suite) run $PYTHON -m pytest -q -p no:cacheprovider tests/gpu/test_operators.py ${PYTEST_ARGS:-} ;;

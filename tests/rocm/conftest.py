@@ -25,6 +25,7 @@ DEFAULTS = {
     "solutions": -1, "count_above": 0, "unsupported": 0, "workspace_says_zero": 0, "no_bias": 0,
     "refuse_bfloat16": 0, "fusion": 0, "no_transform": 0, "no_compiler": 0, "skip_run": 0,
     "memory": 0, "capture": 0, "devices": 2, "no_device": 0, "slow_us": 0, "invent": 0,
+    "quick_id": 0, "first_run_us": 0, "run_us": 0,
 }  # fmt: skip
 
 

@@ -218,6 +218,24 @@ def test_find_only_when_benchmarking_and_once(standin: Standin) -> None:
     assert not standin.names("Find", "GetSolution")
 
 
+def test_a_slow_first_run_decides_nothing(standin: Standin) -> None:
+    """The solution that is fastest from its second run on wins, by samples of many runs."""
+    x, w = Tensor(random_array((2, 4, 7, 6))), Tensor(random_array((6, 4, 3, 2)))
+    problem = mioconv.Problem("forward", x.array.shape, w.array.shape, "float32", device="rocm:0")
+    quick = mioconv.find_solutions(problem)[1].id
+    standin.set(skip_run=1, quick_id=quick, run_us=3_000, first_run_us=45_000)
+    standin.clear()
+    mioconv.conv2d_forward(x, w, benchmark=True)
+    assert mioconv.last_call().solution_id == quick
+    samples: list[int] = []  # runs between two events, of the quick one
+    for call in standin.calls("hipEventRecord|Immediate"):
+        if call["call"] == "hipEventRecord":
+            samples.append(0)
+        elif call["args"]["solution_id"] % 2**64 == quick:
+            samples[-1] += 1
+    assert max(samples) > 10
+
+
 def test_stream_is_set_when_it_changes(standin: Standin) -> None:
     x, w = Tensor(random_array((2, 4, 7, 6))), Tensor(random_array((6, 4, 3, 2)))
     for stream in (0x100, 0x100, 0x200, 0x200, 0x100):

@@ -17,6 +17,12 @@ namespace {
 constexpr int kOutputs = 6;
 constexpr int kMostVectors = 4;
 
+#if defined(__x86_64__)
+#define MIOCONV_AVX512 __attribute__((target("avx512f")))
+#else
+#define MIOCONV_AVX512
+#endif
+
 // Source positions from `begin` on for which the vectors `first` to `last` of a piece have a tap.
 // `edge`: some lanes of them meet padding.
 struct Segment {
@@ -121,9 +127,9 @@ Shape shape_of(const ConvProblem& problem) {
         shape.step[axis] = back ? -window.dilation[axis] : window.dilation[axis];
     }
     shape.blocks = divide_up(shape.result_channels, kOutputs);
-    int most = kMostVectors;
+    int most = 1;
 #if defined(__x86_64__)
-    if (!__builtin_cpu_supports("avx512f")) most = 1;
+    if (__builtin_cpu_supports("avx512f")) most = kMostVectors;
 #endif
     const std::int64_t row = shape.result.axes.size[2], vectors = divide_up(row, kLanes);
     const std::int64_t pieces = divide_up(vectors, most);
@@ -149,11 +155,11 @@ struct Job {
     std::int64_t depth, row;  // of the results
 };
 
+using Lanes = std::int32_t __attribute__((vector_size(kLanes * sizeof(std::int32_t))));
+using Positions = std::uint32_t __attribute__((vector_size(kLanes * sizeof(std::uint32_t))));
+
 template <int Vectors, int Step>
 struct Sums {
-    using Lanes = std::int32_t __attribute__((vector_size(kLanes * sizeof(std::int32_t))));
-    static constexpr Lanes kLane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-
     // `weights` are those of vector 0 and the position `begin`. With each position a vector's tap
     // moves on by one: to the right in the source is so in the weights, or (Step -1) to the left.
     template <int First, int Last, bool Edge>
@@ -162,12 +168,14 @@ struct Sums {
         Vector (&sum)[kOutputs][Vectors]) {
         const float* at[kOutputs];
         for (int k = 0; k < kOutputs; ++k) at[k] = weights[k];
+        constexpr Positions kLane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+        const Positions length = Positions{} + static_cast<std::uint32_t>(size);
         for (std::int64_t i = segment.begin; i < segment.end; ++i) {
             Vector value;
             load(row + i, value);
-            const auto position = static_cast<std::int32_t>(i);
-            const Lanes where = kLane + position;
-            const Lanes inside = (where >= 0) & (where < static_cast<std::int32_t>(size));
+            // Before the row is beyond its end, too, without a sign: one comparison.
+            const Positions where = kLane + static_cast<std::uint32_t>(i);
+            const Lanes inside = where < length;
             const std::int64_t tap = (i - segment.begin) * Step;
             for (int k = 0; k < kOutputs; ++k) {
                 for (int v = First; v <= Last; ++v) {
@@ -192,7 +200,7 @@ struct Sums {
         }
     }
 
-    MIOCONV_VECTOR_CLONES static void run(const Job& job) {
+    MIOCONV_INLINE static void run(const Job& job) {
         const Shape& shape = *job.shape;
         const std::int64_t size = shape.source.axes.size[2];
         const Range depths = shape.met(0, job.depth), rows = shape.met(1, job.row);
@@ -253,6 +261,26 @@ struct Sums {
         }
     }
 };
+
+template <int Step>
+MIOCONV_VECTOR_CLONES void sum_vector(const Job& job) {
+    Sums<1, Step>::run(job);
+}
+
+template <int Vectors, int Step>
+MIOCONV_AVX512 void sum_vectors(const Job& job) {
+    Sums<Vectors, Step>::run(job);
+}
+
+template <int Step>
+void sum(const Job& job) {
+    switch (job.piece->vectors()) {
+        case 1: return sum_vector<Step>(job);
+        case 2: return sum_vectors<2, Step>(job);
+        case 3: return sum_vectors<3, Step>(job);
+        default: return sum_vectors<4, Step>(job);
+    }
+}
 
 // --- the work ------------------------------------------------------------------------------------
 
@@ -342,11 +370,10 @@ private:
                             job.depth * shape_.result.axes.stride[0] +
                             job.row * shape_.result.axes.stride[1] + job.piece->begin;
         }
-        switch (job.piece->vectors()) {
-            case 1: return back_ ? Sums<1, -1>::run(job) : Sums<1, 1>::run(job);
-            case 2: return back_ ? Sums<2, -1>::run(job) : Sums<2, 1>::run(job);
-            case 3: return back_ ? Sums<3, -1>::run(job) : Sums<3, 1>::run(job);
-            default: return back_ ? Sums<4, -1>::run(job) : Sums<4, 1>::run(job);
+        if (back_) {
+            sum<-1>(job);
+        } else {
+            sum<1>(job);
         }
     }
 

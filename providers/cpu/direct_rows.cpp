@@ -200,6 +200,16 @@ struct Sums {
         }
     }
 
+    // The weights of the next channel may lie far from this one's: no hardware foresees them.
+    MIOCONV_INLINE static void prefetch(const Job& job, std::int64_t offset) {
+        for (int k = 0; k < kOutputs; ++k) {
+            const float* const row = job.weights[k] + offset;
+            for (std::int64_t i = 0; i < job.shape->weights.axes.size[2]; i += kLanes) {
+                __builtin_prefetch(row + i);
+            }
+        }
+    }
+
     MIOCONV_INLINE static void run(const Job& job) {
         const Shape& shape = *job.shape;
         const std::int64_t size = shape.source.axes.size[2];
@@ -216,6 +226,7 @@ struct Sums {
                         (depth * shape.source.axes.size[1] + line) * shape.row_floats();
                     const std::int64_t offset =
                         c * shape.source_step + i * taps.stride[0] + j * taps.stride[1];
+                    if (c + 1 < shape.source_channels) prefetch(job, offset + shape.source_step);
                     for (const Segment& segment : job.piece->segments) {
                         const std::int64_t tap =
                             Step * (segment.begin - job.piece->begin - shape.first[2]);

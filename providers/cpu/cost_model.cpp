@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "direct_rows.hpp"
 #include "implementation_name.hpp"
 
 namespace mioconv::cpu {
@@ -245,9 +246,16 @@ double small_direct_ms(const ConvProblem& problem) {
     return nanoseconds / 1e6;
 }
 
+// Cycles are counted; measured on Zen 5.
+double direct_rows_ms(const ConvProblem& problem, int threads) {
+    constexpr double kCyclesPerSecond = 3.7e9;
+    return (direct_rows_cycles(problem) / (kCyclesPerSecond * threads) + kKernelSeconds) * 1e3;
+}
+
 double estimate_from_rates(
     const ConvProblem& problem, const std::string& name, const Traffic& traffic, int threads) {
     if (has(name, "small_direct")) return small_direct_ms(problem);
+    if (has(name, "direct_rows")) return direct_rows_ms(problem, threads);
     double busy = flops(problem) / flops_rate(name, problem) +
                   traffic.blocked_bytes / kBlockedBytes +
                   traffic.transposed_bytes / kTransposedBytes +

@@ -411,7 +411,7 @@ private:
 }  // namespace
 
 bool direct_rows_applies(const ConvProblem& problem) {
-    constexpr std::int64_t kLeastTaps = 8;
+    constexpr std::int64_t kLeastTaps = 16;
     if (problem.dtype != miopenFloat || problem.direction == Direction::backward_weights) {
         return false;
     }
@@ -426,13 +426,17 @@ bool direct_rows_applies(const ConvProblem& problem) {
     return true;
 }
 
-double direct_rows_products(const ConvProblem& problem) {
+double direct_rows_cycles(const ConvProblem& problem) {
+    // Two multiplications a cycle, each with a weight to be loaded, and one load of the source; of
+    // one vector's sums, each waits for the one before it.
+    constexpr double kVector = 3, kLoad = 1, kLatency = 4, kSegment = 12;
     const Shape shape = shape_of(problem);
     double row = 0, rows[2] = {0, 0};
     for (const Piece& piece : shape.pieces) {
         for (const Segment& segment : piece.segments) {
-            row += static_cast<double>(
-                (segment.end - segment.begin) * (segment.last - segment.first + 1));
+            const auto positions = static_cast<double>(segment.end - segment.begin);
+            const auto vectors = static_cast<double>(segment.last - segment.first + 1);
+            row += kSegment + positions * std::max(kVector * vectors + kLoad, kLatency);
         }
     }
     for (const int axis : {0, 1}) {
@@ -441,8 +445,7 @@ double direct_rows_products(const ConvProblem& problem) {
         }
     }
     return row * rows[0] * rows[1] *
-           static_cast<double>(
-               shape.images * shape.groups * shape.blocks * kOutputs * shape.source_channels);
+           static_cast<double>(shape.images * shape.groups * shape.blocks * shape.source_channels);
 }
 
 Recipe make_direct_rows_recipe(const ConvProblem& problem, int threads) {

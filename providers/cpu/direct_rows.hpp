@@ -13,8 +13,8 @@ namespace mioconv::cpu {
 // and kernels long enough for a row. What is fused is done here.
 bool direct_rows_applies(const ConvProblem& problem);
 
-// Multiplications of vectors that are done, over all threads: those with padding are left out.
-double direct_rows_products(const ConvProblem& problem);
+// What the sums take with AVX-512, in cycles of all threads together: they are bound by arithmetic.
+double direct_rows_cycles(const ConvProblem& problem);
 
 Recipe make_direct_rows_recipe(const ConvProblem& problem, int threads);
 

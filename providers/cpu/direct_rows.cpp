@@ -411,7 +411,9 @@ private:
 }  // namespace
 
 bool direct_rows_applies(const ConvProblem& problem) {
-    constexpr std::int64_t kLeastTaps = 16;
+    // Measured: with fewer taps oneDNN's kernels are faster, but where a group's channels do not
+    // fill their vectors.
+    constexpr std::int64_t kLeastTaps = 64, kLeastTapsOfFew = 32, kFewChannels = 16;
     if (problem.dtype != miopenFloat || problem.direction == Direction::backward_weights) {
         return false;
     }
@@ -419,7 +421,10 @@ bool direct_rows_applies(const ConvProblem& problem) {
     for (int i = 0; i < problem.rank - 2; ++i) {
         if (problem.stride[i] != 1) return false;
     }
-    if (problem.dilation[row - 2] != 1 || problem.wei[row] < kLeastTaps) return false;
+    const bool few = std::max(problem.wei[1], problem.dst[1] / problem.groups) <= kFewChannels;
+    if (problem.dilation[row - 2] != 1 || problem.wei[row] < (few ? kLeastTapsOfFew : kLeastTaps)) {
+        return false;
+    }
     for (const Role role : {Role::src, Role::wei, Role::dst}) {
         if (dims_of(problem, role)[row] > 1 && strides_of(problem, role)[row] != 1) return false;
     }

@@ -263,7 +263,7 @@ struct Sums {
                 } else {
                     float part[kLanes] = {};
                     const auto bytes = static_cast<std::size_t>(lanes) * sizeof(float);
-                    std::memcpy(part, to, bytes);
+                    if (job.ending->sum) std::memcpy(part, to, bytes);
                     finish(*job.ending, given, part, 0, sum[k][v]);
                     store(sum[k][v], part);
                     std::memcpy(to, part, bytes);

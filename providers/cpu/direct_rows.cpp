@@ -39,8 +39,8 @@ struct Piece {
     int vectors() const { return static_cast<int>(divide_up(end - begin, kLanes)); }
 };
 
-// The convolution as one over rows: a result of the source's group `g` is a sum over the channels
-// of the source in it.
+// The convolution as one over rows: `source` is read, `result` written. The gradient of the input
+// is one as well, with the kernel turned around.
 struct Shape {
     Tensor source, weights, result;
     std::int64_t images, groups;
@@ -160,8 +160,9 @@ using Positions = std::uint32_t __attribute__((vector_size(kLanes * sizeof(std::
 
 template <int Vectors, int Step>
 struct Sums {
-    // `weights` are those of vector 0 and the position `begin`. With each position a vector's tap
-    // moves on by one: to the right in the source is so in the weights, or (Step -1) to the left.
+    // For each position of a segment, 16 values of the source from there on meet one tap for each
+    // vector of results: vectors are 16 results apart, and so are their taps. `weights` are those
+    // of vector 0 at the segment's begin.
     template <int First, int Last, bool Edge>
     MIOCONV_INLINE static void add(
         const float* row, std::int64_t size, const Segment& segment, const float* const* weights,
@@ -411,8 +412,8 @@ private:
 }  // namespace
 
 bool direct_rows_applies(const ConvProblem& problem) {
-    // Measured: with fewer taps oneDNN's kernels are faster, but where a group's channels do not
-    // fill their vectors.
+    // Measured: oneDNN's kernels are faster with fewer taps, and where weights come in blocks
+    // already, but where a group's channels do not fill their vectors.
     constexpr std::int64_t kLeastTaps = 64, kLeastTapsOfFew = 32, kFewChannels = 16;
     if (problem.dtype != miopenFloat || problem.direction == Direction::backward_weights) {
         return false;
@@ -422,9 +423,9 @@ bool direct_rows_applies(const ConvProblem& problem) {
         if (problem.stride[i] != 1) return false;
     }
     const bool few = std::max(problem.wei[1], problem.dst[1] / problem.groups) <= kFewChannels;
-    if (problem.dilation[row - 2] != 1 || problem.wei[row] < (few ? kLeastTapsOfFew : kLeastTaps)) {
-        return false;
-    }
+    if (problem.packed_weights != 0 && !few) return false;
+    if (problem.wei[row] < (few ? kLeastTapsOfFew : kLeastTaps)) return false;
+    if (problem.dilation[row - 2] != 1) return false;
     for (const Role role : {Role::src, Role::wei, Role::dst}) {
         if (dims_of(problem, role)[row] > 1 && strides_of(problem, role)[row] != 1) return false;
     }

@@ -9,8 +9,8 @@
 
 namespace mioconv::cpu {
 
-// float32, forward and the gradient of the input, stride 1, rows without gaps between elements,
-// and kernels long enough for a row. What is fused is done here.
+// float32, forward and the gradient of the input, stride 1, rows without gaps between elements, and
+// long kernels; of packed weights only where a group has few channels. What is fused is done here.
 bool direct_rows_applies(const ConvProblem& problem);
 
 // What the sums take with AVX-512, in cycles of all threads together: they are bound by arithmetic.

@@ -189,25 +189,30 @@ def test_first_for_the_positional_layer(
 
 
 @by_direction
-def test_packed_weights_are_the_weights(cpu: abi.Library, handle: Any, direction: str) -> None:
-    case = case_of(SHAPES[0], np.dtype(np.float32))
+def test_packed_weights(cpu: abi.Library, handle: Any, direction: str) -> None:
+    """They are the weights as they are, and for groups of few channels only."""
+    shape = SHAPES[0]
+    case = case_of(shape, np.dtype(np.float32))
     arrays = case.arrays(direction, False)
-    with abi.problem(cpu, handle, direction, *arrays, **SHAPES[0].settings()) as problem:
+    with abi.problem(cpu, handle, direction, *arrays, **shape.settings()) as problem:
         cpu.call("mioconvSetPackedWeights", problem.conv, 1)
         solution = rows_solution(cpu, problem)
-        wd, xd, yd = (
-            (problem.first[0], problem.second[0], problem.third[0])
-            if direction == abi.FORWARD
-            else (problem.second[0], problem.third[0], problem.first[0])
-        )
+        place = 0 if direction == abi.FORWARD else 1
+        wd, xd = problem.descs[place], problem.descs[1 - place]
+        last = problem.descs[3]
+        xd, yd = (xd, last) if direction == abi.FORWARD else (last, xd)
         size = ctypes.c_size_t(1)
         cpu.call(
-            "mioconvGetPackedWeightsSize", handle, 0 if direction == abi.FORWARD else 1, wd, xd,
-            problem.conv, yd, ctypes.c_uint64(solution.solution_id), ctypes.byref(size),
+            "mioconvGetPackedWeightsSize", handle, place, wd, xd, problem.conv, yd,
+            ctypes.c_uint64(solution.solution_id), ctypes.byref(size),
         )  # fmt: skip
         assert size.value == 0
         problem.immediate(solution)
         case.check(direction, problem.out)
+    x, w, y = (np.zeros(size, np.float32) for size in (POSITIONS.x, POSITIONS.w, POSITIONS.y))
+    with abi.problem(cpu, handle, direction, x, w, y, **POSITIONS.settings()) as problem:
+        cpu.call("mioconvSetPackedWeights", problem.conv, 1)
+        assert rows_solution(cpu, problem) is None
 
 
 @pytest.mark.parametrize("slope", [None, 0.0, 0.25])

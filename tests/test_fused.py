@@ -397,7 +397,7 @@ LONG_KERNELS = [
 
 
 class TestLongKernels:
-    """The `cpu` provider's fused operation takes the kernel for them, which ends the sums itself."""
+    """The `cpu` provider's fused operation takes the kernel for them, which ends sums itself."""
 
     @pytest.mark.parametrize("case", LONG_KERNELS, ids=str)
     def test_same_bits_as_its_steps(self, case: Case) -> None:

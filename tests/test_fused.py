@@ -388,6 +388,46 @@ class TestWinograd:
             assert_close(add_relu(case, x, w, z, 1.0, benchmark=True), value, bound)
 
 
+# Rows in one piece and in several, the last vector not full.
+LONG_KERNELS = [
+    Case("positions", 1, 96, (49,), 96, (128,), 1, 64, 1, 4),
+    Case("long-row", 2, 24, (170,), 20, (64,), 1, 32),
+    Case("long-rows", 1, 16, (5, 40), 14, (3, 64), 1, (1, 32), 1, 2),
+]
+
+
+class TestLongKernels:
+    """The `cpu` provider's fused operation takes the kernel for them, which ends sums itself."""
+
+    @pytest.mark.parametrize("case", LONG_KERNELS, ids=str)
+    def test_same_bits_as_its_steps(self, case: Case) -> None:
+        mioconv.cache_clear()
+        x, w, z = tensors(case)
+        bias = random_bias(case)
+        wide = bias.reshape(-1, *[1] * case.rank)
+        problem = mioconv.Problem.from_tensors("forward", x, w, **case.settings)
+        first = mioconv.find_solutions(problem)[0]
+        assert first.name == "direct_rows|asis"
+        plain = FORWARD(case, x, w, solution=first.id)
+        zero = np.float32(0)
+        assert_same_bits(relu(case, x, w), np.maximum(plain, zero) + zero)
+        assert mioconv.last_call().way == "fused"
+        assert_same_bits(relu(case, x, w, bias), np.maximum(plain + wide, zero) + zero)
+        with_z = np.maximum(plain + wide + z, zero) + zero
+        before = z.copy()
+        assert_same_bits(add_relu(case, x, w, z, 1.0, bias), with_z)
+        assert mioconv.last_call().way == "fused"
+        assert_same_bits(z, before)
+        assert add_relu(case, x, w, z, 1.0, bias, out=z) is z
+        assert_same_bits(z, with_z)
+
+    @pytest.mark.parametrize("case", LONG_KERNELS, ids=str)
+    def test_nan_comes_through(self, case: Case) -> None:
+        x, w, z = tensors(case)
+        z[..., -1] = np.nan
+        assert np.array_equal(np.isnan(add_relu(case, x, w, z, 1.0)), np.isnan(z))
+
+
 def test_plans_are_cached_and_arguments_destroyed() -> None:
     x, w, z = tensors(PLAIN)
     bias = random_bias(PLAIN)

@@ -282,6 +282,10 @@ Recipe make_caller_recipe(
     for (const Role role : {Role::src, Role::wei, Role::dst}) {
         operands.push_back(builder.caller(role));
     }
+    if (problem.has_sum != 0) {
+        const int result = operands.back();
+        builder.read(Role::z, caller_desc(problem, Role::dst, dnnl_type(problem.dtype)), result);
+    }
     builder.routine(primitive, std::move(routine), operands, workspace);
     return builder.finish();
 }

@@ -79,7 +79,8 @@ constexpr std::size_t kAlignment = 64;
 Recipe make_recipe(const ConvProblem& problem, const dnnl::primitive_desc_base& conv);
 
 // The recipe of a routine that takes the caller's tensors as they are, with its primitive if it has
-// one. Its operands are src, weights, dst and, if any, `workspace` bytes.
+// one. Its operands are src, weights, dst (where what is fused adds z, it lies there before) and,
+// if any, `workspace` bytes and the bias.
 Recipe make_caller_recipe(
     const ConvProblem& problem, std::shared_ptr<const Routine> routine, std::size_t workspace = 0,
     const dnnl::primitive_desc_base& primitive = {});

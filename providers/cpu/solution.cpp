@@ -6,6 +6,7 @@
 #include "common/solution_names.hpp"
 #include "cost_model.hpp"
 #include "depthwise.hpp"
+#include "direct_rows.hpp"
 #include "dnnl_error.hpp"
 #include "implementation_name.hpp"
 #include "matmul.hpp"
@@ -172,6 +173,9 @@ public:
         }
         if (depthwise_applies(problem_)) {
             add(make_depthwise_recipe(problem_, threads_), "depthwise|asis");
+        }
+        if (direct_rows_applies(problem_)) {
+            add(make_direct_rows_recipe(problem_, threads_), "direct_rows|asis");
         }
         ThreadScope one(1);  // a product runs on one thread, beside the others
         if (matmul_applies(problem_)) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "ending.hpp"
 #include "products.hpp"
 #include "winograd_transforms.hpp"
 
@@ -104,42 +105,6 @@ std::int64_t channel_at(std::int64_t index, std::int64_t channels) {
 }
 std::int64_t vectors_of(std::int64_t channels) { return (channels + kLanes - 1) / kLanes; }
 
-// What is fused behind a forward convolution: result = act(sum + bias + scale * z), where z lies in
-// the result's place.
-struct Ending {
-    Fused activation;
-    float slope, scale;
-    bool sum;
-
-    explicit Ending(const ConvProblem& problem)
-        : activation(problem.fused),
-          slope(problem.slope),
-          scale(problem.sum_scale),
-          sum(problem.has_sum != 0) {}
-};
-
-// `value` of a vector of channels. Of `old`, what lies in the result's place, the first `done`
-// lanes are results already.
-MIOCONV_INLINE void finish(
-    const Ending& ending, const float* bias, const float* old, std::int64_t done, Vector& value) {
-    Vector given{};
-    if (bias != nullptr) {
-        load(bias, given);
-        value += given;
-    }
-    if (ending.sum) {
-        load(old, given);
-        value += ending.scale * given;
-    }
-    const Vector zero{};
-    // A NaN is not less than zero, and stays; -0 becomes 0.
-    if (ending.activation == Fused::relu) value = (value < zero ? zero : value) + zero;
-    if (ending.activation == Fused::leaky_relu) value = value < zero ? ending.slope * value : value;
-    if (ending.sum) {
-        for (std::int64_t lane = 0; lane < done; ++lane) value[lane] = given[lane];
-    }
-}
-
 // Where a tap of the kernel, as the filter runs over the source, lies in the weights.
 std::int64_t tap_offset(const Shape& shape, int tap) {
     const int at = shape.flipped ? 8 - tap : tap;
@@ -237,14 +202,17 @@ struct Kernels {
                 values, pixels,
                 [](const Vector* in, int i, Vector* out, int o)
                     MIOCONV_INLINE_LAMBDA { T::output(in, i, out, o); });
-            const float* own_bias = bias == nullptr ? nullptr : bias + channel;
+            Vector own_bias{};
+            if (bias != nullptr) load(bias + channel, own_bias);
             for (std::int64_t i = 0; i < rows; ++i) {
                 float* line =
                     image + ((place.row + i) * shape.result_width + place.column) * channels;
                 for (std::int64_t j = 0; j < columns; ++j) {
                     Vector& value = pixels[i * M + j];
                     float* to = line + j * channels + channel;
-                    finish(ending, own_bias, to, v * kLanes - channel, value);
+                    finish(
+                        ending, bias == nullptr ? nullptr : &own_bias, to, v * kLanes - channel,
+                        value);
                     store(value, to);
                 }
             }

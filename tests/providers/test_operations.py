@@ -290,7 +290,7 @@ def test_unsupported_plans_fail_to_compile(library: abi.Library, handle: Any, mo
 
 def fused_call(
     library: abi.Library, handle: Any, shape: Any, x: Any, w: Any, y: Any, z: Any, alpha2: float,
-    bias: Any, mode: int,
+    bias: Any, mode: int, slope: float = 0,
 ) -> int:  # fmt: skip
     with ExitStack() as stack:
         xd, wd, yd = (stack.enter_context(library.tensor(a)) for a in (x, w, y))
@@ -299,7 +299,7 @@ def fused_call(
         if bias is not None:
             bd = stack.enter_context(library.tensor(per_channel(bias, x.ndim)))
         conv = stack.enter_context(library.convolution(**shape.settings()))
-        act = stack.enter_context(activation(library, mode))
+        act = stack.enter_context(activation(library, mode, slope))
         status = library.status(
             "miopenConvolutionBiasActivationForward", handle, scalar(1), xd, abi.pointer(x), wd,
             abi.pointer(w), conv, 1, None, c.c_size_t(0), scalar(alpha2), zd, abi.pointer(z), bd,

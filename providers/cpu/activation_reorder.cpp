@@ -27,6 +27,8 @@ struct Form {
 // should be written for as long as the cache holds.
 constexpr std::int64_t kStripToLanes = 32, kStripFromLanes = 256;
 
+// Fewer waste most of a tile.
+constexpr std::int64_t kLeastPixels = 4;
 // Waking another thread takes as long as moving this many.
 constexpr std::int64_t kElementsPerThread = 768;
 
@@ -200,6 +202,9 @@ std::shared_ptr<const Routine> make_activation_reorder(
         if (padded != dims) return nullptr;
     }
     form.blocks = divide_up(form.channels, form.block);
+    // Into blocks that the channels fill oneDNN transposes as we do.
+    const bool fills = form.pads && form.channels % form.block == 0;
+    if (form.pixels < kLeastPixels || (form.to_lanes && fills)) return nullptr;
     const std::int64_t elements = form.images * form.channels * form.pixels;
     threads = static_cast<int>(std::clamp<std::int64_t>(elements / kElementsPerThread, 1, threads));
     // Whole tiles, as many of them in each strip.

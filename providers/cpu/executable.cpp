@@ -92,7 +92,8 @@ void Executable::bind(const Operands& operands, void* workspace) {
     }
 }
 
-// z that lies in the output's own place needs no fetching.
+// z that lies in the output's own place needs no fetching: a copy, oneDNN's. Routines and
+// conversions change the layout or the type on the way to scratch memory.
 bool Executable::already_there(const BoundStep& step) noexcept {
     return step.primitive != nullptr && *step.from == *step.to;
 }

@@ -7,6 +7,7 @@
 #include "common/guard.hpp"
 #include "database.hpp"
 #include "dnnl_error.hpp"
+#include "host_memory.hpp"
 
 using namespace mioconv::provider;
 
@@ -16,12 +17,11 @@ void ScratchMemory::Free::operator()(void* memory) const noexcept { std::free(me
 
 void* ScratchMemory::at_least(std::size_t bytes) {
     if (bytes <= size_) return memory_.get();
-    const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
     size_ = 0;
     memory_.reset();
-    memory_.reset(std::aligned_alloc(kAlignment, rounded));
+    memory_.reset(allocate_host(bytes));
     if (memory_ == nullptr) throw std::bad_alloc();
-    size_ = rounded;
+    size_ = bytes;
     return memory_.get();
 }
 

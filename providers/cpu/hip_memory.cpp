@@ -9,6 +9,7 @@
 #include "common/export.hpp"
 #include "common/fork_gate.hpp"
 #include "common/guard.hpp"
+#include "host_memory.hpp"
 
 using namespace mioconv::provider;
 
@@ -26,15 +27,11 @@ Allocations& allocations() {
     return *instance;
 }
 
-constexpr std::size_t kCacheLine = 64;
-
 hipError_t allocate(void** out, std::size_t size) {
     hip_require(out != nullptr);
     *out = nullptr;
     if (size == 0) return hipSuccess;  // as HIP: success and a null pointer
-    hip_require(size <= PTRDIFF_MAX - kCacheLine, hipErrorOutOfMemory);
-    void* memory =
-        std::aligned_alloc(kCacheLine, (size + kCacheLine - 1) / kCacheLine * kCacheLine);
+    void* memory = mioconv::cpu::allocate_host(size);
     hip_require(memory != nullptr, hipErrorOutOfMemory);
     Allocations& all = allocations();
     try {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "activation_reorder.hpp"
 #include "dnnl_error.hpp"
 #include "half.hpp"
 #include "weight_blocks.hpp"
@@ -207,15 +208,16 @@ private:
                         : plain           ? recipe_.traffic.transposed_bytes
                                           : recipe_.traffic.blocked_bytes;
         bytes += static_cast<double>(source.get_size()) + static_cast<double>(target.get_size());
-        if (role == Role::wei) {
-            if (auto ours = make_weight_reorder(
-                    source, target, problem_.groups > 1, threads_for(problem_))) {
-                Step step;
-                step.routine = std::move(ours);
-                step.arguments = {{0, from}, {0, to}};
-                recipe_.steps.push_back(std::move(step));
-                return;
-            }
+        const int threads = threads_for(problem_);
+        auto ours = role == Role::wei
+                        ? make_weight_reorder(source, target, problem_.groups > 1, threads)
+                        : make_activation_reorder(source, target, threads);
+        if (ours != nullptr) {
+            Step step;
+            step.routine = std::move(ours);
+            step.arguments = {{0, from}, {0, to}};
+            recipe_.steps.push_back(std::move(step));
+            return;
         }
         primitive(
             dnnl::reorder::primitive_desc(engine(), source, engine(), target, attr),

@@ -47,6 +47,56 @@ def test_memory(cpu: abi.Library) -> None:
     assert 0 < free.value <= total.value
 
 
+def mapping_flags(address: int) -> list[str]:
+    """What the kernel knows of the mapping with this address; nothing if there is none."""
+    inside = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if bounds := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+            inside = int(bounds[1], 16) <= address < int(bounds[2], 16)
+        elif inside and line.startswith("VmFlags:"):
+            return line.split()[1:]
+    return []
+
+
+def is_sanitized() -> bool:
+    return "libasan" in Path("/proc/self/maps").read_text()
+
+
+@pytest.mark.parametrize("size", [4 << 20, (5 << 20) + 1, (96 << 20) + 12345])
+def test_large_memory(cpu: abi.Library, size: int) -> None:
+    """It begins with a huge page where the system has them."""
+    before = cpu.counts()
+    memory = cpu.create("hipMalloc", c.c_size_t(size))
+    address = memory.value
+    assert address is not None
+    assert address % (2 << 20) == 0
+    assert cpu.counts().bytes_allocated == before.bytes_allocated + size
+    if Path("/sys/kernel/mm/transparent_hugepage").exists():
+        assert "hg" in mapping_flags(address)
+    c.memset(address, 1, size)
+    cpu.call("hipFree", memory)
+    after = cpu.counts()
+    assert after.bytes_allocated == before.bytes_allocated
+    assert after.alive() == before.alive()
+    assert cpu.status("hipFree", memory) == HIP_INVALID_VALUE
+    cpu.so.hipGetLastError()
+    # Beyond 32 MiB the C library keeps nothing back; a sanitizer does, to find late accesses.
+    if size > 64 << 20 and not is_sanitized():
+        assert mapping_flags(address) == []
+
+
+@pytest.mark.parametrize("size", [2**62, 2**63 - 1, 2**64 - 1])
+def test_more_memory_than_there_is(cpu: abi.Library, size: int) -> None:
+    if size < 2**63 - 1 and is_sanitized():
+        pytest.skip("a sanitizer ends the process")
+    before = cpu.counts()
+    memory = c.c_void_p(1)
+    assert cpu.status("hipMalloc", c.byref(memory), c.c_size_t(size)) == HIP_OUT_OF_MEMORY
+    assert memory.value is None
+    assert cpu.counts().alive() == before.alive()
+    cpu.so.hipGetLastError()
+
+
 def test_device(cpu: abi.Library) -> None:
     count, version, pools = c.c_int(), c.c_int(), c.c_int(7)
     cpu.call("hipGetDeviceCount", c.byref(count))

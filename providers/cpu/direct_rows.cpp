@@ -31,10 +31,11 @@ struct Segment {
     bool edge;
 };
 
-// Neighbouring results of a row.
+// Neighbouring results of a row. Pieces that meet no padding have their segments in common, each
+// from `shift` positions on.
 struct Piece {
-    std::int64_t begin, end;
-    std::vector<Segment> segments;
+    std::int64_t begin, end, shift;
+    std::size_t segments;  // of Shape::segments
 
     int vectors() const { return static_cast<int>(divide_up(end - begin, kLanes)); }
 };
@@ -51,6 +52,7 @@ struct Shape {
     std::int64_t step[kSpace];
     std::int64_t blocks;  // of result channels
     std::vector<Piece> pieces;
+    std::vector<std::vector<Segment>> segments;  // most pieces of a long row have the same
 
     std::int64_t lines(const Tensor& tensor) const {
         return tensor.axes.size[0] * tensor.axes.size[1];
@@ -78,6 +80,15 @@ struct Shape {
         return {taps(before), taps(until)};
     }
 };
+
+// Whether the source has all that a piece reads.
+bool meets_no_padding(const Shape& shape, Range results) {
+    const std::int64_t ahead = shape.step[2] > 0 ? shape.weights.axes.size[2] - 1 : 0;
+    const std::int64_t behind = shape.weights.axes.size[2] - 1 - ahead;
+    const std::int64_t last = results.begin + divide_up(results.size(), kLanes) * kLanes - 1;
+    return results.begin + shape.first[2] - behind >= 0 &&
+           last + shape.first[2] + ahead < shape.source.axes.size[2];
+}
 
 std::vector<Segment> segments_of(const Shape& shape, Range results) {
     const std::int64_t taps = shape.weights.axes.size[2], size = shape.source.axes.size[2];
@@ -133,10 +144,23 @@ Shape shape_of(const ConvProblem& problem) {
 #endif
     const std::int64_t row = shape.result.axes.size[2], vectors = divide_up(row, kLanes);
     const std::int64_t pieces = divide_up(vectors, most);
+    const Piece* common[kMostVectors + 1] = {};  // by the number of vectors
+    shape.pieces.reserve(static_cast<std::size_t>(pieces));
     for (std::int64_t i = 0; i < pieces; ++i) {
         const Range share = share_of(vectors, pieces, i);
-        const Range results{share.begin * kLanes, std::min(share.end * kLanes, row)};
-        shape.pieces.push_back({results.begin, results.end, segments_of(shape, results)});
+        Piece piece{share.begin * kLanes, std::min(share.end * kLanes, row), 0, 0};
+        const Range results{piece.begin, piece.end};
+        const bool inside = meets_no_padding(shape, results);
+        const Piece*& known = common[share.size()];
+        if (inside && known != nullptr) {
+            piece.shift = piece.begin - known->begin;
+            piece.segments = known->segments;
+        } else {
+            piece.segments = shape.segments.size();
+            shape.segments.push_back(segments_of(shape, results));
+        }
+        shape.pieces.push_back(piece);
+        if (inside && known == nullptr) known = &shape.pieces.back();
     }
     return shape;
 }
@@ -216,6 +240,7 @@ struct Sums {
         const std::int64_t size = shape.source.axes.size[2];
         const Range depths = shape.met(0, job.depth), rows = shape.met(1, job.row);
         const Axes& taps = shape.weights.axes;
+        const std::vector<Segment>& segments = shape.segments[job.piece->segments];
         Vector sum[kOutputs][Vectors] = {};
         for (std::int64_t c = 0; c < shape.source_channels; ++c) {
             for (std::int64_t i = depths.begin; i < depths.end; ++i) {
@@ -224,13 +249,14 @@ struct Sums {
                     const std::int64_t line = job.row + shape.first[1] + shape.step[1] * j;
                     const float* const row =
                         job.source + c * shape.channel_floats() +
-                        (depth * shape.source.axes.size[1] + line) * shape.row_floats();
+                        (depth * shape.source.axes.size[1] + line) * shape.row_floats() +
+                        job.piece->shift;
                     const std::int64_t offset =
                         c * shape.source_step + i * taps.stride[0] + j * taps.stride[1];
                     if (c + 1 < shape.source_channels) prefetch(job, offset + shape.source_step);
-                    for (const Segment& segment : job.piece->segments) {
-                        const std::int64_t tap =
-                            Step * (segment.begin - job.piece->begin - shape.first[2]);
+                    for (const Segment& segment : segments) {
+                        const std::int64_t tap = Step * (segment.begin + job.piece->shift -
+                                                         job.piece->begin - shape.first[2]);
                         const float* weights[kOutputs];
                         for (int k = 0; k < kOutputs; ++k) {
                             weights[k] = job.weights[k] + (offset + tap);
@@ -439,7 +465,7 @@ double direct_rows_cycles(const ConvProblem& problem) {
     const Shape shape = shape_of(problem);
     double row = 0, rows[2] = {0, 0};
     for (const Piece& piece : shape.pieces) {
-        for (const Segment& segment : piece.segments) {
+        for (const Segment& segment : shape.segments[piece.segments]) {
             const auto positions = static_cast<double>(segment.end - segment.begin);
             const auto vectors = static_cast<double>(segment.last - segment.first + 1);
             row += kSegment + positions * std::max(kVector * vectors + kLoad, kLatency);

@@ -74,18 +74,21 @@ cdef int tell(Plan* plan, const Solution* solution, float ms, size_t done,
 cdef enum:
     ALWAYS_TRIED = 3  # so many of those that rank first are run once, whatever the budget
     FIRST_RUN = 50    # times slower than the fastest: what a first run rules out
+    LOADING_MS = 20   # but not if it took no longer than this
 
 
-cdef float slack(int round, float spent, float budget) noexcept nogil:
-    """A solution whose best time is so many times the fastest's, or less, runs in this round.
+cdef float limit(int round, float fastest, float spent, float budget) noexcept nogil:
+    """A solution whose best time is this or less runs in this round.
 
     A first run loads code, maps memory and fills caches: it says little of later ones, and rules
     out only what is slower than that explains. To give all others a second run is worth half of
     the budget.
     """
+    if round == 1 and spent <= budget / 2:
+        return max(fastest * FIRST_RUN, <float>LOADING_MS)
     if round == 1 and spent <= budget:
-        return FIRST_RUN if spent <= budget / 2 else 5
-    return 1.5 if round < 3 else 1.2 if round < 5 else 1.1
+        return fastest * 5
+    return fastest * (1.5 if round < 3 else 1.2 if round < 5 else 1.1)
 
 
 cdef int repeats_for(float sample_ms, float ms) noexcept nogil:
@@ -156,7 +159,7 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
     """Time the admitted solutions in rounds, so that a disturbance hits all alike, and rank them; 0
     where that was not possible.
 
-    A solution stays in as long as its best time is near the best of all, by `slack`. The minimum is
+    A solution stays in as long as its best time is near the best of all, by `limit`. The minimum is
     kept: noise only ever adds. The budget ends the search, but not before the first few were run at
     all, for whatever ranks first may be slow enough to use it up, and one was timed warm.
     """
@@ -184,7 +187,7 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
         for i in range(ranked.size()):
             if ranked[i].failed or ranked[i].out_of_memory:
                 continue
-            if round > 0 and best[i] > fastest * slack(round, spent, options.budget_ms):
+            if round > 0 and best[i] > limit(round, fastest, spent, options.budget_ms):
                 continue
             if spent > options.budget_ms and (round > 1 or (round == 0 and tried >= ALWAYS_TRIED)):
                 break

@@ -174,6 +174,40 @@ def test_bits_do_not_depend_on_threads_or_time(
     assert len(found) == 1
 
 
+class Heap(ctypes.Structure):
+    """mallinfo2 of the C library."""
+
+    _fields_ = [(f"field_{i}", ctypes.c_size_t) for i in range(10)]
+
+    @property
+    def used(self) -> int:
+        return self.field_7 + self.field_4  # in its arenas, and mapped
+
+
+@by_direction
+def test_long_rows(cpu: abi.Library, handle: Any, direction: str) -> None:
+    """What is kept for a long row's pieces is little beside its results."""
+    shape = Shape("long", (1, 1, 1, 2_000_000), (1, 1, 1, 64), ONE, (0, 20), ONE)
+    x, w, y = (np.ones(size, np.float32) for size in (shape.x, shape.w, shape.y))
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "mallinfo2"):
+        pytest.skip("needs mallinfo2 of the C library")
+    libc.mallinfo2.restype = Heap
+    with abi.problem(cpu, handle, direction, x, w, y, **shape.settings()) as problem:
+        solution = rows_solution(cpu, problem)
+        problem.out[...] = np.nan
+        before = libc.mallinfo2().used
+        problem.immediate(solution)
+        kept = libc.mallinfo2().used - before
+        out = problem.out.ravel()
+    assert kept < y.nbytes / 4
+    assert (out[64:-64] == 64).all()
+    # Of a gradient's first result 21 taps meet the output, of a result 44 the input.
+    edge = 44 if direction == abi.FORWARD else 21
+    assert (out[:20] == np.arange(edge, edge + 20)).all()
+    assert (out[-20:] == np.arange(edge, edge + 20)[::-1]).all()
+
+
 @by_direction
 @pytest.mark.parametrize("images", [1, 8])
 def test_first_for_the_positional_layer(

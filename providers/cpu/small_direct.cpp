@@ -1,5 +1,7 @@
 #include "small_direct.hpp"
 
+#include <algorithm>
+
 #include "spatial.hpp"
 
 namespace mioconv::cpu {
@@ -62,16 +64,52 @@ private:
         }
     }
 
-    // Where output position `out` and a tap meet in src; false outside of it.
-    bool meet(const std::int64_t* out, const std::int64_t* tap, std::int64_t* offset) const {
-        *offset = 0;
+    // Positions of an axis that meet src.
+    struct Span {
+        std::int64_t first, last;
+    };
+
+    // The p below `count` with 0 <= base + p * step < size.
+    static Span inside(
+        std::int64_t count, std::int64_t base, std::int64_t step, std::int64_t size) {
+        if (base >= size) return {0, 0};
+        if (step == 1) return {std::max<std::int64_t>(0, -base), std::min(count, size - base)};
+        return {
+            base < 0 ? (step - 1 - base) / step : 0, std::min(count, (size - 1 - base) / step + 1)};
+    }
+
+    // body(offset in src, offset in `moving`) wherever a position of `moving`, whose steps in src
+    // are `steps`, meets src while the other one, whose steps are `other_steps`, is at `other`:
+    // taps for a position of dst, and the other way round.
+    template <class Steps, class Body>
+    void each_meeting(
+        const Axes& moving, const Steps& steps, const std::int64_t* other, const Steps& other_steps,
+        const Body& body) const {
+        const Axes& axes = src_.axes;
+        std::int64_t base[kSpace];
+        Span span[kSpace];
         for (int i = 0; i < kSpace; ++i) {
-            const std::int64_t place =
-                out[i] * window_.stride[i] - window_.padding[i] + tap[i] * window_.dilation[i];
-            if (place < 0 || place >= src_.axes.size[i]) return false;
-            *offset += place * src_.axes.stride[i];
+            base[i] = other[i] * other_steps[i] - window_.padding[i];
+            span[i] = inside(moving.size[i], base[i], steps[i], axes.size[i]);
         }
-        return true;
+        for (std::int64_t a = span[0].first; a < span[0].last; ++a) {
+            for (std::int64_t b = span[1].first; b < span[1].last; ++b) {
+                const std::int64_t line = (base[0] + a * steps[0]) * axes.stride[0] +
+                                          (base[1] + b * steps[1]) * axes.stride[1] +
+                                          base[2] * axes.stride[2];
+                const std::int64_t moving_line = a * moving.stride[0] + b * moving.stride[1];
+                for (std::int64_t c = span[2].first; c < span[2].last; ++c) {
+                    body(line + c * steps[2] * axes.stride[2], moving_line + c * moving.stride[2]);
+                }
+            }
+        }
+    }
+
+    // body(offset in src, offset in the weights) of the taps that meet src at position `out` of
+    // dst.
+    template <class Body>
+    void each_tap(const std::int64_t* out, const Body& body) const {
+        each_meeting(wei_.axes, window_.dilation, out, window_.stride, body);
     }
 
     void forward(const float* src, const float* wei, float* dst) const {
@@ -82,9 +120,7 @@ private:
             float* const y = dst + n * dst_.first + output * dst_.second;
             each_position(dst_.axes, [&](auto to, const auto* out) {
                 float sum = 0;
-                each_position(wei_.axes, [&](auto from, const auto* tap) {
-                    std::int64_t at;
-                    if (!meet(out, tap, &at)) return;
+                each_tap(out, [&](auto at, auto from) {
                     for (std::int64_t c = 0; c < channels_; ++c) {
                         sum += x[at + c * src_.second] * w[from + c * wei_.second];
                     }
@@ -101,9 +137,7 @@ private:
             const float* const w = wei + g * outputs_ * wei_.first + c * wei_.second;
             const float* const y = dst + n * dst_.first + g * outputs_ * dst_.second;
             each_position(dst_.axes, [&](auto from, const auto* out) {
-                each_position(wei_.axes, [&](auto weight, const auto* tap) {
-                    std::int64_t at;
-                    if (!meet(out, tap, &at)) return;
+                each_tap(out, [&](auto at, auto weight) {
                     float sum = x[at];
                     for (std::int64_t k = 0; k < outputs_; ++k) {
                         sum += y[from + k * dst_.second] * w[weight + k * wei_.first];
@@ -123,10 +157,9 @@ private:
                 for (std::int64_t n = 0; n < images_; ++n) {
                     const float* const x = src + n * src_.first + (g * channels_ + c) * src_.second;
                     const float* const y = dst + n * dst_.first + output * dst_.second;
-                    each_position(dst_.axes, [&](auto from, const auto* out) {
-                        std::int64_t at;
-                        if (meet(out, tap, &at)) sum += x[at] * y[from];
-                    });
+                    each_meeting(
+                        dst_.axes, window_.stride, tap, window_.dilation,
+                        [&](auto at, auto from) { sum += x[at] * y[from]; });
                 }
                 w[to] = sum;
             });

@@ -299,6 +299,9 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("--out", type=Path, help="folder for the rows (CSV) and the plot")
     options = parser.parse_args()
+    for name in options.sets:
+        if name not in names():
+            parser.error(f"no set of layers is called {name!r}; there are {', '.join(names())}")
     os.environ["MIOCONV_CACHE"] = "0"  # what earlier processes found is not what is measured
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = options.tf32

@@ -58,17 +58,22 @@ struct ConvolutionParams {
     /// 64-bit hash over the words: each multiplication folds two of them in, in two lanes that do
     /// not wait for each other.
     std::uint64_t hash() const {
-        std::uint64_t w[(words() + 3) / 4 * 4] = {};
-        std::memcpy(w, this, sizeof *this);
         std::uint64_t a = 0x9E3779B97F4A7C15u, b = 0xC2B2AE3D27D4EB4Fu;
-        for (std::size_t i = 0; i < std::size(w); i += 4) {
-            a = fold(w[i] ^ 0xA0761D6478BD642Fu, w[i + 1] ^ a);
-            b = fold(w[i + 2] ^ 0xE7037ED1A0B428DBu, w[i + 3] ^ b);
+        for (std::size_t i = 0; i < words(); i += 4) {
+            a = fold(word(i) ^ 0xA0761D6478BD642Fu, word(i + 1) ^ a);
+            b = fold(word(i + 2) ^ 0xE7037ED1A0B428DBu, word(i + 3) ^ b);
         }
         return fold(a ^ 0x589965CC75374CC3u, b ^ words());
     }
 
 private:
+    // Zero behind the last one.
+    std::uint64_t word(std::size_t i) const {
+        std::uint64_t value = 0;
+        if (i < words()) std::memcpy(&value, reinterpret_cast<const char*>(this) + 8 * i, 8);
+        return value;
+    }
+
     static std::uint64_t fold(std::uint64_t a, std::uint64_t b) {
         __extension__ using wide = unsigned __int128;
         const wide product = static_cast<wide>(a) * b;

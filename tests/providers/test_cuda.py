@@ -73,9 +73,10 @@ def test_the_pool_keeps_memory_until_it_is_trimmed(cuda: abi.Library) -> None:
     before = free()
     size = 2**30
     cuda.call("hipFreeAsync", cuda.create("hipMallocAsync", c.c_size_t(size), None), None)
-    assert before - free() >= size
+    assert before - free() > size // 2
     cuda.call("hipMemPoolTrimTo", pool, c.c_size_t(0))
-    assert free() == before
+    # Other processes may take and give back memory meanwhile, but hardly so much.
+    assert before - free() < size // 2
 
 
 def test_device(cuda: abi.Library) -> None:

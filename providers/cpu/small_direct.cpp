@@ -78,9 +78,15 @@ private:
             base < 0 ? (step - 1 - base) / step : 0, std::min(count, (size - 1 - base) / step + 1)};
     }
 
-    // body(offset in src, offset in `moving`) wherever a position of `moving`, whose steps in src
-    // are `steps`, meets src while the other one, whose steps are `other_steps`, is at `other`:
-    // taps for a position of dst, and the other way round.
+    // Where positions of one axis meet src: `count` of them, `step` apart there and `moving_step`
+    // apart among themselves, from these offsets on.
+    struct Row {
+        std::int64_t at, moving_at, count, step, moving_step;
+    };
+
+    // body(row) wherever positions of `moving`, whose steps in src are `steps`, meet src while the
+    // other one, whose steps are `other_steps`, is at `other`: taps for a position of dst, and the
+    // other way round.
     template <class Steps, class Body>
     void each_meeting(
         const Axes& moving, const Steps& steps, const std::int64_t* other, const Steps& other_steps,
@@ -92,24 +98,34 @@ private:
             base[i] = other[i] * other_steps[i] - window_.padding[i];
             span[i] = inside(moving.size[i], base[i], steps[i], axes.size[i]);
         }
+        Row row{};
+        row.count = span[2].last - span[2].first;
+        if (row.count <= 0) return;
+        row.step = steps[2] * axes.stride[2];
+        row.moving_step = moving.stride[2];
         for (std::int64_t a = span[0].first; a < span[0].last; ++a) {
             for (std::int64_t b = span[1].first; b < span[1].last; ++b) {
-                const std::int64_t line = (base[0] + a * steps[0]) * axes.stride[0] +
-                                          (base[1] + b * steps[1]) * axes.stride[1] +
-                                          base[2] * axes.stride[2];
-                const std::int64_t moving_line = a * moving.stride[0] + b * moving.stride[1];
-                for (std::int64_t c = span[2].first; c < span[2].last; ++c) {
-                    body(line + c * steps[2] * axes.stride[2], moving_line + c * moving.stride[2]);
-                }
+                row.at = (base[0] + a * steps[0]) * axes.stride[0] +
+                         (base[1] + b * steps[1]) * axes.stride[1] + base[2] * axes.stride[2] +
+                         span[2].first * row.step;
+                row.moving_at =
+                    a * moving.stride[0] + b * moving.stride[1] + span[2].first * row.moving_step;
+                body(row);
             }
         }
     }
 
-    // body(offset in src, offset in the weights) of the taps that meet src at position `out` of
-    // dst.
+    // body(row) of the taps that meet src at position `out` of dst.
     template <class Body>
-    void each_tap(const std::int64_t* out, const Body& body) const {
+    void each_taps(const std::int64_t* out, const Body& body) const {
         each_meeting(wei_.axes, window_.dilation, out, window_.stride, body);
+    }
+
+    static float dot(
+        std::int64_t count, const float* a, std::int64_t a_step, const float* b,
+        std::int64_t b_step, float sum) {
+        for (std::int64_t i = 0; i < count; ++i) sum += a[i * a_step] * b[i * b_step];
+        return sum;
     }
 
     void forward(const float* src, const float* wei, float* dst) const {
@@ -120,9 +136,21 @@ private:
             float* const y = dst + n * dst_.first + output * dst_.second;
             each_position(dst_.axes, [&](auto to, const auto* out) {
                 float sum = 0;
-                each_tap(out, [&](auto at, auto from) {
-                    for (std::int64_t c = 0; c < channels_; ++c) {
-                        sum += x[at + c * src_.second] * w[from + c * wei_.second];
+                each_taps(out, [&](const Row& row) {
+                    const float* const a = x + row.at;
+                    const float* const b = w + row.moving_at;
+                    if (row.count < channels_) {
+                        for (std::int64_t i = 0; i < row.count; ++i) {
+                            sum =
+                                dot(channels_, a + i * row.step, src_.second,
+                                    b + i * row.moving_step, wei_.second, sum);
+                        }
+                    } else {
+                        for (std::int64_t c = 0; c < channels_; ++c) {
+                            sum =
+                                dot(row.count, a + c * src_.second, row.step, b + c * wei_.second,
+                                    row.moving_step, sum);
+                        }
                     }
                 });
                 y[to] = sum;
@@ -137,12 +165,13 @@ private:
             const float* const w = wei + g * outputs_ * wei_.first + c * wei_.second;
             const float* const y = dst + n * dst_.first + g * outputs_ * dst_.second;
             each_position(dst_.axes, [&](auto from, const auto* out) {
-                each_tap(out, [&](auto at, auto weight) {
-                    float sum = x[at];
-                    for (std::int64_t k = 0; k < outputs_; ++k) {
-                        sum += y[from + k * dst_.second] * w[weight + k * wei_.first];
+                each_taps(out, [&](const Row& row) {
+                    for (std::int64_t i = 0; i < row.count; ++i) {
+                        float* const to = x + row.at + i * row.step;
+                        *to =
+                            dot(outputs_, y + from, dst_.second,
+                                w + row.moving_at + i * row.moving_step, wei_.first, *to);
                     }
-                    x[at] = sum;
                 });
             });
         });
@@ -158,8 +187,11 @@ private:
                     const float* const x = src + n * src_.first + (g * channels_ + c) * src_.second;
                     const float* const y = dst + n * dst_.first + output * dst_.second;
                     each_meeting(
-                        dst_.axes, window_.stride, tap, window_.dilation,
-                        [&](auto at, auto from) { sum += x[at] * y[from]; });
+                        dst_.axes, window_.stride, tap, window_.dilation, [&](const Row& row) {
+                            sum =
+                                dot(row.count, x + row.at, row.step, y + row.moving_at,
+                                    row.moving_step, sum);
+                        });
                 }
                 w[to] = sum;
             });

@@ -74,21 +74,21 @@ cdef int tell(Plan* plan, const Solution* solution, float ms, size_t done,
 cdef enum:
     ALWAYS_TRIED = 3  # so many of those that rank first are run once, whatever the budget
     FIRST_RUN = 50    # times slower than the fastest: what a first run rules out
-    LOADING_MS = 20   # but not if it took no longer than this
+    STALL_MS = 20     # but not if it took no longer than this
 
 
 cdef float limit(int round, float fastest, float spent, float budget) noexcept nogil:
     """A solution whose best time is this or less runs in this round.
 
-    A first run loads code, maps memory and fills caches: it says little of later ones, and rules
-    out only what is slower than that explains. To give all others a second run is worth half of
-    the budget.
+    A first run loads code, maps memory and fills caches, and a short second one may be stalled by
+    whatever else runs: they say little of later ones, and rule out only what is slower than that
+    explains. To give all others a third run is worth half of the budget.
     """
-    if round == 1 and spent <= budget / 2:
-        return max(fastest * FIRST_RUN, <float>LOADING_MS)
+    if round < 3 and spent <= budget / 2:
+        return max(fastest * (FIRST_RUN if round == 1 else 3), <float>STALL_MS)
     if round == 1 and spent <= budget:
         return fastest * 5
-    return fastest * (1.5 if round < 3 else 1.2 if round < 5 else 1.1)
+    return fastest * (1.5 if round < 5 else 1.2 if round < 7 else 1.1)
 
 
 cdef int repeats_for(float sample_ms, float ms) noexcept nogil:
@@ -174,9 +174,10 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
     cdef bint too_few
     cdef int64_t threads
     cdef float ms = 0, fastest, spent = 0
-    # Events tick too coarsely for one run of a small problem; and a GPU's cache holds what the
-    # solution before left there, which the first runs of a sample have to replace.
-    cdef float sample_ms = 0.1 if api.provider == Provider.cpu else 0.4
+    # Events tick too coarsely for one run of a small problem; a cache holds what the solution before
+    # left there, which the first runs of a sample have to replace; and whatever else runs stalls
+    # all of a search that is over too soon.
+    cdef float sample_ms = 0.4
     best.resize(ranked.size(), <float>1e30)
     repeats.resize(ranked.size(), 1)
     for round in range(12):

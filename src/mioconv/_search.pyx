@@ -174,9 +174,9 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
     cdef bint too_few
     cdef int64_t threads
     cdef float ms = 0, fastest, spent = 0
-    # Events tick too coarsely for one run of a small problem; a cache holds what the solution before
-    # left there, which the first runs of a sample have to replace; and whatever else runs stalls
-    # all of a search that is over too soon.
+    # Events tick too coarsely for one run of a small problem; a cache holds what the solution
+    # before left there, which the first runs of a sample have to replace; and whatever else runs
+    # stalls all of a search that is over too soon.
     cdef float sample_ms = 0.4
     best.resize(ranked.size(), <float>1e30)
     repeats.resize(ranked.size(), 1)

@@ -83,6 +83,24 @@ def tensors(case: Case, dtype: Any = np.float32, layout: str = "packed") -> tupl
     return x, w, LAYOUTS[layout](random_array(case.output_shape, dtype, 11) * dtype_one(dtype, 3))
 
 
+def assert_steps_have_its_bits(case: Case, x: Any, w: Any, z: Any, plain: Any) -> None:
+    """Fused calls give what NumPy's steps make of `plain`, the convolution by one solution: each
+    step rounds as NumPy's does, so that this also shows which solution was run."""
+    bias = random_bias(case)
+    wide = bias.reshape(-1, *[1] * case.rank)
+    zero = np.float32(0)
+    assert_same_bits(relu(case, x, w), np.maximum(plain, zero) + zero)
+    assert mioconv.last_call().way == "fused"
+    assert_same_bits(relu(case, x, w, bias), np.maximum(plain + wide, zero) + zero)
+    with_z = np.maximum(plain + wide + z, zero) + zero
+    before = z.copy()
+    assert_same_bits(add_relu(case, x, w, z, 1.0, bias), with_z)
+    assert mioconv.last_call().way == "fused"
+    assert_same_bits(z, before)
+    assert add_relu(case, x, w, z, 1.0, bias, out=z) is z
+    assert_same_bits(z, with_z)
+
+
 def dtype_one(dtype: Any, value: float) -> Any:
     return np.asarray(value, dtype)
 
@@ -328,21 +346,8 @@ class TestWinograd:
     @pytest.mark.parametrize("layout", ["packed", "channels_last"])
     @pytest.mark.parametrize("case", WINOGRAD, ids=str)
     def test_same_bits_as_its_steps(self, case: Case, layout: str) -> None:
-        """Each step rounds as NumPy's does, so that this also shows which solution was run."""
         x, w, z, plain, _ = self.prepared(case, layout)
-        bias = random_bias(case)
-        wide = bias.reshape(-1, *[1] * case.rank)
-        zero = np.float32(0)
-        assert_same_bits(relu(case, x, w), np.maximum(plain, zero) + zero)
-        assert mioconv.last_call().way == "fused"
-        assert_same_bits(relu(case, x, w, bias), np.maximum(plain + wide, zero) + zero)
-        with_z = np.maximum(plain + wide + z, zero) + zero
-        before = z.copy()
-        assert_same_bits(add_relu(case, x, w, z, 1.0, bias), with_z)
-        assert mioconv.last_call().way == "fused"
-        assert_same_bits(z, before)
-        assert add_relu(case, x, w, z, 1.0, bias, out=z) is z
-        assert_same_bits(z, with_z)
+        assert_steps_have_its_bits(case, x, w, z, plain)
 
     @pytest.mark.parametrize("alpha", [0.5, -2.0])
     @pytest.mark.parametrize("layout", ["packed", "channels_last"])
@@ -403,23 +408,11 @@ class TestLongKernels:
     def test_same_bits_as_its_steps(self, case: Case) -> None:
         mioconv.cache_clear()
         x, w, z = tensors(case)
-        bias = random_bias(case)
-        wide = bias.reshape(-1, *[1] * case.rank)
         problem = mioconv.Problem.from_tensors("forward", x, w, **case.settings)
         first = mioconv.find_solutions(problem)[0]
         assert first.name == "direct_rows|asis"
         plain = FORWARD(case, x, w, solution=first.id)
-        zero = np.float32(0)
-        assert_same_bits(relu(case, x, w), np.maximum(plain, zero) + zero)
-        assert mioconv.last_call().way == "fused"
-        assert_same_bits(relu(case, x, w, bias), np.maximum(plain + wide, zero) + zero)
-        with_z = np.maximum(plain + wide + z, zero) + zero
-        before = z.copy()
-        assert_same_bits(add_relu(case, x, w, z, 1.0, bias), with_z)
-        assert mioconv.last_call().way == "fused"
-        assert_same_bits(z, before)
-        assert add_relu(case, x, w, z, 1.0, bias, out=z) is z
-        assert_same_bits(z, with_z)
+        assert_steps_have_its_bits(case, x, w, z, plain)
 
     @pytest.mark.parametrize("case", LONG_KERNELS, ids=str)
     def test_nan_comes_through(self, case: Case) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +50,30 @@ class Shape:
             "mode": abi.TRANSPOSE if self.transposed else abi.CONVOLUTION,
             "output_padding": self.output_padding or None,
         }
+
+
+@contextmanager
+def cpu_threads(cpu: abi.Library, count: int) -> Iterator[None]:
+    """So many threads for what this thread calls meanwhile."""
+    cpu.call("mioconvSetNumThreads", count)
+    try:
+        yield
+    finally:
+        cpu.call("mioconvSetNumThreads", 0)
+
+
+def with_margin(array: np.ndarray, last: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """A larger array of NaN, and the copy of `array` that is a part of it."""
+    around = np.full([n + 2 for n in array.shape], np.nan, np.float32)
+    around = abi.channels_last(around) if last else around
+    view = around[tuple(slice(1, -1) for _ in array.shape)]
+    view[...] = array
+    return around, view
+
+
+def assert_margin_untouched(around: np.ndarray, view: np.ndarray) -> None:
+    view[...] = 0
+    assert np.isnan(around).sum() == around.size - view.size
 
 
 # The factors of Winograd's 6x6 tiles and of an FFT of a few thousand points are below this.

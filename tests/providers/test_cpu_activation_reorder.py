@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from . import abi
-from .cases import Case, Shape, with_exact
+from .cases import Case, Shape, cpu_threads, with_exact
 from .test_operations import fused_call
 
 CHANNELS = [1, 3, 15, 16, 17, 40, 100]  # none, part, just and more than blocks of 8 or 16
@@ -85,9 +85,8 @@ def check_all(cpu: abi.Library, shape: Shape, direction: str, expect: bool = Fal
 
 @pytest.fixture(params=[1, 2, 3])
 def threads(request: pytest.FixtureRequest, cpu: abi.Library) -> Any:
-    cpu.call("mioconvSetNumThreads", request.param)
-    yield request.param
-    cpu.call("mioconvSetNumThreads", 0)
+    with cpu_threads(cpu, request.param):
+        yield request.param
 
 
 @pytest.mark.parametrize("direction", abi.DIRECTIONS)

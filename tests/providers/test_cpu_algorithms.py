@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from . import abi
-from .cases import SHAPES, Shape, with_exact
+from .cases import SHAPES, Shape, cpu_threads, with_exact
 from .test_convolution import by_direction, by_layout, case_of
 
 
@@ -44,20 +44,18 @@ def test_winograd(
 ) -> None:
     """Both tile sizes are listed and right, whatever lay in the scratch memory."""
     case = case_of(shape, np.dtype(np.float32))
-    cpu.call("mioconvSetNumThreads", threads)
-    try:
-        with abi.problem(
-            cpu, handle, direction, *case.arrays(direction, last), **shape.settings()
-        ) as problem:
-            found = winograd_solutions(cpu, problem)
-            assert sorted(name[:12] for name in found) == ["winograd_2x2", "winograd_4x4"]
-            for name, solution in found.items():
-                assert solution.algorithm == abi.WINOGRAD
-                problem.out[...] = np.nan
-                problem.immediate(solution)
-                case.check(direction, problem.out, name)
-    finally:
-        cpu.call("mioconvSetNumThreads", 0)
+    arrays = case.arrays(direction, last)
+    with (
+        cpu_threads(cpu, threads),
+        abi.problem(cpu, handle, direction, *arrays, **shape.settings()) as problem,
+    ):
+        found = winograd_solutions(cpu, problem)
+        assert sorted(name[:12] for name in found) == ["winograd_2x2", "winograd_4x4"]
+        for name, solution in found.items():
+            assert solution.algorithm == abi.WINOGRAD
+            problem.out[...] = np.nan
+            problem.immediate(solution)
+            case.check(direction, problem.out, name)
 
 
 @by_direction

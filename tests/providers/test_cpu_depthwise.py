@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 from . import abi
-from .cases import Case, Shape, make_case, with_exact
+from .cases import (
+    Case,
+    Shape,
+    assert_margin_untouched,
+    cpu_threads,
+    make_case,
+    with_exact,
+    with_margin,
+)  # fmt: skip
 from .test_convolution import case_of
 
 SHAPES = [
@@ -80,11 +88,8 @@ def test_sums(
 ) -> None:
     """Whatever lay in the result and in the scratch memory."""
     case = case_of(shape, np.dtype(np.float32))
-    cpu.call("mioconvSetNumThreads", threads)
-    try:
+    with cpu_threads(cpu, threads):
         out = run(cpu, handle, case, direction, case.arrays(direction, last))
-    finally:
-        cpu.call("mioconvSetNumThreads", 0)
     case.check(direction, out)
 
 
@@ -104,18 +109,10 @@ def test_layouts_may_differ(
 def test_gaps(cpu: abi.Library, handle: Any, shape: Shape, last: bool, direction: str) -> None:
     """Tensors that are parts of larger ones; nothing beside them is written."""
     case = case_of(shape, np.dtype(np.float32))
-    wide, views = [], []
-    for array in case.arrays(direction, last):
-        around = np.full([n + 2 for n in array.shape], np.nan, np.float32)
-        around = abi.channels_last(around) if last else around
-        view = around[tuple(slice(1, -1) for _ in array.shape)]
-        view[...] = array
-        wide.append(around)
-        views.append(view)
-    case.check(direction, run(cpu, handle, case, direction, views))
-    for around, view in zip(wide, views, strict=True):
-        view[...] = 0
-        assert np.isnan(around).sum() == around.size - view.size
+    placed = [with_margin(array, last) for array in case.arrays(direction, last)]
+    case.check(direction, run(cpu, handle, case, direction, [view for _, view in placed]))
+    for around, view in placed:
+        assert_margin_untouched(around, view)
 
 
 @by_shape_and_kind

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from helpers.tolerances import assert_close, gamma
 
 from . import abi
-from .cases import Case, Shape, make_case, with_exact
+from .cases import (
+    Case,
+    Shape,
+    assert_margin_untouched,
+    cpu_threads,
+    make_case,
+    with_exact,
+    with_margin,
+)  # fmt: skip
 from .test_convolution import case_of
 from .test_operations import fused_call, per_channel
 
@@ -73,11 +81,8 @@ def run(cpu: abi.Library, handle: Any, shape: Shape, direction: str, arrays: Any
 def test_sums(cpu: abi.Library, handle: Any, shape: Shape, threads: int, direction: str) -> None:
     """Whatever lay in the result and in the scratch memory."""
     case = case_of(shape, np.dtype(np.float32))
-    cpu.call("mioconvSetNumThreads", threads)
-    try:
+    with cpu_threads(cpu, threads):
         out = run(cpu, handle, shape, direction, case.arrays(direction, False))
-    finally:
-        cpu.call("mioconvSetNumThreads", 0)
     case.check(direction, out)
 
 
@@ -86,17 +91,10 @@ def test_sums(cpu: abi.Library, handle: Any, shape: Shape, threads: int, directi
 def test_gaps(cpu: abi.Library, handle: Any, shape: Shape, direction: str) -> None:
     """Tensors that are parts of larger ones; nothing beside them is written."""
     case = case_of(shape, np.dtype(np.float32))
-    wide, views = [], []
-    for array in case.arrays(direction, False):
-        around = np.full([n + 2 for n in array.shape], np.nan, np.float32)
-        view = around[tuple(slice(1, -1) for _ in array.shape)]
-        view[...] = array
-        wide.append(around)
-        views.append(view)
-    case.check(direction, run(cpu, handle, shape, direction, views))
-    for around, view in zip(wide, views, strict=True):
-        view[...] = 0
-        assert np.isnan(around).sum() == around.size - view.size
+    placed = [with_margin(array) for array in case.arrays(direction, False)]
+    case.check(direction, run(cpu, handle, shape, direction, [view for _, view in placed]))
+    for around, view in placed:
+        assert_margin_untouched(around, view)
 
 
 @settings(max_examples=60, deadline=None)
@@ -165,12 +163,9 @@ def test_bits_do_not_depend_on_threads_or_time(
     shape = Shape("big", (2, 96, 1, 49), (96, 24, 1, 128), ONE, (0, 64), ONE, 4)
     arrays = case_of(shape, np.dtype(np.float32)).arrays(direction, False)
     found = set()
-    try:
-        for threads in (1, 2, 2, 2, 3, 4):
-            cpu.call("mioconvSetNumThreads", threads)
+    for threads in (1, 2, 2, 2, 3, 4):
+        with cpu_threads(cpu, threads):
             found.add(run(cpu, handle, shape, direction, arrays).tobytes())
-    finally:
-        cpu.call("mioconvSetNumThreads", 0)
     assert len(found) == 1
 
 

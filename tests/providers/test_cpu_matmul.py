@@ -12,7 +12,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from . import abi
-from .cases import Case, Shape, make_case, with_exact
+from .cases import (
+    Case,
+    Shape,
+    assert_margin_untouched,
+    cpu_threads,
+    make_case,
+    with_exact,
+    with_margin,
+)  # fmt: skip
 from .test_convolution import by_layout, case_of
 
 SHAPES = [
@@ -81,11 +89,8 @@ def meets_the_input(shape: Shape) -> bool:
 def test_sums(cpu: abi.Library, handle: Any, shape: Shape, threads: int, last: bool) -> None:
     """Whatever lay in the result and in the scratch memory."""
     case = case_of(shape, np.dtype(np.float32))
-    cpu.call("mioconvSetNumThreads", threads)
-    try:
+    with cpu_threads(cpu, threads):
         out = run(cpu, handle, shape, case.arrays(WEIGHTS, last))
-    finally:
-        cpu.call("mioconvSetNumThreads", 0)
     case.check(WEIGHTS, out)
 
 
@@ -106,12 +111,9 @@ def test_weights_with_gaps(cpu: abi.Library, handle: Any, shape: Shape, last: bo
     """Nothing beside them is written."""
     case = case_of(shape, np.dtype(np.float32))
     x, w, y = case.arrays(WEIGHTS, last)
-    around = np.full([n + 2 for n in w.shape], np.nan, np.float32)
-    around = abi.channels_last(around) if last else around
-    view = around[tuple(slice(1, -1) for _ in w.shape)]
+    around, view = with_margin(w, last)
     case.check(WEIGHTS, run(cpu, handle, shape, (x, view, y)))
-    view[...] = 0
-    assert np.isnan(around).sum() == around.size - view.size
+    assert_margin_untouched(around, view)
 
 
 @settings(max_examples=60, deadline=None)

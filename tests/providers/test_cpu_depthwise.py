@@ -18,7 +18,7 @@ from .cases import (
     make_case,
     with_exact,
     with_margin,
-)  # fmt: skip
+)
 from .test_convolution import case_of
 
 SHAPES = [

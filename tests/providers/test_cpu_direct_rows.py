@@ -22,7 +22,7 @@ from .cases import (
     make_case,
     with_exact,
     with_margin,
-)  # fmt: skip
+)
 from .test_convolution import case_of
 from .test_operations import fused_call, per_channel
 

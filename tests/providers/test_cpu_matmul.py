@@ -20,7 +20,7 @@ from .cases import (
     make_case,
     with_exact,
     with_margin,
-)  # fmt: skip
+)
 from .test_convolution import by_layout, case_of
 
 SHAPES = [

@@ -10,7 +10,6 @@ mode's ratio is that of the two plans, whichever solutions they are.
 from __future__ import annotations
 
 import argparse
-import math
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ import mioconv
 
 from . import shapes
 from .libraries import Case, use_threads
+from .results import geometric_mean
 from .timing import interleave
 
 
@@ -79,10 +79,9 @@ def main() -> None:
                     line += f" {made[f'{mode} constant'].solution.name:48}"
                 print(line, flush=True)
     for (mode, layout), found in ratios.items():
-        mean = math.exp(sum(map(math.log, found)) / len(found))
         print(
-            f"{mode:10} {layout:14} geometric mean {mean:.3f}, best {min(found):.2f}, "
-            f"worst {max(found):.2f}"
+            f"{mode:10} {layout:14} geometric mean {geometric_mean(found):.3f}, "
+            f"best {min(found):.2f}, worst {max(found):.2f}"
         )
 
 

@@ -10,7 +10,6 @@ out.
 from __future__ import annotations
 
 import argparse
-import math
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ import mioconv
 
 from . import shapes
 from .libraries import Case, use_threads
+from .results import geometric_mean
 from .timing import Function, interleave
 
 
@@ -71,7 +71,7 @@ def main() -> None:
                     line += f"  {title} {found.median * 1e6:.0f}"
                 print(line, flush=True)
     for title, values in ratios.items():
-        print(f"{title:18} {math.exp(sum(map(math.log, values)) / len(values)):.2f}")
+        print(f"{title:18} {geometric_mean(values):.2f}")
 
 
 if __name__ == "__main__":

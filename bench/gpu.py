@@ -33,6 +33,7 @@ import torch
 
 import mioconv
 
+from .results import geometric_mean
 from .shapes import Layer, names, read
 
 DIRECTIONS = ("forward", "backward_input", "backward_weight")
@@ -235,10 +236,6 @@ def write(rows: Iterable[Row], path: Path) -> None:
         writer = csv.DictWriter(file, [field.name for field in fields(Row)])
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
-
-
-def geometric_mean(values: list[float]) -> float:
-    return math.exp(sum(map(math.log, values)) / len(values))
 
 
 def summarise(rows: list[Row], keys: tuple[str, ...]) -> None:

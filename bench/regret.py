@@ -11,7 +11,6 @@ is shared.
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import statistics
 import subprocess
@@ -22,6 +21,7 @@ import mioconv
 
 from . import shapes
 from .libraries import Case, measured_times, mioconv_call, mioconv_choices, use_threads
+from .results import geometric_mean
 
 BURSTS = """
 import random, time
@@ -46,8 +46,8 @@ def regrets(case: Case, searches: int) -> tuple[list[float], float]:
         mioconv.cache_clear()
         chosen.append(mioconv_choices(call, ["benchmark"])["benchmark"].name)
         spent += mioconv.cache_info().find_ms
-        for name, seconds in measured_times(case).items():
-            times[name].append(seconds)
+        for name, ms in measured_times(case).items():
+            times[name].append(ms)
     usual = {name: statistics.median(values) for name, values in times.items()}
     best = min(usual.values())
     return [usual[name] / best for name in chosen], spent
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--layout", default="packed")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--searches", type=int, default=5)
-    parser.add_argument("--budget", type=float, default=400, help="milliseconds of a search")
+    parser.add_argument("--budget", type=int, default=400, help="milliseconds of a search")
     parser.add_argument("--bursts", action="store_true", help="disturb the searches")
     args = parser.parse_args()
     os.environ["MIOCONV_CACHE"] = "0"
@@ -82,16 +82,16 @@ def main() -> None:
     finally:
         if other is not None:
             other.kill()
+            other.wait()
     for values, name in sorted(found, key=lambda row: -max(row[0]))[:10]:
         print(f"{name:<40}", *(f"{value:.2f}" for value in values))
     every = [value for values, _ in found for value in values]
-    mean = math.exp(statistics.fmean(map(math.log, every)))
     above = ", ".join(
         f"{sum(v > bound for v in every)} above {bound}" for bound in (1.1, 1.25, 1.5)
     )
     print(
         f"{len(every)} searches of {len(found)} layers, {spent / len(every):.0f} ms each: "
-        f"regret {mean:.4f}, worst {max(every):.2f}; {above}"
+        f"regret {geometric_mean(every):.4f}, worst {max(every):.2f}; {above}"
     )
 
 

@@ -91,9 +91,14 @@ cdef float limit(int round, float fastest, float spent, float budget) noexcept n
     return fastest * (1.5 if round < 5 else 1.2 if round < 7 else 1.1)
 
 
-cdef int repeats_for(float sample_ms, float ms) noexcept nogil:
-    """How many runs of so many milliseconds make a sample."""
-    return 1 + <int>min(49.0, sample_ms / max(ms, <float>1e-3))
+cdef int repeats_for(float ms) noexcept nogil:
+    """How many runs of so many milliseconds make a sample of 0.4 ms.
+
+    Events tick too coarsely for one run of a small problem; a cache holds what the solution before
+    left there, which the first runs of a sample have to replace; and whatever else runs stalls all
+    of a search that is over too soon.
+    """
+    return 1 + <int>min(49.0, <float>0.4 / max(ms, <float>1e-3))
 
 
 cdef Status time_solution(Plan* plan, HandleLease* lease, const Operands* operands,
@@ -174,10 +179,6 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
     cdef bint too_few
     cdef int64_t threads
     cdef float ms = 0, fastest, spent = 0
-    # Events tick too coarsely for one run of a small problem; a cache holds what the solution
-    # before left there, which the first runs of a sample have to replace; and whatever else runs
-    # stalls all of a search that is over too soon.
-    cdef float sample_ms = 0.4
     best.resize(ranked.size(), <float>1e30)
     repeats.resize(ranked.size(), 1)
     for round in range(12):
@@ -204,7 +205,7 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
             if status.ok():
                 best[i] = min(best[i], ms)
             if status.ok() and round < 2:
-                enough = repeats_for(sample_ms, best[i])
+                enough = repeats_for(best[i])
                 too_few = round == 1 and enough > 2 * repeats[i]
                 repeats[i] = enough
                 if too_few:  # the first run was much slower than this one

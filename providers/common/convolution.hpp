@@ -2,6 +2,9 @@
 // these functions; convolution_api.cpp and fusion_run.cpp call them.
 #pragma once
 
+#include <string>
+
+#include "features.hpp"
 #include "problem.hpp"
 
 namespace mioconv::provider {
@@ -35,6 +38,10 @@ void get_solutions(
     miopenConvSolution_t* solutions);
 void solution_workspace(
     miopenHandle_t handle, const ConvCall& call, uint64_t solution_id, size_t* bytes);
+// Implementation and form, as the regions name them.
+std::string basis_of_solution(miopenHandle_t handle, const ConvCall& call, uint64_t solution_id);
+// Of the problem, with the threads that will compute it.
+Classes classes_of_call(const ConvCall& call);
 void compile_solution(miopenHandle_t handle, const ConvCall& call, uint64_t solution_id);
 void run_immediate(
     miopenHandle_t handle, const ConvCall& call, const ConvPointers& pointers, Workspace workspace,

@@ -6,6 +6,7 @@
 #include "convolution.hpp"
 #include "export.hpp"
 #include "guard.hpp"
+#include "solution_names.hpp"
 
 using namespace mioconv::provider;
 
@@ -37,6 +38,19 @@ ConvCall with_weights(
 }
 
 }  // namespace
+
+MIOCONV_EXPORT miopenStatus_t mioconvDescribeSolution(
+    miopenHandle_t handle, int direction, const miopenTensorDescriptor_t wDesc,
+    const miopenTensorDescriptor_t xDesc, const miopenConvolutionDescriptor_t convDesc,
+    const miopenTensorDescriptor_t yDesc, uint64_t solution_id, char* text, size_t size) {
+    return guarded({__func__, 0, solution_id}, [&] {
+        require(handle != nullptr && 0 <= direction && direction <= 2);
+        const ConvCall call{static_cast<Direction>(direction), xDesc, wDesc, convDesc, yDesc};
+        std::string words = basis_of_solution(handle, call, solution_id);
+        for (const int value : classes_of_call(call)) words += " " + std::to_string(value);
+        copy_text(words, text, size);
+    });
+}
 
 // ---- packed weights
 

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "common/status.hpp"
+#include "cpu_regions.hpp"
 #include "database.hpp"
 #include "handle.hpp"
 
@@ -115,6 +116,20 @@ void solution_workspace(
     miopenHandle_t handle, const ConvCall& call, uint64_t solution_id, size_t* bytes) {
     require(handle != nullptr && bytes != nullptr);
     *bytes = find_solution(problem_of(call), solution_id)->workspace();
+}
+
+std::string basis_of_solution(miopenHandle_t handle, const ConvCall& call, uint64_t solution_id) {
+    require(handle != nullptr);
+    const SolutionPtr solution = find_solution(problem_of(call), solution_id);
+    const cpu::Basis& basis = solution->basis();
+    if (basis.implementation.empty()) return "own " + solution->name();
+    static const char* const kForms[] = {"packed", "channels_last", "blocked"};
+    return cpu::region_name(basis.implementation) + " " + kForms[static_cast<int>(basis.form)];
+}
+
+Classes classes_of_call(const ConvCall& call) {
+    const ConvProblem problem = problem_of(call);
+    return classes_of(problem, cpu::threads_for(problem));
 }
 
 void packed_weights_size(

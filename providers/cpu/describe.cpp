@@ -7,6 +7,7 @@
 #include "common/solution_names.hpp"
 #include "cpu_info.hpp"
 #include "dnnl_error.hpp"
+#include "recipe.hpp"
 #include "threads.hpp"
 
 #if defined(__x86_64__)
@@ -64,6 +65,10 @@ MIOCONV_EXPORT miopenStatus_t mioconvHoldStream(hipStream_t, int microseconds) {
 // Nothing is queued on a stream that is destroyed.
 MIOCONV_EXPORT miopenStatus_t mioconvGetStreamId(hipStream_t stream, uint64_t* id) {
     return guarded({__func__}, [&] { deref(id) = reinterpret_cast<std::uintptr_t>(stream); });
+}
+
+MIOCONV_EXPORT miopenStatus_t mioconvSetScratchGap(size_t bytes) {
+    return guarded({__func__}, [&] { mioconv::cpu::set_scratch_gap(bytes); });
 }
 
 MIOCONV_EXPORT miopenStatus_t mioconvDescribe(char* text, size_t size) {

@@ -1,5 +1,9 @@
 #include "executable.hpp"
 
+#include <algorithm>
+#include <cstring>
+
+#include "common/status.hpp"
 #include "dnnl_error.hpp"
 #include "half.hpp"
 #include "strided_loop.hpp"
@@ -98,8 +102,38 @@ bool Executable::already_there(const BoundStep& step) noexcept {
     return step.primitive != nullptr && *step.from == *step.to;
 }
 
+template <class Visit>
+void Executable::each_gap(const Visit& visit) const {
+    const Recipe& recipe = solution_->recipe();
+    for (std::size_t i = 0; i < recipe.buffers.size(); ++i) {
+        if (recipe.buffers[i].role >= 0) continue;
+        // Scratchpads share one place, which is as large as the largest of them.
+        std::size_t bytes = recipe.buffers[i].desc.get_size();
+        for (const Buffer& other : recipe.buffers) {
+            if (other.role < 0 && other.offset == recipe.buffers[i].offset) {
+                bytes = std::max(bytes, other.desc.get_size());
+            }
+        }
+        visit(static_cast<char*>(const_cast<void*>(address_[i])) + bytes, recipe.gap);
+    }
+}
+
 void Executable::run(const Operands& operands, void* workspace, dnnl_stream_t stream) {
     bind(operands, workspace);
+    if (__builtin_expect(solution_->recipe().gap == 0, 1)) return run_steps(stream);
+    constexpr int kUntouched = 0xa5;
+    each_gap([](char* start, std::size_t bytes) { std::memset(start, kUntouched, bytes); });
+    run_steps(stream);
+    each_gap([](const char* start, std::size_t bytes) {
+        provider::require(
+            std::all_of(
+                start, start + bytes,
+                [](char byte) { return static_cast<unsigned char>(byte) == kUntouched; }),
+            miopenStatusInternalError);
+    });
+}
+
+void Executable::run_steps(dnnl_stream_t stream) {
     ThreadScope scope(solution_->threads());
     for (const BoundStep& step : steps_) {
         if (step.fetches_z && already_there(step)) continue;

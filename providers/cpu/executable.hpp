@@ -35,6 +35,10 @@ private:
 
     static bool already_there(const BoundStep& step) noexcept;
     void bind(const Operands& operands, void* workspace);
+    void run_steps(dnnl_stream_t stream);
+    // Calls `visit` with each gap that the recipe has: where it begins, and its bytes.
+    template <class Visit>
+    void each_gap(const Visit& visit) const;
 
     SolutionPtr solution_;
     std::vector<dnnl::primitive> primitives_;

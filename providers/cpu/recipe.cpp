@@ -1,6 +1,7 @@
 #include "recipe.hpp"
 
 #include <algorithm>
+#include <atomic>
 
 #include "activation_reorder.hpp"
 #include "dnnl_error.hpp"
@@ -12,13 +13,17 @@ namespace {
 
 using dnnl::memory;
 
+std::atomic<std::size_t> scratch_gap{0};
+
 std::size_t aligned(std::size_t bytes) {
     return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
 class RecipeBuilder {
 public:
-    explicit RecipeBuilder(const ConvProblem& problem) : problem_(problem) {}
+    explicit RecipeBuilder(const ConvProblem& problem) : problem_(problem) {
+        recipe_.gap = scratch_gap.load(std::memory_order_relaxed);
+    }
 
     // The caller's tensor as `wanted`; the buffer that holds it once the steps so far have run.
     int read(Role role, const memory::desc& wanted, int target = -1) {
@@ -145,7 +150,8 @@ public:
 
     Recipe finish() {
         for (const int index : scratchpads_) recipe_.buffers[index].offset = bytes_;
-        const std::size_t total = bytes_ + aligned(scratchpad_bytes_);
+        std::size_t total = bytes_ + aligned(scratchpad_bytes_);
+        if (scratchpad_bytes_ > 0) total += recipe_.gap;
         recipe_.workspace = total == 0 ? 0 : total + kAlignment;
         recipe_.traffic.extra_steps = static_cast<int>(recipe_.steps.size()) - 1;
         return std::move(recipe_);
@@ -156,7 +162,7 @@ private:
 
     int scratch(const memory::desc& desc) {
         recipe_.buffers.push_back({desc, -1, bytes_});
-        bytes_ += aligned(desc.get_size());
+        bytes_ += aligned(desc.get_size() + recipe_.gap);
         return last_buffer();
     }
 
@@ -232,6 +238,10 @@ private:
 };
 
 }  // namespace
+
+void set_scratch_gap(std::size_t bytes) noexcept {
+    scratch_gap.store(bytes, std::memory_order_relaxed);
+}
 
 Recipe make_recipe(const ConvProblem& problem, const dnnl::primitive_desc_base& conv) {
     RecipeBuilder builder(problem);

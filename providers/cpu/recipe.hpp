@@ -69,10 +69,14 @@ struct Recipe {
     std::vector<Step> steps;
     std::vector<dnnl::primitive_desc_base> primitives;
     std::size_t workspace = 0;  // bytes, with room to align its start
+    std::size_t gap = 0;  // bytes behind each buffer in the workspace that nothing may touch
     Traffic traffic;
 };
 
 constexpr std::size_t kAlignment = 64;
+
+// For the fuzz: the gap of recipes that are made from now on.
+void set_scratch_gap(std::size_t bytes) noexcept;
 
 // The recipe that runs the convolution `conv` for the caller's tensors: conversions and reorders
 // where its layouts or types are not theirs.

@@ -6,6 +6,7 @@
 #include "common/solution_names.hpp"
 #include "cost_model.hpp"
 #include "depthwise.hpp"
+#include "cpu_regions.hpp"
 #include "direct_rows.hpp"
 #include "dnnl_error.hpp"
 #include "implementation_name.hpp"
@@ -18,6 +19,8 @@ namespace mioconv::cpu {
 namespace {
 
 using dnnl::memory;
+using provider::Admission;
+using provider::Form;
 
 miopenConvAlgorithm_t algorithm_of(const std::string& name) {
     const auto has = [&](const char* part) { return name.find(part) != std::string::npos; };
@@ -27,61 +30,10 @@ miopenConvAlgorithm_t algorithm_of(const std::string& name) {
     return miopenConvolutionAlgoDirect;
 }
 
-// Defects of oneDNN 3.2, found by comparing every solution of random problems with a reference.
-
-// bfloat16 channels are read in pairs: the 1x1 kernels compute wrong sums over an odd number of
-// channels that are not blocked.
-bool misreads_odd_channels(
-    const ConvProblem& problem, const std::string& implementation,
-    const memory::desc& activations) {
-    const bool odd =
-        problem.src[1] / problem.groups % 2 != 0 || problem.dst[1] / problem.groups % 2 != 0;
-    return odd && implementation.rfind("jit_bf16_1x1", 0) == 0 &&
-           activations.get_inner_nblks() == 0;
-}
-
-// The kernels for the gradient of weights leave garbage where some position of the kernel, or some
-// output, meets nothing but padding.
-bool meets_only_padding(const ConvProblem& problem) {
-    for (int axis = 0; axis < problem.rank - 2; ++axis) {
-        const auto inside = [&](std::int64_t output, std::int64_t tap) {
-            const std::int64_t place = output * problem.stride[axis] - problem.padding[axis] +
-                                       tap * problem.dilation[axis];
-            return 0 <= place && place < problem.src[axis + 2];
-        };
-        const std::int64_t outputs = problem.dst[axis + 2], taps = problem.wei[axis + 2];
-        const auto any = [](std::int64_t count, const auto& test) {
-            for (std::int64_t i = 0; i < count; ++i) {
-                if (test(i)) return true;
-            }
-            return false;
-        };
-        for (std::int64_t tap = 0; tap < taps; ++tap) {
-            if (!any(outputs, [&](std::int64_t output) { return inside(output, tap); }))
-                return true;
-        }
-        for (std::int64_t output = 0; output < outputs; ++output) {
-            if (!any(taps, [&](std::int64_t tap) { return inside(output, tap); })) return true;
-        }
-    }
-    return false;
-}
-
-bool is_wrong(
-    const ConvProblem& problem, const std::string& implementation,
-    const memory::desc& activations) {
-    if (misreads_odd_channels(problem, implementation, activations)) return true;
-    if (problem.direction != Direction::backward_weights || implementation.rfind("jit", 0) != 0) {
-        return false;
-    }
-    if (problem.rank == 5) {
-        // The bfloat16 kernels get every padded depth wrong, the others one that is padded by more
-        // than the stride.
-        const bool half = implementation.rfind("jit_bf16", 0) == 0;
-        const int padding = problem.padding[0], stride = problem.stride[0];
-        if (half ? padding > 0 : stride > 1 && padding > stride) return true;
-    }
-    return meets_only_padding(problem);
+Form form_of(const memory::desc& activations) {
+    if (activations.get_inner_nblks() > 0) return Form::blocked;
+    const auto strides = activations.get_strides();
+    return strides[1] == 1 && activations.get_dims()[1] > 1 ? Form::channels_last : Form::packed;
 }
 
 struct Strategy {
@@ -149,7 +101,9 @@ dnnl::primitive_desc_base clone(const dnnl::primitive_desc_base& desc) {
 class Enumerator {
 public:
     explicit Enumerator(const ConvProblem& problem)
-        : problem_(problem), threads_(threads_for(problem)) {}
+        : problem_(problem),
+          threads_(threads_for(problem)),
+          classes_(provider::classes_of(problem, threads_)) {}
 
     std::vector<SolutionPtr> run() {
         ThreadScope scope(threads_);
@@ -159,14 +113,17 @@ public:
         }
         std::vector<SolutionPtr> solutions;
         const bool packs = problem_.packed_weights != 0;
-        const auto add = [&](Recipe recipe, const std::string& name, Recipe packing = {}) {
+        const auto add = [&](Recipe recipe, const std::string& name, Recipe packing = {},
+                             const Found* found = nullptr) {
+            Basis basis;
+            if (found != nullptr) basis = {found->implementation, found->form};
             solutions.push_back(std::make_shared<const Solution>(
-                problem_, std::move(recipe), name, threads_, std::move(packing)));
+                problem_, std::move(recipe), name, threads_, std::move(packing), basis));
         };
         for (const auto& item : found_.empty() ? references_ : found_) {
             const auto form = item.conv.query_md(dnnl::query::exec_arg_md, DNNL_ARG_WEIGHTS);
             add(make_recipe(problem_, item.conv), item.name,
-                packs ? make_packing_recipe(problem_, form) : Recipe{});
+                packs ? make_packing_recipe(problem_, form) : Recipe{}, &item);
         }
         if (small_direct_applies(problem_)) {
             add(make_small_direct_recipe(problem_), "small_direct|asis");
@@ -201,6 +158,7 @@ private:
     struct Found {
         dnnl::primitive_desc_base conv;
         std::string name, implementation;
+        Form form;
     };
 
     void offer(memory::data_type type, const char* suffix) {
@@ -264,12 +222,12 @@ private:
             kinds.push_back(kind);
             const int activations =
                 problem_.direction == Direction::backward_data ? DNNL_ARG_DIFF_DST : DNNL_ARG_SRC;
-            if (is_wrong(
-                    problem_, implementation,
-                    desc.query_md(dnnl::query::exec_arg_md, activations))) {
+            const Form form = form_of(desc.query_md(dnnl::query::exec_arg_md, activations));
+            if (!provider::admits_all() &&
+                admission_of(implementation, problem_, form, classes_) == Admission::refused) {
                 continue;
             }
-            Found item{clone(desc), label(implementation), implementation};
+            Found item{clone(desc), label(implementation), implementation, form};
             auto& list = is_reference(implementation) ? references_ : found_;
             const bool known = std::any_of(list.begin(), list.end(), [&](const Found& other) {
                 return same_work(item, other);
@@ -292,14 +250,17 @@ private:
 
     const ConvProblem& problem_;
     int threads_;
+    provider::Classes classes_;
     std::vector<Found> found_, references_;
 };
 
 }  // namespace
 
 Solution::Solution(
-    const ConvProblem& problem, Recipe recipe, std::string name, int threads, Recipe packing)
+    const ConvProblem& problem, Recipe recipe, std::string name, int threads, Recipe packing,
+    Basis basis)
     : name_(std::move(name)),
+      basis_(std::move(basis)),
       id_(provider::register_solution_name(name_)),
       algorithm_(algorithm_of(name_)),
       threads_(threads),

@@ -27,7 +27,7 @@ except ImportError:
 
 INCLUDE = Path(__file__).parents[2] / "include" / "mioconv" / "abi"
 SUCCESS, BAD_PARM, ALLOC_FAILED, NOT_IMPLEMENTED, UNSUPPORTED = 0, 3, 4, 6, 8
-WINOGRAD = 3  # miopenConvAlgorithm_t
+FFT, WINOGRAD = 2, 3  # miopenConvAlgorithm_t
 FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS = "Forward", "BackwardData", "BackwardWeights"
 DIRECTIONS = (FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS)
 CONVOLUTION, TRANSPOSE, GROUP, DEPTHWISE = range(4)
@@ -259,6 +259,7 @@ class Library:
     def convolution(
         self, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int],
         groups: int = 1, mode: int = CONVOLUTION, output_padding: Sequence[int] | None = None,
+        tf32: bool = False,
     ) -> Iterator[c.c_void_p]:  # fmt: skip
         desc = self.create("miopenCreateConvolutionDescriptor")
         try:
@@ -267,7 +268,7 @@ class Library:
                 ints(stride), ints(dilation), mode,
             )  # fmt: skip
             self.call("miopenSetConvolutionGroupCount", desc, groups)
-            self.call("miopenSetConvolutionAttribute", desc, MATH_TYPE, 1)  # no TF32
+            self.call("miopenSetConvolutionAttribute", desc, MATH_TYPE, 0 if tf32 else 1)
             if output_padding is not None:
                 self.call(
                     "miopenSetTransposeConvNdOutputPadding", desc, len(stride),
@@ -339,12 +340,16 @@ class Problem:
 
     def immediate(self, solution: Solution, workspace_bytes: int | None = None) -> None:
         size = solution.workspace_size if workspace_bytes is None else workspace_bytes
-        space = np.full(size, 0xFF, np.uint8) if size else None  # NaN in every float type
+        # NaN in every float type.
+        self.immediate_in(solution, np.full(size, 0xFF, np.uint8) if size else None)
+
+    def immediate_in(self, solution: Solution, space: np.ndarray | None) -> None:
+        """Run it in the scratch memory `space`."""
         args = [v for desc, array in (self.first, self.second) for v in (desc, pointer(array))]
         self.library.call(
             self.name("Immediate"), self.handle, *args, self.conv, self.third[0],
-            pointer(self.third[1]), pointer(space), c.c_size_t(size),
-            c.c_uint64(solution.solution_id),
+            pointer(self.third[1]), pointer(space),
+            c.c_size_t(0 if space is None else space.nbytes), c.c_uint64(solution.solution_id),
         )  # fmt: skip
 
     def find(self, workspace_bytes: int | None = None) -> list[AlgoPerf]:

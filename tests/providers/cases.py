@@ -153,21 +153,24 @@ class Case:
         tolerances.assert_close(out, self.exact[direction], bound)
 
 
-def _results(shape: Shape, x: np.ndarray, w: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
+def exact_result(
+    shape: Shape, direction: str, x: np.ndarray, w: np.ndarray, y: np.ndarray
+) -> np.ndarray:
+    """What one direction must give, in float64; the operand in the result's place gives no more
+    than its shape."""
     options = {"stride": shape.stride, "padding": shape.padding, "dilation": shape.dilation,
                "groups": shape.groups}  # fmt: skip
-    if not shape.transposed:
-        return {
-            abi.FORWARD: reference.conv_forward(x, w, **options),
-            abi.BACKWARD_DATA: reference.conv_backward_input(shape.x, y, w, **options),
-            abi.BACKWARD_WEIGHTS: reference.conv_backward_weight(shape.w, y, x, **options),
-        }
     # A transposed convolution is the ordinary one from y to x, turned around.
-    return {
-        abi.FORWARD: reference.conv_backward_input(shape.y, x, w, **options),
-        abi.BACKWARD_DATA: reference.conv_forward(y, w, **options),
-        abi.BACKWARD_WEIGHTS: reference.conv_backward_weight(shape.w, x, y, **options),
-    }
+    src, dst = (y, x) if shape.transposed else (x, y)
+    if direction == abi.BACKWARD_WEIGHTS:
+        return reference.conv_backward_weight(shape.w, dst, src, **options)
+    if (direction == abi.FORWARD) != shape.transposed:
+        return reference.conv_forward(src, w, **options)
+    return reference.conv_backward_input(src.shape, dst, w, **options)
+
+
+def _results(shape: Shape, x: np.ndarray, w: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
+    return {d: exact_result(shape, d, x, w, y) for d in abi.DIRECTIONS}
 
 
 def make_case(shape: Shape, dtype: Any, seed: int = 0) -> Case:

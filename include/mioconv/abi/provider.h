@@ -79,6 +79,20 @@ miopenStatus_t mioconvGetObjectCounts(mioconvObjectCounts_t* counts);
 /* NULL clears all faults. */
 miopenStatus_t mioconvInjectFault(const mioconvFault_t* fault);
 
+/* For the fuzz of solutions. With 1, problems that are met from now on list what no region admits
+ * as well. */
+miopenStatus_t mioconvAdmitAll(int all);
+/* Bytes behind every buffer in the workspaces of solutions that are listed from now on. Who writes
+ * there answers miopenStatusInternalError at the end of the run. */
+miopenStatus_t mioconvSetScratchGap(size_t bytes);
+/* What regions know a solution by: implementation, form of the activations, classes of the problem,
+ * with spaces between. x, w and y are those of the forward call; `direction` is 0 for forward, 1
+ * for backward data, 2 for backward weights. */
+miopenStatus_t mioconvDescribeSolution(
+    miopenHandle_t handle, int direction, const miopenTensorDescriptor_t wDesc,
+    const miopenTensorDescriptor_t xDesc, const miopenConvolutionDescriptor_t convDesc,
+    const miopenTensorDescriptor_t yDesc, uint64_t solution_id, char* text, size_t size);
+
 #ifdef __cplusplus
 }
 #endif

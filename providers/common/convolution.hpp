@@ -2,10 +2,8 @@
 // these functions; convolution_api.cpp and fusion_run.cpp call them.
 #pragma once
 
-#include <string>
-
-#include "features.hpp"
 #include "problem.hpp"
+#include "regions.hpp"
 
 namespace mioconv::provider {
 
@@ -38,10 +36,7 @@ void get_solutions(
     miopenConvSolution_t* solutions);
 void solution_workspace(
     miopenHandle_t handle, const ConvCall& call, uint64_t solution_id, size_t* bytes);
-// Implementation and form, as the regions name them.
-std::string basis_of_solution(miopenHandle_t handle, const ConvCall& call, uint64_t solution_id);
-// Of the problem, with the threads that will compute it.
-Classes classes_of_call(const ConvCall& call);
+Basis basis_of(miopenHandle_t handle, const ConvCall& call, uint64_t solution_id);
 void compile_solution(miopenHandle_t handle, const ConvCall& call, uint64_t solution_id);
 void run_immediate(
     miopenHandle_t handle, const ConvCall& call, const ConvPointers& pointers, Workspace workspace,

@@ -46,8 +46,10 @@ MIOCONV_EXPORT miopenStatus_t mioconvDescribeSolution(
     return guarded({__func__, 0, solution_id}, [&] {
         require(handle != nullptr && 0 <= direction && direction <= 2);
         const ConvCall call{static_cast<Direction>(direction), xDesc, wDesc, convDesc, yDesc};
-        std::string words = basis_of_solution(handle, call, solution_id);
-        for (const int value : classes_of_call(call)) words += " " + std::to_string(value);
+        const Basis basis = basis_of(handle, call, solution_id);
+        static const char* const kForms[] = {" packed", " channels_last", " blocked"};
+        std::string words = basis.implementation + kForms[static_cast<int>(basis.form)];
+        for (const int value : basis.classes) words += " " + std::to_string(value);
         copy_text(words, text, size);
     });
 }

@@ -28,23 +28,21 @@ bool inside(const Regions& regions, const Region& region, const Classes& classes
 }  // namespace
 
 Admission admission(
-    const Regions& regions, std::string_view implementation, std::string_view set,
-    const ConvProblem& problem, Form form, const Classes& classes) noexcept {
-    const std::string_view sets = regions.sets;
-    for (std::size_t at = sets.find(set);; at = sets.find(set, at + 1)) {
-        if (at == std::string_view::npos) return Admission::unproven;
-        const std::size_t end = at + set.size();
-        if (at > 0 && sets[at - 1] == ' ' && (end == sets.size() || sets[end] == ' ')) break;
-    }
+    const Regions& regions, const Basis& basis, std::string_view set,
+    const ConvProblem& problem) noexcept {
+    const std::string between = " " + std::string(set) + " ";
+    const bool known = std::string_view(regions.sets).find(between) != std::string_view::npos;
     for (std::size_t i = 0; i < regions.count; ++i) {
         const Region& region = regions.regions[i];
         if (region.direction == static_cast<std::int32_t>(problem.direction) &&
-            region.dtype == problem.dtype && region.form == static_cast<std::int32_t>(form) &&
-            implementation == region.implementation) {
-            return inside(regions, region, classes) ? Admission::proven : Admission::refused;
+            region.dtype == problem.dtype &&
+            region.form == static_cast<std::int32_t>(basis.form) &&
+            basis.implementation == region.implementation) {
+            if (!inside(regions, region, basis.classes)) return Admission::refused;
+            return known ? Admission::proven : Admission::unproven;
         }
     }
-    return Admission::refused;
+    return known ? Admission::refused : Admission::unproven;
 }
 
 bool admits_all() noexcept { return all.load(std::memory_order_relaxed); }

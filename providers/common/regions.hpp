@@ -16,6 +16,13 @@ namespace mioconv::provider {
 // How an implementation is handed the activations.
 enum class Form : std::int32_t { packed, channels_last, blocked };
 
+// What a solution is admitted by.
+struct Basis {
+    std::string implementation;  // as regions name it; "own": an algorithm of ours
+    Form form = Form::packed;
+    Classes classes{};  // of the problem that the library is given
+};
+
 // One implementation in one direction, element type and form.
 struct Region {
     const char* implementation;  // with its instruction set
@@ -33,7 +40,7 @@ struct Regions {
     const Region* regions;
     std::size_t count;
     const Struck* struck;
-    // Instruction sets, or architectures, that the fuzz ran on: ":avx2:avx512_core:".
+    // Instruction sets, or architectures, that the fuzz ran on, each between spaces.
     const char* sets;
 };
 
@@ -43,10 +50,11 @@ enum class Admission {
     refused,
 };
 
-// `set`: the instruction set that the implementation's name ends in.
+// `set`: the instruction set, or architecture, that the implementation's code is for. What was found
+// wrong on one is refused on all.
 Admission admission(
-    const Regions& regions, std::string_view implementation, std::string_view set,
-    const ConvProblem& problem, Form form, const Classes& classes) noexcept;
+    const Regions& regions, const Basis& basis, std::string_view set,
+    const ConvProblem& problem) noexcept;
 
 // For the fuzz that makes the regions: whether they are ignored. Read when a problem is first met.
 bool admits_all() noexcept;

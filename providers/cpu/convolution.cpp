@@ -5,7 +5,6 @@
 #include <limits>
 
 #include "common/status.hpp"
-#include "cpu_regions.hpp"
 #include "database.hpp"
 #include "handle.hpp"
 
@@ -118,18 +117,9 @@ void solution_workspace(
     *bytes = find_solution(problem_of(call), solution_id)->workspace();
 }
 
-std::string basis_of_solution(miopenHandle_t handle, const ConvCall& call, uint64_t solution_id) {
+Basis basis_of(miopenHandle_t handle, const ConvCall& call, uint64_t solution_id) {
     require(handle != nullptr);
-    const SolutionPtr solution = find_solution(problem_of(call), solution_id);
-    const cpu::Basis& basis = solution->basis();
-    if (basis.implementation.empty()) return "own " + solution->name();
-    static const char* const kForms[] = {"packed", "channels_last", "blocked"};
-    return cpu::region_name(basis.implementation) + " " + kForms[static_cast<int>(basis.form)];
-}
-
-Classes classes_of_call(const ConvCall& call) {
-    const ConvProblem problem = problem_of(call);
-    return classes_of(problem, cpu::threads_for(problem));
+    return find_solution(problem_of(call), solution_id)->basis();
 }
 
 void packed_weights_size(

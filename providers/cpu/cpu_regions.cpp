@@ -20,11 +20,10 @@ std::string region_name(const std::string& implementation) {
 }
 
 provider::Admission admission_of(
-    const std::string& implementation, const provider::ConvProblem& problem, provider::Form form,
-    const provider::Classes& classes) {
-    const std::string name = region_name(implementation);
-    const std::string set = name.substr(name.find_last_of(":@") + 1);
-    return provider::admission(kRegions, name, set, problem, form, classes);
+    const provider::Basis& basis, const provider::ConvProblem& problem) noexcept {
+    const std::string& name = basis.implementation;
+    const std::string_view set = std::string_view(name).substr(name.find_last_of(":@") + 1);
+    return provider::admission(kRegions, basis, set, problem);
 }
 
 }  // namespace mioconv::cpu

@@ -11,8 +11,8 @@ namespace mioconv::cpu {
 // where that does not say it.
 std::string region_name(const std::string& implementation);
 
+// `basis` has the name by region_name.
 provider::Admission admission_of(
-    const std::string& implementation, const provider::ConvProblem& problem, provider::Form form,
-    const provider::Classes& classes);
+    const provider::Basis& basis, const provider::ConvProblem& problem) noexcept;
 
 }  // namespace mioconv::cpu

@@ -115,8 +115,8 @@ public:
         const bool packs = problem_.packed_weights != 0;
         const auto add = [&](Recipe recipe, const std::string& name, Recipe packing = {},
                              const Found* found = nullptr) {
-            Basis basis;
-            if (found != nullptr) basis = {found->implementation, found->form};
+            provider::Basis basis{"own", Form::packed, classes_};
+            if (found != nullptr) basis = found->basis;
             solutions.push_back(std::make_shared<const Solution>(
                 problem_, std::move(recipe), name, threads_, std::move(packing), basis));
         };
@@ -158,7 +158,7 @@ private:
     struct Found {
         dnnl::primitive_desc_base conv;
         std::string name, implementation;
-        Form form;
+        provider::Basis basis;
     };
 
     void offer(memory::data_type type, const char* suffix) {
@@ -222,12 +222,14 @@ private:
             kinds.push_back(kind);
             const int activations =
                 problem_.direction == Direction::backward_data ? DNNL_ARG_DIFF_DST : DNNL_ARG_SRC;
-            const Form form = form_of(desc.query_md(dnnl::query::exec_arg_md, activations));
+            provider::Basis basis{
+                region_name(implementation),
+                form_of(desc.query_md(dnnl::query::exec_arg_md, activations)), classes_};
             if (!provider::admits_all() &&
-                admission_of(implementation, problem_, form, classes_) == Admission::refused) {
+                admission_of(basis, problem_) == Admission::refused) {
                 continue;
             }
-            Found item{clone(desc), label(implementation), implementation, form};
+            Found item{clone(desc), label(implementation), implementation, std::move(basis)};
             auto& list = is_reference(implementation) ? references_ : found_;
             const bool known = std::any_of(list.begin(), list.end(), [&](const Found& other) {
                 return same_work(item, other);
@@ -258,7 +260,7 @@ private:
 
 Solution::Solution(
     const ConvProblem& problem, Recipe recipe, std::string name, int threads, Recipe packing,
-    Basis basis)
+    provider::Basis basis)
     : name_(std::move(name)),
       basis_(std::move(basis)),
       id_(provider::register_solution_name(name_)),

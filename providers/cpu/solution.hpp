@@ -13,12 +13,6 @@
 
 namespace mioconv::cpu {
 
-// What admitted a solution: an implementation of oneDNN's, and how it is handed the activations.
-struct Basis {
-    std::string implementation;  // empty: an algorithm of our own
-    provider::Form form = provider::Form::packed;
-};
-
 // One way. Immutable but for its primitives, which are compiled when first needed and then shared
 // by all handles.
 class Solution {
@@ -26,11 +20,11 @@ public:
     // `packing`: for packed weights, what makes them, if anything is to be done.
     Solution(
         const ConvProblem& problem, Recipe recipe, std::string name, int threads,
-        Recipe packing = {}, Basis basis = {});
+        Recipe packing = {}, provider::Basis basis = {});
 
     std::uint64_t id() const noexcept { return id_; }
     const std::string& name() const noexcept { return name_; }
-    const Basis& basis() const noexcept { return basis_; }
+    const provider::Basis& basis() const noexcept { return basis_; }
     miopenConvAlgorithm_t algorithm() const noexcept { return algorithm_; }
     int threads() const noexcept { return threads_; }
     std::size_t workspace() const noexcept { return recipe_.workspace; }
@@ -47,7 +41,7 @@ public:
 
 private:
     std::string name_;
-    Basis basis_;
+    provider::Basis basis_;
     std::uint64_t id_;
     miopenConvAlgorithm_t algorithm_;
     int threads_;

@@ -44,7 +44,6 @@ CUlibrary compile(
 // By architecture, source and options. A library belongs to no context: it serves every device.
 struct Libraries {
     std::mutex mutex;
-    std::unordered_map<int, std::string> architectures;  // of devices
     std::unordered_map<std::string, CUlibrary> compiled;
 };
 
@@ -65,19 +64,20 @@ void need_context() {
 
 }  // namespace
 
+std::string architecture_of(int device) {
+    int major = 0, minor = 0;
+    check(runtime().cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+    check(runtime().cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
+    return "sm_" + std::to_string(major) + std::to_string(minor);
+}
+
 CUfunction find_kernel(
     const Source& source, const std::string& kernel, const std::vector<std::string>& options,
     std::size_t shared_bytes) {
     const int device = current_device();
+    const std::string architecture = architecture_of(device);
     Libraries& all = libraries();
     std::lock_guard lock(all.mutex);
-    std::string& architecture = all.architectures[device];
-    if (architecture.empty()) {
-        int major = 0, minor = 0;
-        check(runtime().cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
-        check(runtime().cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
-        architecture = "sm_" + std::to_string(major) + std::to_string(minor);
-    }
     std::string key = architecture + " " + source.name;
     for (const std::string& option : options) key += " " + option;
     need_context();

@@ -10,6 +10,9 @@
 
 namespace mioconv::cuda {
 
+// "sm_90": what kernels for a device are compiled for.
+std::string architecture_of(int device);
+
 // A kernel by its name among those that a source text declares, compiled by NVRTC for the current
 // device with these options at its first use. Never unloaded: CUDA graphs may hold it.
 struct Source {

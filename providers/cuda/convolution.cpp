@@ -37,7 +37,7 @@ Operands operands_of(const ConvCall& call, const ConvPointers& pointers) {
     return operands;
 }
 
-// cuDNN's kernels load what the alignment of a plan allows.
+// What the operands lie at multiples of.
 void set_alignment(ConvProblem& problem, const Operands& operands) {
     std::uintptr_t bits = 16;
     for (const Role role : {Role::src, Role::wei, Role::dst, Role::z}) {
@@ -58,6 +58,25 @@ void run_locked(
     Executable& executable = handle.executable(problem, solution_id);
     require(fits(executable.solution(), workspace), kWorkspaceTooSmall);
     executable.run(operands, workspace.memory, handle.cudnn(), cuda::to_cuda(handle.stream()));
+}
+
+// The same; a workspace that is too small is replaced by memory in stream order.
+void run_with_room(
+    miopenHandle& handle, const ConvProblem& problem, const Operands& operands, Workspace given,
+    uint64_t solution_id) {
+    const std::size_t needed =
+        handle.executable(problem, solution_id).solution().workspace();
+    if (given.memory != nullptr && given.size >= needed) {
+        return run_locked(handle, problem, operands, given, solution_id);
+    }
+    const StreamMemory own(needed, cuda::to_cuda(handle.stream()));
+    run_locked(handle, problem, operands, {own.get(), needed}, solution_id);
+}
+
+// Whether a solution copies operands that it does not when it is listed: the caller's workspace has
+// no room for them.
+bool copies_more(const ConvProblem& problem) noexcept {
+    return problem.alignment < cuda::kOperandAlignment;
 }
 
 class Event {
@@ -180,6 +199,12 @@ void get_solutions(
     }
 }
 
+Basis basis_of(miopenHandle_t handle, const ConvCall& call, uint64_t solution_id) {
+    const auto solution = lookup(problem_of(handle, call))->find(solution_id);
+    require(solution != nullptr);
+    return solution->basis();
+}
+
 void solution_workspace(
     miopenHandle_t handle, const ConvCall& call, uint64_t solution_id, size_t* bytes) {
     require(handle != nullptr && bytes != nullptr);
@@ -213,6 +238,9 @@ void run_immediate(
     const Operands operands = operands_of(call, pointers);
     set_alignment(problem, operands);
     std::lock_guard lock(handle->mutex);
+    if (copies_more(problem)) {
+        return run_with_room(*handle, problem, operands, workspace, solution_id);
+    }
     run_locked(*handle, problem, operands, workspace, solution_id);
 }
 
@@ -250,9 +278,15 @@ void find_algorithms(
             float ms = 0;
             try {
                 Executable& executable = handle->executable(problem, solution.id());
-                ms = stopwatch.measure(*handle, executable, operands, workspace.memory);
+                const StreamMemory more(
+                    copies_more(problem) ? executable.solution().workspace() : 0,
+                    cuda::to_cuda(handle->stream()));
+                ms = stopwatch.measure(
+                    *handle, executable, operands,
+                    more.get() != nullptr ? more.get() : workspace.memory);
             } catch (const StatusError&) {
-                // An engine that fails at its run is not listed again; on odd addresses it may.
+                // An engine that fails at its run is not listed again; kernels of ours may only
+                // lack the alignment.
                 if (problem.alignment == listed.alignment) entry->remove(solution.id());
                 continue;
             }
@@ -294,6 +328,9 @@ void run_algorithm(
         known = true;
         if (!fits(*item.solution, workspace)) continue;
         std::lock_guard lock(handle->mutex);
+        if (copies_more(problem)) {
+            return run_with_room(*handle, problem, operands, workspace, item.solution->id());
+        }
         return run_locked(*handle, problem, operands, workspace, item.solution->id());
     }
     throw StatusError(known ? kWorkspaceTooSmall : miopenStatusNotImplemented);
@@ -309,15 +346,13 @@ void prepare_fused(miopenHandle_t handle, const ConvProblem& problem) {
 // Neither fused call needs to hand over a workspace: what is missing is allocated in stream order.
 void run_fused(
     miopenHandle_t handle, const ConvProblem& fused, const Operands& operands, Workspace given) {
+    // A bias is not copied, and engines may end the context over one that lies otherwise.
+    const auto bias = reinterpret_cast<std::uintptr_t>(operands[Role::bias]);
+    require(bias % cuda::kOperandAlignment == 0, miopenStatusUnsupportedOp);
     ConvProblem problem = fused;
     set_alignment(problem, operands);
     std::lock_guard lock(deref(handle).mutex);
-    const std::size_t needed = handle->executable(problem, kBestSolution).solution().workspace();
-    if (given.memory != nullptr && given.size >= needed) {
-        return run_locked(*handle, problem, operands, given, kBestSolution);
-    }
-    const StreamMemory own(needed, cuda::to_cuda(handle->stream()));
-    run_locked(*handle, problem, operands, {own.get(), needed}, kBestSolution);
+    run_with_room(*handle, problem, operands, given, kBestSolution);
 }
 
 }  // namespace mioconv::provider

@@ -10,6 +10,11 @@
 using namespace mioconv::cuda;
 using namespace mioconv::provider;
 
+// Workspaces are not looked into here: the fuzz guards each as a whole.
+MIOCONV_EXPORT miopenStatus_t mioconvSetScratchGap(size_t bytes) {
+    return guarded({__func__}, [&] { require(bytes == 0, miopenStatusNotImplemented); });
+}
+
 MIOCONV_EXPORT miopenStatus_t mioconvHoldStream(hipStream_t stream, int microseconds) {
     return guarded({__func__}, [&] {
         require(microseconds >= 0);

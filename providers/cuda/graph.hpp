@@ -13,6 +13,7 @@ namespace mioconv::cuda {
 // An engine with its knobs. The name tells both, and is the same in every process.
 struct Configuration {
     std::string name;
+    std::string engine;  // what regions know of it, "eng9"
     cudnn_frontend::ManagedOpaqueDescriptor descriptor;
 };
 

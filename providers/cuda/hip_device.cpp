@@ -6,6 +6,7 @@
 
 #include "common/export.hpp"
 #include "common/guard.hpp"
+#include "compiling.hpp"
 #include "error.hpp"
 
 using namespace mioconv::cuda;
@@ -30,9 +31,7 @@ template <class Properties>
 hipError_t fill(Properties* properties, int device) {
     hip_require(properties != nullptr);
     *properties = {};
-    const int major = attribute(cudaDevAttrComputeCapabilityMajor, device);
-    const int minor = attribute(cudaDevAttrComputeCapabilityMinor, device);
-    const std::string architecture = "sm_" + std::to_string(major) + std::to_string(minor);
+    const std::string architecture = architecture_of(device);
     std::memcpy(properties->gcnArchName, architecture.c_str(), architecture.size() + 1);
     properties->multiProcessorCount = attribute(cudaDevAttrMultiProcessorCount, device);
     properties->pciBusID = attribute(cudaDevAttrPciBusId, device);

@@ -55,13 +55,14 @@ Layout make_layout(const ConvProblem& problem, Strategy strategy, bool last) {
     Layout layout;
     layout.strategy = strategy;
     layout.gathers = strategy == Strategy::gathered_second || strategy == Strategy::gathered_last;
-    // Pointers that suit nothing are only used where every tensor is copied.
-    layout.alignment = strategy == Strategy::copied ? 16 : problem.alignment;
+    // Engines are asked for addresses that are multiples of 16. They accept others too, and some
+    // then end the context: what does not lie so is copied.
+    const bool misaligned = problem.alignment < kOperandAlignment;
     const auto place = [&](Role role) {
         const Role laid = role == Role::z ? Role::dst : role;
         const Dims& dims = layout.dims[static_cast<int>(laid)];
         const Dims& strides = layout.strides[static_cast<int>(laid)];
-        if (strategy == Strategy::copied || dims != dims_of(problem, role) ||
+        if (misaligned || dims != dims_of(problem, role) ||
             !lies_so(problem, role, strides)) {
             stage(layout, problem, role, dims, strides);
         }
@@ -135,8 +136,7 @@ const char* name_of(Strategy strategy) noexcept {
         case Strategy::padded: return "padded";
         case Strategy::half_padded: return "halfpadded";
         case Strategy::gathered_second: return "gathered";
-        case Strategy::gathered_last: return "gatherednhwc";
-        default: return "copied";
+        default: return "gatherednhwc";
     }
 }
 
@@ -198,7 +198,6 @@ std::vector<Layout> layouts_of(const ConvProblem& problem) {
         layouts.push_back(make(Strategy::gathered_second, false));
         if (prefers_last(problem)) layouts.push_back(make(Strategy::gathered_last, true));
     }
-    layouts.push_back(make(Strategy::copied, last || as_last || prefers_last(problem)));
     return layouts;
 }
 

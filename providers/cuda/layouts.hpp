@@ -14,8 +14,7 @@ using provider::Role;
 
 // as_is: on the caller's tensors, which are packed and alike. The others copy what lies otherwise
 // into the workspace: to channels last, to channels second, to channels last with zeros up to the
-// count that tensor cores load at once (half of it serves some engines too), or, where even the
-// addresses do not suit, everything. The gathered ones are for convolutions of one tap that skip
+// count that tensor cores load at once (half of it serves some engines too). The gathered ones are for convolutions of one tap that skip
 // pixels: they copy the pixels that count, to channels second or last, and skip none.
 enum class Strategy : int {
     as_is,
@@ -23,7 +22,6 @@ enum class Strategy : int {
     channels_second,
     padded,
     half_padded,
-    copied,
     gathered_second,
     gathered_last
 };
@@ -46,7 +44,6 @@ struct Staged {
 
 struct Layout {
     Strategy strategy;
-    std::int64_t alignment;  // bytes, of what cuDNN is given
     Dims dims[3], strides[3];  // of src, wei and dst, as cuDNN is given them
     bool gathers = false;  // src has the pixels that count only, so that every stride is 1
     std::vector<Staged> staged;
@@ -55,6 +52,7 @@ struct Layout {
 };
 
 constexpr std::size_t kAlignment = 256;  // of everything inside a workspace
+constexpr std::int64_t kOperandAlignment = 16;  // of what cuDNN is given
 
 // The strategies that differ for this problem, best first by what is known of them.
 std::vector<Layout> layouts_of(const ConvProblem& problem);

@@ -5,6 +5,7 @@
 #include <exception>
 
 #include "common/solution_names.hpp"
+#include "compiling.hpp"
 #include "depthwise.hpp"
 #include "error.hpp"
 #include "matmul.hpp"
@@ -13,8 +14,13 @@ namespace mioconv::cuda {
 namespace {
 
 namespace fe = cudnn_frontend;
+using provider::Admission;
 using provider::Direction;
+using provider::Region;
+using provider::Struck;
 using provider::HipError;
+
+#include "cuda_regions_data.inc"
 
 // Of each layout, in a first list.
 constexpr std::size_t kFirst = 3;
@@ -88,9 +94,11 @@ float estimate_ms(const ConvProblem& problem, const Layout& layout, std::size_t 
 
 }  // namespace
 
-Solution::Solution(const Layout& layout, std::uint64_t id, fe::ExecutionPlan_v8 plan)
+Solution::Solution(
+    const Layout& layout, std::uint64_t id, fe::ExecutionPlan_v8 plan, provider::Basis basis)
     : id_(id),
       layout_(layout),
+      basis_(std::move(basis)),
       plan_(std::move(plan)),
       descriptor_(plan_->get_raw_desc()),
       algorithm_(algorithm_of(*plan_)) {
@@ -104,7 +112,11 @@ Solution::Solution(const Layout& layout, std::uint64_t id, fe::ExecutionPlan_v8 
 }
 
 Solution::Solution(const Layout& layout, std::uint64_t id, std::shared_ptr<const OwnKernel> own)
-    : id_(id), layout_(layout), own_(std::move(own)), algorithm_(own_->algorithm()) {
+    : id_(id),
+      layout_(layout),
+      basis_{"own"},
+      own_(std::move(own)),
+      algorithm_(own_->algorithm()) {
     workspace_ = own_->workspace();
     if (workspace_ > 0) workspace_ += kAlignment;
 }
@@ -126,16 +138,36 @@ ProblemEntry::Candidate* ProblemEntry::add(const std::string& name, std::size_t 
     return &candidates_.back();
 }
 
+// cuDNN is given the tensors of a layout, which may have more channels or fewer pixels.
+provider::Basis ProblemEntry::basis_of(const std::string& engine, const Layout& layout) const {
+    ConvProblem given = problem_;
+    given.src = layout.dims[static_cast<int>(Role::src)];
+    given.wei = layout.dims[static_cast<int>(Role::wei)];
+    given.dst = layout.dims[static_cast<int>(Role::dst)];
+    if (layout.gathers) given.stride.fill(1);
+    const bool last = layout.strides[0][1] == 1 || layout.strides[2][1] == 1;
+    return {
+        engine, last ? provider::Form::channels_last : provider::Form::packed,
+        provider::classes_of(given, 0)};
+}
+
 void ProblemEntry::add(std::size_t layout, cudnnBackendHeurMode_t mode) {
     if (graphs_[layout] == nullptr) return;
+    const std::string architecture = architecture_of(problem_.place);
     std::size_t rank = 0;
     for (auto& configuration : graphs_[layout]->configurations(mode)) {
         // What another mode adds comes after what the first one named.
         const std::size_t place = mode == CUDNN_HEUR_MODE_A ? rank : rank + 20;
         ++rank;
+        provider::Basis basis = basis_of(configuration.engine, layouts_[layout]);
+        if (!provider::admits_all() &&
+            provider::admission(kRegions, basis, architecture, problem_) == Admission::refused) {
+            continue;
+        }
         Candidate* const candidate = add(configuration.name, layout);
         if (candidate == nullptr) continue;
         candidate->configuration = std::move(configuration);
+        candidate->basis = std::move(basis);
         candidate->estimate_ms = estimate_ms(problem_, layouts_[layout], place);
     }
 }
@@ -189,7 +221,8 @@ SolutionPtr ProblemEntry::make(Candidate& candidate) {
     }
     auto plan = graphs_[candidate.layout]->plan(candidate.configuration);
     if (plan.getWorkspaceSize() > kLargestWorkspace) return nullptr;
-    return std::make_shared<const Solution>(layout, candidate.id, std::move(plan));
+    return std::make_shared<const Solution>(
+        layout, candidate.id, std::move(plan), candidate.basis);
 }
 
 const SolutionPtr& ProblemEntry::compile(Candidate& candidate) {
@@ -236,8 +269,7 @@ std::vector<Ranked> ProblemEntry::ranked(Extent extent) {
                 own = true;
                 continue;
             }
-            const bool copied = layouts_[candidate.layout].strategy == Strategy::copied;
-            const std::size_t most = copied ? 1 : extent == Extent::all ? SIZE_MAX : kFirst;
+            const std::size_t most = extent == Extent::all ? SIZE_MAX : kFirst;
             if (candidate.tried) {
                 compiled[candidate.layout] += candidate.solution != nullptr;
             } else if (compiled[candidate.layout] < most) {

@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "common/regions.hpp"
 #include "graph.hpp"
 #include "mioconv/abi/miopen.h"
 #include "own_kernel.hpp"
@@ -19,12 +20,15 @@ namespace mioconv::cuda {
 // One way, compiled. Immutable; cuDNN lets handles share its plan.
 class Solution {
 public:
-    Solution(const Layout& layout, std::uint64_t id, cudnn_frontend::ExecutionPlan_v8 plan);
+    Solution(
+        const Layout& layout, std::uint64_t id, cudnn_frontend::ExecutionPlan_v8 plan,
+        provider::Basis basis);
     Solution(const Layout& layout, std::uint64_t id, std::shared_ptr<const OwnKernel> own);
 
     std::uint64_t id() const noexcept { return id_; }
     miopenConvAlgorithm_t algorithm() const noexcept { return algorithm_; }
     const Layout& layout() const noexcept { return layout_; }
+    const provider::Basis& basis() const noexcept { return basis_; }
     // Copies, cuDNN's own, and room to align the start.
     std::size_t workspace() const noexcept { return workspace_; }
     // One of the two is there.
@@ -36,6 +40,7 @@ public:
 private:
     std::uint64_t id_;
     Layout layout_;
+    provider::Basis basis_;
     std::optional<cudnn_frontend::ExecutionPlan_v8> plan_;
     std::shared_ptr<const OwnKernel> own_;
     cudnnBackendDescriptor_t descriptor_ = nullptr;
@@ -73,6 +78,7 @@ private:
         std::uint64_t id;
         std::size_t layout;
         Configuration configuration;
+        provider::Basis basis;
         std::function<std::shared_ptr<const OwnKernel>()> make_own;  // not of a configuration
         float estimate_ms;
         bool tried = false;
@@ -83,6 +89,7 @@ private:
     // All need the mutex held.
     void list(Extent extent);
     void add(std::size_t layout, cudnnBackendHeurMode_t mode);
+    provider::Basis basis_of(const std::string& engine, const Layout& layout) const;
     void add_own(std::size_t layout);
     Candidate* add(const std::string& name, std::size_t layout);
     SolutionPtr make(Candidate& candidate);

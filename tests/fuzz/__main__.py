@@ -47,6 +47,8 @@ def _start(arguments: argparse.Namespace, seed: int, seconds: float, folder: Pat
     ]  # fmt: skip
     if arguments.admit_all:
         command.append("--admit-all")
+    if arguments.near:
+        command += ["--near", str(arguments.near)]
     if arguments.problem:
         command += ["--problem", arguments.problem]
     if arguments.solution:
@@ -79,6 +81,8 @@ def _run(arguments: argparse.Namespace, folder: Path) -> list[Path]:
                     job.process.kill()
                 continue
             jobs.remove(job)
+            if not job.records.stat().st_size:
+                raise SystemExit("a worker ended before its first problem")
             if time.monotonic() < end - 1 and not arguments.problem:
                 start()
     return files
@@ -117,6 +121,7 @@ def main() -> int:
     parser.add_argument(
         "--admit-all", action="store_true", help="also what the provider does not offer"
     )
+    parser.add_argument("--near", type=Path, help="records: problems like those with faults there")
     parser.add_argument("--problem", help="this one alone, as a reproduction has it")
     parser.add_argument("--solution", help="this one alone, by its name")
     arguments = parser.parse_args()
@@ -124,6 +129,7 @@ def main() -> int:
     if arguments.library is None:
         print(f"there is no {arguments.provider} library here")
         return 77
+    arguments.library = arguments.library.resolve()
     if arguments.seed is None:
         arguments.seed = secrets.randbelow(1 << 40) << 10
     print(f"seed {arguments.seed}", flush=True)

@@ -218,6 +218,69 @@ def _attempt(rng: random.Random, provider: str) -> Problem | None:
     return problem
 
 
+def _is_possible(problem: Problem) -> bool:
+    small = zip(
+        problem.y[2:] if problem.transposed else problem.x[2:], problem.padding, problem.dilation,
+        problem.w[2:], strict=True,
+    )  # fmt: skip
+    fits = all(n >= 1 and n + 2 * p >= d * (k - 1) + 1 for n, p, d, k in small)
+    return (
+        fits
+        and min(problem.y) >= 1
+        and problem.operations <= 4_000_000
+        and max(map(math.prod, (problem.x, problem.w, problem.y))) <= 500_000
+        and (problem.values != "positive" or problem.terms * 9 <= 60_000)
+    )
+
+
+def near(rng: random.Random, problem: Problem) -> Problem:
+    """A problem that differs from another one in a few numbers: to find how far a fault reaches."""
+    while True:
+        fields = {name: getattr(problem, name) for name in problem.__dataclass_fields__}
+        for _ in range(rng.randint(1, 3)):
+            axis = rng.randrange(2, len(problem.x))
+            kind = rng.choice(
+                ("dtype", "stride", "dilation", "padding", "taps", "size", "in", "out", "groups",
+                 "batch", "last", "threads")
+            )  # fmt: skip
+            if kind == "dtype":
+                fields["dtype"] = rng.choice(DTYPES)
+            elif kind in ("stride", "dilation", "padding"):
+                values = list(fields[kind])
+                least = 0 if kind == "padding" else 1
+                values[axis - 2] = max(least, values[axis - 2] + rng.choice((-3, -2, -1, 1, 2, 5)))
+                fields[kind] = tuple(values)
+            elif kind == "last":
+                fields["last"] = (rng.random() < 0.5,) * 3
+            elif kind == "threads":
+                fields["threads"] = rng.choice((1, 2, 3))
+            else:
+                x, w = list(fields["x"]), list(fields["w"])
+                step = rng.choice((-16, -5, -2, -1, 1, 2, 5, 16))
+                channel = w[1] if kind == "in" else w[0] // fields["groups"]
+                channel = max(1, channel + step) if rng.random() < 0.7 else _channels(rng)
+                if kind == "taps":
+                    w[axis] = max(1, w[axis] + rng.choice((-2, -1, 1, 2)))
+                elif kind == "size":
+                    x[axis] = max(1, x[axis] + step)
+                elif kind == "batch":
+                    x[0] = _batch(rng)
+                elif kind == "groups":
+                    narrow = w[0] // fields["groups"]
+                    fields["groups"] = rng.choice((1, 1, 2, 3, 8, 16))
+                    w[0] = fields["groups"] * narrow
+                elif kind == "in":
+                    w[1] = channel
+                else:
+                    w[0] = fields["groups"] * channel
+                x[1] = w[0] if fields["transposed"] else w[1] * fields["groups"]
+                fields["x"], fields["w"] = tuple(x), tuple(w)
+        fields["seed"] = rng.randrange(1 << 30)
+        changed = Problem(**fields)
+        if _is_possible(changed):
+            return changed
+
+
 def draw(rng: random.Random, provider: str) -> Problem:
     """One problem for that provider, of at most some ten million products."""
     while (problem := _attempt(rng, provider)) is None:

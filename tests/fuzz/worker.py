@@ -12,8 +12,9 @@ from pathlib import Path
 
 from providers import abi
 
-from .draw import Problem, draw
+from .draw import Problem, draw, near
 from .examine import Examiner
+from .records import read
 
 _SCRATCH_GAP = 1024
 
@@ -24,8 +25,12 @@ def problems(arguments: argparse.Namespace) -> Iterator[Problem]:
         return
     rng = random.Random(arguments.seed)
     end = time.monotonic() + arguments.seconds
+    faulty = []
+    if arguments.near:
+        for file in sorted(arguments.near.glob("*.jsonl")):
+            faulty += [p for p, outcomes in read(file) if any(o.fault for o in outcomes)]
     while time.monotonic() < end:
-        yield draw(rng, arguments.provider)
+        yield near(rng, rng.choice(faulty)) if faulty else draw(rng, arguments.provider)
 
 
 def main() -> None:
@@ -40,6 +45,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--admit-all", action="store_true")
+    parser.add_argument("--near", type=Path)
     parser.add_argument("--problem")
     parser.add_argument("--solution")
     arguments = parser.parse_args()

@@ -21,7 +21,7 @@ by_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 by_layout = pytest.mark.parametrize("last", [False, True], ids=["packed", "channels_last"])
 STRATEGIES = {
     "cpu": {"asis", "plain", "nhwc", "blocked", "channel_blocks"},
-    "cuda": {"asis", "nhwc", "nchw", "padded", "halfpadded", "copied", "gathered", "gatherednhwc"},
+    "cuda": {"asis", "nhwc", "nchw", "padded", "halfpadded", "gathered", "gatherednhwc"},
 }
 PLAIN = next(s for s in SHAPES if s.name == "plain")
 

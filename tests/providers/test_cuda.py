@@ -159,14 +159,13 @@ def test_work_is_queued_on_the_handles_stream(cuda: abi.Library, handle: Any) ->
 
 @pytest.mark.parametrize("offset", [2, 4, 8, 16])
 @pytest.mark.parametrize("last", [False, True], ids=["packed", "channels_last"])
-def test_any_alignment_has_a_solution_that_runs(
+def test_every_solution_takes_any_alignment(
     cuda: abi.Library, handle: Any, last: bool, offset: int
 ) -> None:
-    """Some engines refuse the address; one that copies is always listed."""
+    """What engines would fail on is copied, in memory that the workspace need not have."""
     case = make_case(PLAIN, np.dtype(np.float16))
     x, w, y = case.arrays(abi.FORWARD, last)
     with abi.problem(cuda, handle, abi.FORWARD, x, w, y, **PLAIN.settings()) as problem:
-        ran = 0
         for solution in problem.solutions():
             block = cuda.create("hipMalloc", c.c_size_t(x.nbytes + 256))
             moved = c.c_void_p(block.value + offset)
@@ -182,10 +181,13 @@ def test_any_alignment_has_a_solution_that_runs(
                 c.c_uint64(solution.solution_id),
             )  # fmt: skip
             cuda.call("hipFree", block)
-            if status == 0:
+            name = cuda.solution_name(solution.solution_id)
+            if "matmul" in name or "depthwise" in name:  # they say where they cannot
+                assert status in (abi.SUCCESS, abi.BAD_PARM), name
+            else:
+                assert status == abi.SUCCESS, name
+            if status == abi.SUCCESS:
                 case.check(abi.FORWARD, problem.out)
-                ran += 1
-        assert ran > 0
 
 
 def test_deterministic_lists_fewer(cuda: abi.Library, handle: Any) -> None:

@@ -1,0 +1,201 @@
+"""Make the regions of a provider from the records of `python -m tests.fuzz --admit-all --records`.
+
+A row is an implementation in one direction, element type and form of the activations. It admits the
+classes of each feature that were covered and strikes out areas where results were wrong, the memory
+around an operand was touched or the process ended. An area is one feature's classes, or those of
+two features together. It is chosen greedily: what explains most faults at the least cost in
+ordinary problems, so that an area around a fault is rather too large than too small.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import re
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .draw import DIRECTIONS, Problem
+from .records import read
+
+_ROOT = Path(__file__).parents[2]
+_FEATURES = [
+    (name, int(count))
+    for name, count in re.findall(
+        r"FEATURE\((\w+), (\d+)\)", (_ROOT / "providers/common/features.hpp").read_text()
+    )
+]
+_NAMES = [name for name, _ in _FEATURES]
+_FORMS = ("packed", "channels_last", "blocked")
+_DTYPES = {"float16": 0, "float32": 1, "bfloat16": 5}  # miopenDataType_t
+_LEAST_RUNS = 20  # of an implementation, to be admitted at all
+_LEAST_OF_CLASS = 3  # runs in which a class was right
+
+Area = tuple[tuple[int, int], ...]  # (feature, mask of classes), one or two
+
+
+@dataclass
+class Runs:
+    """What one row's solutions did: the classes of each run, its cost if it is lost, its fault."""
+
+    classes: list[list[int]] = field(default_factory=list)
+    ordinary: list[bool] = field(default_factory=list)
+    faulty: list[bool] = field(default_factory=list)
+
+
+def is_ordinary(problem: Problem) -> bool:
+    """Of the kind that networks have: to lose it would cost speed that somebody misses."""
+    reach = [d * (k - 1) + 1 for d, k in zip(problem.dilation, problem.w[2:], strict=True)]
+    return (
+        all(s <= 2 for s in problem.stride)
+        and all(s == 1 or d == 1 for s, d in zip(problem.stride, problem.dilation, strict=True))
+        and all(2 * p <= r for p, r in zip(problem.padding, reach, strict=True))
+        and all(k <= 7 for k in problem.w[2:])
+    )
+
+
+def gather(files: Iterable[Path]) -> dict[tuple[str, str, str, str], Runs]:
+    """Runs by implementation, direction of an ordinary convolution, element type and form."""
+    rows: dict[tuple[str, str, str, str], Runs] = defaultdict(Runs)
+    for file in files:
+        for problem, outcomes in read(file):
+            direction = problem.direction
+            if problem.transposed and direction != "BackwardWeights":
+                direction = "BackwardData" if direction == "Forward" else "Forward"
+            ordinary = is_ordinary(problem)
+            for outcome in outcomes:
+                implementation, form, *classes = outcome.basis.split()
+                if implementation == "own":
+                    continue
+                runs = rows[implementation, direction, problem.dtype, form]
+                runs.classes.append([int(c) for c in classes])
+                runs.ordinary.append(ordinary)
+                runs.faulty.append(bool(outcome.fault))
+    return rows
+
+
+def _sides() -> list[tuple[int, int]]:
+    """Every feature with the masks that make sense of its classes: one, up from it, down to it."""
+    sides = []
+    for feature, (_, count) in enumerate(_FEATURES):
+        masks = set()
+        for c in range(count):
+            masks |= {1 << c, (1 << count) - (1 << c), (2 << c) - 1}
+        sides += [(feature, mask) for mask in sorted(masks) if mask != (1 << count) - 1]
+    return sides
+
+
+def wrong_areas(runs: list[Runs]) -> list[Area]:
+    """Areas that hold every fault of these rows, which share their code."""
+    classes = np.array([c for r in runs for c in r.classes])
+    faulty = np.array([f for r in runs for f in r.faulty])
+    # What nobody has in a network costs next to nothing.
+    cost = np.where([o for r in runs for o in r.ordinary], 1.0, 0.01)
+    if not faulty.any():
+        return []
+    sides = _sides()
+    inside = np.array([mask >> classes[:, feature] & 1 for feature, mask in sides], dtype=bool)
+    total = len(faulty)
+    areas: list[Area] = []
+    left = faulty.copy()
+    clean = np.where(faulty, 0.0, cost)
+    while left.any():
+        # Gain and cost of every pair of sides at once; the diagonal is a side alone.
+        gain = (inside[:, left].astype(np.float32)) @ inside[:, left].T.astype(np.float32)
+        loss = (inside * clean).astype(np.float32) @ inside.T.astype(np.float32)
+        score = gain / (loss + 0.002 * clean.sum() + 1)
+        for (i, a), (j, b) in itertools.combinations(enumerate(sides), 2):
+            if a[0] == b[0]:
+                score[i, j] = score[j, i] = -1
+        i, j = np.unravel_index(int(np.argmax(score)), score.shape)
+        area = (sides[i],) if i == j else (sides[i], sides[j])
+        areas.append(area)
+        within = inside[i] & inside[j]
+        left &= ~within
+        clean = np.where(within, 0.0, clean)
+        print(
+            f"    {describe(area)}: {int((faulty & within).sum())} of {int(faulty.sum())} faults, "
+            f"{int((within & ~faulty).sum())} of {total} runs", file=sys.stderr,
+        )  # fmt: skip
+    return areas
+
+
+def describe(area: Area) -> str:
+    """An area in words."""
+    return " and ".join(
+        f"{_NAMES[feature]} {{{','.join(str(c) for c in range(8) if mask >> c & 1)}}}"
+        for feature, mask in area
+    )
+
+
+def set_of(implementation: str) -> str:
+    """The instruction set that a name ends in."""
+    return re.split("[:@]", implementation)[-1]
+
+
+def family_of(implementation: str) -> str:
+    """The name without it: the same source makes the code for each."""
+    return re.sub(r"[:@](avx|sse)\w*", "", implementation)
+
+
+def make(rows: dict[tuple[str, str, str, str], Runs], sets: str) -> str:
+    """The text of the data file."""
+    families: dict[tuple[str, str], list[tuple[str, str, str, str]]] = defaultdict(list)
+    for key in rows:
+        families[family_of(key[0]), key[1]].append(key)
+    lines: list[str] = []
+    struck: list[str] = []
+    total: Counter[str] = Counter()
+    for (family, direction), keys in sorted(families.items()):
+        if any(any(rows[key].faulty) for key in keys):
+            print(f"{family} {direction}:", file=sys.stderr)
+        areas = wrong_areas([rows[key] for key in keys])
+        first = len(struck)
+        for area in areas:
+            (a, a_mask), (b, b_mask) = area[0], area[-1]
+            struck.append(f"    {{{a}, {a_mask}, {b}, {b_mask}}},  // {family}: {describe(area)}")
+        for key in sorted(keys):
+            implementation, _, dtype, form = key
+            runs = rows[key]
+            right = np.array(runs.classes)[~np.array(runs.faulty)]
+            total["runs"] += len(runs.faulty)
+            if len(right) < _LEAST_RUNS:
+                total["runs not admitted"] += len(runs.faulty)
+                continue
+            masks = []
+            for feature, (_, count) in enumerate(_FEATURES):
+                seen = np.bincount(right[:, feature], minlength=count)
+                masks.append(sum(1 << c for c in range(count) if seen[c] >= _LEAST_OF_CLASS))
+            lines.append(
+                f'    {{"{implementation}", {DIRECTIONS.index(direction)}, {_DTYPES[dtype]}, '
+                f"{_FORMS.index(form)}, {{{', '.join(map(str, masks))}}}, {first}, "
+                f"{len(struck) - first}}},  // {len(right)} runs"
+            )
+    print(dict(total), f"{len(lines)} rows, {len(struck)} areas", file=sys.stderr)
+    return "\n".join([
+        "// Made by `python -m tests.fuzz.regions`; see regions.hpp. A row: name, direction, element",
+        f"// type, form, masks of {', '.join(_NAMES)}; its areas.",
+        "constexpr Region kRows[] = {", *lines, "};",
+        "constexpr Struck kStruck[] = {", *(struck or ["    {}"]), "};",
+        f'constexpr provider::Regions kRegions = {{kRows, {len(lines)}, kStruck, " {sets} "}};', "",
+    ])  # fmt: skip
+
+
+def main() -> None:
+    """Read the records, write the data."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.regions", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--sets", required=True, help="instruction sets or architectures covered")
+    parser.add_argument("records", type=Path, nargs="+", help="folders")
+    arguments = parser.parse_args()
+    rows = gather(file for folder in arguments.records for file in sorted(folder.glob("*.jsonl")))
+    arguments.out.write_text(make(rows, " ".join(arguments.sets.split(","))))
+
+
+if __name__ == "__main__":
+    main()

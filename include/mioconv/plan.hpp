@@ -5,7 +5,9 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <map>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -30,6 +32,7 @@ struct Choice {
             return false;
         if (std::find(tried.begin(), tried.end(), solution.id) != tried.end()) return false;
         if (exclusions && exclusions->excludes(api, solution)) return false;
+        if (solution.wrong) return false;
         if (pinned) return solution.id == pinned;
         if (strict_accuracy && !solution.plain_sum()) return false;
         return !solution.failed && !solution.out_of_memory;
@@ -194,6 +197,21 @@ public:
     void mark_failed(std::uint64_t id) {
         update([id](Solution& s) { s.failed = s.failed || s.id == id; });
     }
+    void mark_inspected(std::uint64_t id) {
+        update([id](Solution& s) { s.inspected += s.id == id ? 1 : 0; });
+    }
+    /// A solution whose results are wrong is not chosen any more, whatever is asked for.
+    void set_aside(std::uint64_t id, const std::string& fault) {
+        update([id](Solution& s) { s.wrong = s.wrong || s.id == id; });
+        const std::lock_guard<std::mutex> lock(mutex_);
+        faults_[id] = fault;
+    }
+    /// What was found wrong with a solution; empty: nothing.
+    std::string fault(std::uint64_t id) const {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        const auto found = faults_.find(id);
+        return found == faults_.end() ? std::string() : found->second;
+    }
     void mark_out_of_memory(std::uint64_t id) {
         update([id](Solution& s) { s.out_of_memory = s.out_of_memory || s.id == id; });
     }
@@ -286,6 +304,7 @@ private:
     mutable std::mutex mutex_;
     std::condition_variable search_ended_;
     std::vector<Solution> ranked_;  ///< best first
+    std::map<std::uint64_t, std::string> faults_;
     bool searching_ = false;
     std::thread::id searcher_;
     std::atomic<bool> settled_{false};  ///< nothing is left to search, whatever is admitted

@@ -26,6 +26,8 @@ struct Solution {
     bool searched = false;  ///< a search has looked at it, whether or not it came to be timed
     bool failed = false;  ///< answered with an error at run time
     bool out_of_memory = false;  ///< its workspace could not be had; forgotten by empty_cache()
+    bool wrong = false;  ///< its results were; `Plan::fault` has the words
+    int inspected = 0;   ///< runs whose results were looked at and found right
 
     /// Whether an element's error is that of the products which enter it. Winograd and FFT mix
     /// elements, so that theirs depends on the largest values of a tensor.
@@ -39,6 +41,8 @@ struct Solution {
         searched = searched || known.searched;
         failed = failed || known.failed;
         out_of_memory = out_of_memory || known.out_of_memory;
+        wrong = wrong || known.wrong;
+        inspected = std::max(inspected, known.inspected);
         if (known.measured) {
             measured = true;
             time_ms = known.time_ms;

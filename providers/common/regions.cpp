@@ -35,8 +35,7 @@ Admission admission(
     for (std::size_t i = 0; i < regions.count; ++i) {
         const Region& region = regions.regions[i];
         if (region.direction == static_cast<std::int32_t>(problem.direction) &&
-            region.dtype == problem.dtype &&
-            region.form == static_cast<std::int32_t>(basis.form) &&
+            region.dtype == problem.dtype && region.form == static_cast<std::int32_t>(basis.form) &&
             basis.implementation == region.implementation) {
             if (!inside(regions, region, basis.classes)) return Admission::refused;
             return known ? Admission::proven : Admission::unproven;

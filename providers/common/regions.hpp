@@ -50,8 +50,8 @@ enum class Admission {
     refused,
 };
 
-// `set`: the instruction set, or architecture, that the implementation's code is for. What was found
-// wrong on one is refused on all.
+// `set`: the instruction set, or architecture, that the implementation's code is for. What was
+// found wrong on one is refused on all.
 Admission admission(
     const Regions& regions, const Basis& basis, std::string_view set,
     const ConvProblem& problem) noexcept;

@@ -5,8 +5,8 @@
 #include "common/fork_gate.hpp"
 #include "common/solution_names.hpp"
 #include "cost_model.hpp"
-#include "depthwise.hpp"
 #include "cpu_regions.hpp"
+#include "depthwise.hpp"
 #include "direct_rows.hpp"
 #include "dnnl_error.hpp"
 #include "implementation_name.hpp"
@@ -225,8 +225,7 @@ private:
             provider::Basis basis{
                 region_name(implementation),
                 form_of(desc.query_md(dnnl::query::exec_arg_md, activations)), classes_};
-            if (!provider::admits_all() &&
-                admission_of(basis, problem_) == Admission::refused) {
+            if (!provider::admits_all() && admission_of(basis, problem_) == Admission::refused) {
                 continue;
             }
             Found item{clone(desc), label(implementation), implementation, std::move(basis)};

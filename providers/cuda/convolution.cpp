@@ -64,8 +64,7 @@ void run_locked(
 void run_with_room(
     miopenHandle& handle, const ConvProblem& problem, const Operands& operands, Workspace given,
     uint64_t solution_id) {
-    const std::size_t needed =
-        handle.executable(problem, solution_id).solution().workspace();
+    const std::size_t needed = handle.executable(problem, solution_id).solution().workspace();
     if (given.memory != nullptr && given.size >= needed) {
         return run_locked(handle, problem, operands, given, solution_id);
     }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <list>
 #include <mutex>
 #include <unordered_map>
@@ -262,6 +263,16 @@ bool rounds_between(const ConvProblem& problem, cudnnBackendDescriptor_t configu
            fe::hasNumericalNote<CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION>(configuration);
 }
 
+// Whether several blocks have parts of one sum, which they may round before they add them: knobs 0
+// (in so many parts) and 25 (the parts lie in the workspace).
+bool shares_sums(const std::string& name) {
+    const auto knob = [&](const std::string& key) {
+        const std::size_t at = name.find(key);
+        return at == std::string::npos ? 0 : std::atoi(name.c_str() + at + key.size());
+    };
+    return knob("_k0=") > 1 || knob("_k25=") > 0;
+}
+
 bool is_forbidden(const ConvProblem& problem, cudnnBackendDescriptor_t configuration) {
     if (rounds_between(problem, configuration)) return true;
     if (problem.dtype == miopenFloat && problem.strict_math != 0 &&
@@ -300,11 +311,7 @@ std::vector<Configuration> Graph::configurations(cudnnBackendHeurMode_t mode) {
             if (is_forbidden(problem_, each->get_backend_descriptor())) continue;
             std::string engine =
                 "eng" + std::to_string(engine_number(each->get_backend_descriptor()));
-            // A sum that is shared among blocks may be rounded in parts.
-            const std::size_t split = name.find("_k25=");
-            if (split != std::string::npos && name.compare(split, 7, "_k25=0_") != 0) {
-                engine += "_split";
-            }
+            if (shares_sums(name)) engine += "_split";
             found.push_back({std::move(name), std::move(engine), each});
         }
     } catch (fe::cudnnException& failure) {

@@ -62,8 +62,7 @@ Layout make_layout(const ConvProblem& problem, Strategy strategy, bool last) {
         const Role laid = role == Role::z ? Role::dst : role;
         const Dims& dims = layout.dims[static_cast<int>(laid)];
         const Dims& strides = layout.strides[static_cast<int>(laid)];
-        if (misaligned || dims != dims_of(problem, role) ||
-            !lies_so(problem, role, strides)) {
+        if (misaligned || dims != dims_of(problem, role) || !lies_so(problem, role, strides)) {
             stage(layout, problem, role, dims, strides);
         }
     };

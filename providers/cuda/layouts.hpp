@@ -14,8 +14,9 @@ using provider::Role;
 
 // as_is: on the caller's tensors, which are packed and alike. The others copy what lies otherwise
 // into the workspace: to channels last, to channels second, to channels last with zeros up to the
-// count that tensor cores load at once (half of it serves some engines too). The gathered ones are for convolutions of one tap that skip
-// pixels: they copy the pixels that count, to channels second or last, and skip none.
+// count that tensor cores load at once (half of it serves some engines too). The gathered ones are
+// for convolutions of one tap that skip pixels: they copy the pixels that count, to channels second
+// or last, and skip none.
 enum class Strategy : int {
     as_is,
     channels_last,

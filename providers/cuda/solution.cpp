@@ -16,9 +16,9 @@ namespace {
 namespace fe = cudnn_frontend;
 using provider::Admission;
 using provider::Direction;
+using provider::HipError;
 using provider::Region;
 using provider::Struck;
-using provider::HipError;
 
 #include "cuda_regions_data.inc"
 
@@ -112,11 +112,7 @@ Solution::Solution(
 }
 
 Solution::Solution(const Layout& layout, std::uint64_t id, std::shared_ptr<const OwnKernel> own)
-    : id_(id),
-      layout_(layout),
-      basis_{"own"},
-      own_(std::move(own)),
-      algorithm_(own_->algorithm()) {
+    : id_(id), layout_(layout), basis_{"own"}, own_(std::move(own)), algorithm_(own_->algorithm()) {
     workspace_ = own_->workspace();
     if (workspace_ > 0) workspace_ += kAlignment;
 }
@@ -221,8 +217,7 @@ SolutionPtr ProblemEntry::make(Candidate& candidate) {
     }
     auto plan = graphs_[candidate.layout]->plan(candidate.configuration);
     if (plan.getWorkspaceSize() > kLargestWorkspace) return nullptr;
-    return std::make_shared<const Solution>(
-        layout, candidate.id, std::move(plan), candidate.basis);
+    return std::make_shared<const Solution>(layout, candidate.id, std::move(plan), candidate.basis);
 }
 
 const SolutionPtr& ProblemEntry::compile(Candidate& candidate) {

@@ -25,18 +25,23 @@ cdef enum:
     EXCLUDE
     EMPTY_CACHE_AFTER_FIND
     STRICT_ACCURACY
+    VERIFY
     FLAGS
 
 cdef tuple names = ("benchmark", "deterministic", "allow_tf32", "workspace_limit", "num_threads",
-                    "benchmark_budget_ms", "exclude", "empty_cache_after_find", "strict_accuracy")
+                    "benchmark_budget_ms", "exclude", "empty_cache_after_find", "strict_accuracy",
+                    "verify")
 cdef tuple kinds = ("bool", "bool", "bool", "limit", "count", "count", "exclude", "bool",
-                    "bool")
+                    "bool", "verify")
+
+# The values of verify, by the number that stands for each.
+cdef tuple verify_values = ("off", "first", "always")
 
 cdef int64_t UNSET = -(1 << 62)
 cdef int64_t NO_LIMIT = -1
 
 cdef int64_t[FLAGS] process
-process[:] = [0, 0, 0, NO_LIMIT, 0, 1000, 0, 1, 0]
+process[:] = [0, 0, 0, NO_LIMIT, 0, 1000, 0, 1, 0, 1]
 
 
 cdef class Overrides:
@@ -61,6 +66,13 @@ cdef int64_t to_value(int flag, object given) except? -2:
         return bool(given)
     if kind == "exclude":
         return to_exclusions(given)
+    if kind == "verify":
+        if not isinstance(given, str):
+            raise TypeError(f"verify: expected a string, but got {given!r}")
+        if given not in verify_values:
+            raise ValueError(
+                f"verify: expected {', '.join(map(repr, verify_values))}, but got {given!r}")
+        return verify_values.index(given)
     if given is None and kind == "limit":
         return NO_LIMIT
     if isinstance(given, bool) or not hasattr(given, "__index__"):
@@ -79,6 +91,8 @@ cdef object from_value(int flag, int64_t value):
         return bool(value)
     if kinds[flag] == "exclude":
         return next(wanted for wanted, address in addresses.items() if address == value)
+    if kinds[flag] == "verify":
+        return verify_values[value]
     return None if value == NO_LIMIT else value
 
 
@@ -152,6 +166,7 @@ cdef int resolve_flags(Options* options, object benchmark, object deterministic,
     options.budget_ms = <double>in_force(BENCHMARK_BUDGET_MS, overrides)
     options.empty_cache_after_find = in_force(EMPTY_CACHE_AFTER_FIND, overrides)
     options.strict_accuracy = in_force(STRICT_ACCURACY, overrides)
+    options.verify = <int>in_force(VERIFY, overrides)
     options.solution = 0 if solution is None else to_solution(solution, "solution")
     options.stream = NULL
     return 0
@@ -167,6 +182,7 @@ cdef int default_flags(Options* options) noexcept nogil:
     options.budget_ms = <double>process[BENCHMARK_BUDGET_MS]
     options.empty_cache_after_find = process[EMPTY_CACHE_AFTER_FIND]
     options.strict_accuracy = process[STRICT_ACCURACY]
+    options.verify = <int>process[VERIFY]
     options.exclusions = <const Exclusions*>process[EXCLUDE]
     options.solution = 0
     options.stream = NULL

@@ -15,10 +15,11 @@ from mioconv._operators cimport (
 from mioconv._own_tensor cimport dtype_name
 from mioconv._plans cimport Options, solution_fields, solution_name, use_threads
 from mioconv._problems cimport settle
-from mioconv._select cimport call_record
+from mioconv._select cimport call_record, raise_no_solution
 from mioconv._stream cimport own_stream, stream_pointer
 from mioconv._tensor cimport borrow, give_back
 from mioconv._torch_tensor cimport note_write
+from mioconv._verify cimport passes_on_pattern
 from mioconv.dlpack cimport kDLCUDA, kDLROCM
 from mioconv.hip cimport hipStream_t
 from mioconv.loan cimport TORCH, Kind, Loan
@@ -109,6 +110,7 @@ cdef class ConvolutionPlan:
         if status.ok():
             status = self.handle.lease(self.plan.device.handles, options.stream)
         if status.ok():
+            self.choose_right(&options, &choice)
             status = self.make_ready(options.stream)
         if status.out_of_memory() and self.plan.params.packed_weights:
             # Without room for a copy, every call packs.
@@ -116,6 +118,7 @@ cdef class ConvolutionPlan:
             self.packed_bytes = 0
             self.plan = settle(problem, &options, False, &self.held, &unpacked, &before,
                                &self.chosen)
+            self.choose_right(&options, &unpacked)
             status = self.make_ready(options.stream)
         if not status.ok():
             raise_status(&self.plan.device.api, status, problem)
@@ -136,6 +139,19 @@ cdef class ConvolutionPlan:
         del self.workspace
         del self.packed
         del self.handle
+
+    cdef int choose_right(self, const Options* options, const Choice* choice) except -1:
+        """Nobody looks at the results of calls: the solution is looked at now."""
+        cdef int64_t threads
+        if options.verify == 0 or (
+                options.verify == 1 and self.plan.device.api.provider != Provider.cpu):
+            return 0
+        use_threads(&self.plan.device.api, <int>self.plan.params.threads, &threads)
+        while not self.chosen.inspected and not passes_on_pattern(
+                self.plan, self.handle, &self.chosen, options):
+            if not self.plan.choose(choice[0], &self.chosen):
+                raise_no_solution(self.plan, options, choice, Status())
+        return 0
 
     cdef Status make_ready(self, hipStream_t stream):
         """Compile, and take the memory that calls will use."""

@@ -18,6 +18,7 @@ ctypedef struct Options:
     double budget_ms              # of one benchmark search
     int threads                   # of the CPU provider; 0: the machine's
     bint empty_cache_after_find
+    int verify                    # results: 0 not looked at, 1 at first, 2 always
     const Exclusions* exclusions  # NULL: none
     uint64_t solution             # run exactly this one; 0: any
     hipStream_t stream

@@ -17,12 +17,13 @@ from mioconv._search cimport search
 from mioconv._select cimport raise_no_solution, run
 from mioconv._own_tensor cimport dtype_name
 from mioconv._tensor cimport borrow, give_back
+from mioconv._verify cimport is_positive
 from mioconv.hip cimport hipMemcpyDeviceToHost, hipMemcpyHostToDevice
 from mioconv.loan cimport Loan, Ordering
 from mioconv.miopen cimport miopenBFloat16, miopenFloat, miopenHalf
 from mioconv.native cimport (
     Choice, ConvolutionParams, CurrentDevice, Device, Direction, HandleLease, InFlight, Layout,
-    Operand, Operands, Plan, Solution, Status, TensorView, Timing, W, Workspace, X, Y, max_dims,
+    Operand, Operands, Pattern, Plan, Solution, Status, TensorView, Timing, W, Workspace, X, Y, max_dims,
     only_channels_last, result_of, set_dense_strides, status_of)
 
 from mioconv._api import PROVIDERS
@@ -135,14 +136,19 @@ cdef Direction direction_of(problem) except *:
 
 # --- preparing ------------------------------------------------------------------------------------
 
-cdef int fill_with_numbers(Device* device, Workspace* memory, size_t bytes,
+cdef int fill_with_numbers(Plan* plan, Workspace* memory, size_t bytes,
                            const Options* options) except -1:
-    """Scratch memory for an operand of a measurement. The byte 0x3c, repeated, is a plain number in
-    every element type (1.1e-2 or 1.1): zeros and unmapped pages would be faster than real data."""
-    cdef Status status = memory.lease(device.workspaces, bytes, options.stream)
-    if status.ok():
-        status = status_of("hipMemsetAsync", device.api.hipMemsetAsync(
-            memory.data(), 0x3c, bytes, options.stream))
+    """Scratch memory for an operand of a measurement: zeros and unmapped pages would be faster than
+    real data, and would hide what is wrong."""
+    cdef Device* device = &plan.device
+    cdef Pattern* pattern = new Pattern(plan.params.dtype, is_positive(plan))
+    cdef Status status
+    try:
+        status = memory.lease(device.workspaces, bytes, options.stream)
+        if status.ok():
+            status = pattern.fill(device.api, memory.data(), bytes, options.stream)
+    finally:
+        del pattern
     if not status.ok():
         raise_status(&device.api, status, None)
     return 0
@@ -174,7 +180,7 @@ cdef int measure(Plan* plan, const Choice& choice, const Options* options) excep
     cdef int i
     for i in range(3):
         if i != <int>plan.result():
-            fill_with_numbers(&plan.device, &memory[i], operand_bytes(plan, i, options), options)
+            fill_with_numbers(plan, &memory[i], operand_bytes(plan, i, options), options)
             operands.data[i] = memory[i].data()
     with nogil:
         search(plan, operands, choice, options)

@@ -5,16 +5,20 @@ Everything is measured on scratch memory: the caller's result is written once, b
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t
+from libcpp cimport bool as cbool
+from libcpp.string cimport string
 from libcpp.vector cimport vector
 
 from mioconv._plans cimport (
     Options, counted, log_selection, problem_of, rank_by_heuristic, remember, solution_fields,
     use_threads, vendor_lock)
+from mioconv._verify cimport is_positive, set_aside
 from mioconv.hip cimport hipStream_t
 from mioconv.miopen cimport miopenConvAlgoPerf_t
 from mioconv.native cimport (
-    Api, Choice, Direction, DirectionStatistics, HandleLease, Mutex, Operands, Plan, Provider,
-    Solution, Source, Status, Timing, Workspace, capturing)
+    Api, Choice, Direction, DirectionStatistics, GuardedMemory, HandleLease, Inspection, Mutex,
+    Operand, Operands, Pattern, Plan, Provider, Solution, Source, Status, Timing, Workspace,
+    capturing)
 
 cdef extern from "<time.h>" nogil:
     struct timespec:
@@ -102,7 +106,7 @@ cdef int repeats_for(float ms) noexcept nogil:
 
 
 cdef Status time_solution(Plan* plan, HandleLease* lease, const Operands* operands,
-                          Workspace* workspace, const Solution* solution, hipStream_t stream,
+                          void* workspace, const Solution* solution, hipStream_t stream,
                           Timing* timing, int repeats, float* ms, float* spent,
                           float budget) noexcept nogil:
     """Milliseconds of one run, the mean of `repeats` back to back; what was disturbed is timed
@@ -116,7 +120,7 @@ cdef Status time_solution(Plan* plan, HandleLease* lease, const Operands* operan
         for _i in range(repeats):
             if status.ok():
                 status = plan.calls.run(
-                    lease.get(), operands[0], plan.convolution(), workspace.data(),
+                    lease.get(), operands[0], plan.convolution(), workspace,
                     solution.workspace, solution.id)
         if status.ok():
             status = timing.end(stream, &elapsed)
@@ -158,9 +162,73 @@ cdef void find_once(Plan* plan, HandleLease* lease, const Operands* operands,
     plan.device.api.hipGetLastError()
 
 
+cdef Status inspect(Plan* plan, Inspection* inspection, const Operands* operands,
+                    const GuardedMemory* workspace, GuardedMemory* result,
+                    Solution* solution, const Options* options) except *:
+    """Look at what a solution left after its first runs; what is wrong is set aside."""
+    cdef string fault
+    cdef Status status
+    cdef cbool intact = True
+    with nogil:
+        status = workspace.look(&intact)
+        if status.ok() and intact:
+            status = result.look(&intact)
+        if status.ok() and not intact:
+            fault = string(b"it wrote outside of its memory")
+            status = result.restore()
+        if status.ok() and intact and inspection.begun():
+            status = inspection.look(plan[0], solution[0], operands.data[<int>plan.result()],
+                                     options.stream, &fault)
+    if status.ok() and not fault.empty():
+        solution.wrong = True
+        set_aside(plan, solution, fault)
+    elif status.ok():
+        solution.inspected += 1
+    return status
+
+
+cdef Status begin_inspection(Plan* plan, Operands* operands, Workspace* memory,
+                             Inspection* inspection, const Options* options) except *:
+    """On a CPU the operands are in reach. On a GPU they are replaced by ones of our own, whose values
+    are chosen so that faults show; where there is no memory for these, nobody looks."""
+    cdef const Api* api = &plan.device.api
+    cdef Pattern* pattern = NULL
+    cdef Status status
+    cdef size_t seed = <size_t>plan.params.direction
+    cdef void *replaced[3]
+    cdef int i
+    if options.verify == 0 or plan.params.packed_weights:
+        return status
+    if api.provider == Provider.cpu:
+        return inspection.begin(plan[0], operands[0], options.stream, seed)
+    pattern = new Pattern(plan.params.dtype, is_positive(plan))
+    try:
+        with nogil:
+            for i in range(3):
+                if i == <int>plan.result():
+                    continue
+                if status.ok():
+                    status = memory[i].lease(
+                        plan.device.workspaces, plan.params.bytes(<Operand>i), options.stream)
+                if status.ok():
+                    status = pattern.fill(api[0], memory[i].data(),
+                                          plan.params.bytes(<Operand>i), options.stream)
+                replaced[i] = memory[i].data()
+            if status.ok():
+                for i in range(3):
+                    if i != <int>plan.result():
+                        operands.data[i] = replaced[i]
+                inspection.begin(plan[0], pattern[0], seed)
+    finally:
+        del pattern
+    if not status.ok():
+        api.hipGetLastError()
+    return status
+
+
 cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
-                     const Choice& choice, const Options* options,
-                     Timing* timing) except -1 nogil:
+                     GuardedMemory* result, Inspection* inspection, const Choice& choice,
+                     const Options* options, Timing* timing) except -1 nogil:
     """Time the admitted solutions in rounds, so that a disturbance hits all alike, and rank them; 0
     where that was not possible.
 
@@ -173,8 +241,11 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
     cdef vector[float] best
     cdef vector[int] repeats
     cdef Workspace workspace
+    cdef GuardedMemory guarded
+    cdef void* space
     cdef Status status
     cdef size_t i, running, tried = 0
+    cdef bint looks
     cdef int round, enough
     cdef bint too_few
     cdef int64_t threads
@@ -187,19 +258,27 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
         for i in range(best.size()):
             fastest = min(fastest, best[i])
         for i in range(ranked.size()):
-            if ranked[i].failed or ranked[i].out_of_memory:
+            if ranked[i].failed or ranked[i].out_of_memory or ranked[i].wrong:
                 continue
             if round > 0 and best[i] > limit(round, fastest, spent, options.budget_ms):
                 continue
             if spent > options.budget_ms and (round > 1 or (round == 0 and tried >= ALWAYS_TRIED)):
                 break
-            status = workspace.lease(plan.device.workspaces, ranked[i].workspace, options.stream)
+            looks = round == 0 and options.verify != 0
+            if looks:
+                status = guarded.lease(
+                    api[0], plan.device.workspaces, ranked[i].workspace, options.stream)
+                space = guarded.data()
+            else:
+                status = workspace.lease(
+                    plan.device.workspaces, ranked[i].workspace, options.stream)
+                space = workspace.data()
             if status.ok() and round == 0:
                 # Compiling is not part of the time; a library that cannot do it ahead does it in
                 # the run, and says there what is wrong.
                 plan.calls.compile(lease.get(), operands[0], plan.convolution(), ranked[i].id)
             if status.ok():
-                status = time_solution(plan, lease, operands, &workspace, &ranked[i],
+                status = time_solution(plan, lease, operands, space, &ranked[i],
                                        options.stream, timing, repeats[i], &ms, &spent,
                                        options.budget_ms)
             if status.ok():
@@ -209,12 +288,20 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
                 too_few = round == 1 and enough > 2 * repeats[i]
                 repeats[i] = enough
                 if too_few:  # the first run was much slower than this one
-                    status = time_solution(plan, lease, operands, &workspace, &ranked[i],
+                    status = time_solution(plan, lease, operands, space, &ranked[i],
                                            options.stream, timing, enough, &ms, &spent,
                                            options.budget_ms)
                     if status.ok():
                         best[i] = min(best[i], ms)
+            if looks and status.ok():
+                with gil:
+                    status = inspect(plan, inspection, operands, &guarded, result, &ranked[i],
+                                     options)
             workspace.give_back()
+            guarded.give_back()
+            if ranked[i].wrong:
+                best[i] = 1e30
+                continue
             if not status.ok():
                 api.hipGetLastError()
                 if status.hip and not status.out_of_memory():
@@ -252,21 +339,26 @@ cdef int measure_on_scratch(Plan* plan, Operands* operands, const Choice& choice
     """
     cdef const Api* api = &plan.device.api
     cdef HandleLease lease
-    cdef Workspace scratch
+    cdef GuardedMemory scratch
+    cdef Workspace[3] memory
+    cdef Inspection inspection
     cdef Timing timing
     cdef Status status = lease.lease(plan.device.handles, options.stream)
     if status.ok():
         status = scratch.lease(
-            plan.device.workspaces, plan.params.bytes(plan.result()), options.stream)
+            api[0], plan.device.workspaces, plan.params.bytes(plan.result()), options.stream)
     if not status.ok():
         return 0
     operands.data[<int>plan.result()] = scratch.data()
+    with gil:
+        begin_inspection(plan, operands, memory, &inspection, options)
     find_once(plan, &lease, operands, options)
     status = rank_by_heuristic(plan, &lease)
     if status.ok():
         status = timing.make(api[0])
     if status.ok():
-        return measure_all(plan, &lease, operands, choice, options, &timing)
+        return measure_all(
+            plan, &lease, operands, &scratch, &inspection, choice, options, &timing)
     return 0
 
 

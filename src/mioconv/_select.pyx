@@ -5,6 +5,7 @@ One code serves the three directions: `DirectionCalls` knows what differs betwee
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t
+from libcpp cimport bool as cbool
 from libcpp.memory cimport shared_ptr
 from libcpp.vector cimport vector
 
@@ -12,6 +13,7 @@ from mioconv._api cimport api_of, raise_status
 from mioconv._plans cimport (
     Options, counted, plan_of, plan_solutions, problem_of, solution_name)
 from mioconv._search cimport search
+from mioconv._verify cimport inspect_run, is_due
 from mioconv.native cimport (
     Api, CallRecord, Choice, ConvolutionParams, Device, Direction, HandleLease, Operands, Plan,
     Solution, Status, W, Workspace, X, Y, last_call as record_of_this_thread)
@@ -45,6 +47,8 @@ cdef int run(Device* device, ConvolutionParams* params, void* x, void* w, void* 
     cdef Solution solution
     cdef CallRecord* record
     cdef int tried = 0
+    cdef bint leased, inspects
+    cdef cbool wrong = False
     cdef Status failure, status
     plan = plan_of(device, params, options.stream, used)
     operands = plan.operands
@@ -63,39 +67,48 @@ cdef int run(Device* device, ConvolutionParams* params, void* x, void* w, void* 
             raise_status(api, status, problem_of(params))
     while plan.choose(choice, &solution) or (
             tried == 0 and plan.forget_out_of_memory() and plan.choose(choice, &solution)):
-        status = workspace.lease(device.workspaces, solution.workspace, options.stream)
-        if not status.ok():
-            if status.capture():
-                break
-            if not options.solution and status.out_of_memory():
+        wrong = False
+        leased = True
+        inspects = is_due(plan, &solution, options)
+        if inspects:
+            with gil:
+                status = inspect_run(plan, &lease, &operands, &solution, options, &wrong)
+            # Where memory is too short for guards, nobody looks.
+            inspects = not status.out_of_memory()
+        if not inspects:
+            status = workspace.lease(device.workspaces, solution.workspace, options.stream)
+            leased = status.ok()
+            if leased:
+                status = plan.calls.run(lease.get(), operands, plan.convolution(),
+                                        workspace.data(), solution.workspace, solution.id)
+        if status.ok() and not wrong:
+            record = call_record()
+            record.provider = <int>api.provider
+            record.direction = <int>params.direction
+            record.mode = 2 if options.solution else 1 if options.benchmark else 0
+            record.way = 0
+            record.solution_id = solution.id
+            record.workspace = <int64_t>solution.workspace
+            record.tried = tried
+            if tried:
+                counted().of(<Direction>params.direction).fallbacks.add(tried)
+            return 0
+        api.hipGetLastError()
+        if not leased and status.capture():
+            break
+        if not options.solution and not wrong:
+            if not status.out_of_memory():
+                plan.mark_failed(solution.id)
+            else:
                 plan.mark_out_of_memory(solution.id)
-                # Only less can help now.
-                choice.workspace_limit = <int64_t>solution.workspace - 1
-        else:
-            status = plan.calls.run(lease.get(), operands, plan.convolution(), workspace.data(),
-                                    solution.workspace, solution.id)
-            if status.ok():
-                record = call_record()
-                record.provider = <int>api.provider
-                record.direction = <int>params.direction
-                record.mode = 2 if options.solution else 1 if options.benchmark else 0
-                record.way = 0
-                record.solution_id = solution.id
-                record.workspace = <int64_t>solution.workspace
-                record.tried = tried
-                if tried:
-                    counted().of(<Direction>params.direction).fallbacks.add(tried)
-                return 0
-            api.hipGetLastError()
-            if options.solution == 0:
-                if status.out_of_memory():
-                    plan.mark_out_of_memory(solution.id)
-                else:
-                    plan.mark_failed(solution.id)
+                if not leased:
+                    # Only less can help now.
+                    choice.workspace_limit = <int64_t>solution.workspace - 1
         failure = status
         tried += 1
-        with gil:
-            log_failure(plan, &solution, status)
+        if not wrong:
+            with gil:
+                log_failure(plan, &solution, status)
         choice.tried.push_back(solution.id)
         workspace.give_back()
     if status.capture():
@@ -120,10 +133,13 @@ cdef int raise_no_solution(Plan* plan, const Options* options, const Choice* cho
     cdef size_t i
     problem = problem_of(&plan.params)
     line = problem.driver_line()
-    if choice.tried.size():
+    if choice.tried.size() and not failure.ok():
         tried = [solution_name(api, choice.tried[i]) for i in range(choice.tried.size())]
         raise_status(api, failure, problem, tuple(tried))
     listed = plan_solutions(plan)
+    if options.solution and (fault := plan.fault(options.solution).decode()):
+        raise NoSolutionError(
+            f"{solution_name(api, options.solution)} is set aside for this problem: {fault}: {line}")
     if options.solution and not any(s["id"] == options.solution for s in listed):
         raise ValueError(
             f"solution: {options.solution} is not one of this problem's solutions: "
@@ -142,7 +158,7 @@ cdef int raise_no_solution(Plan* plan, const Options* options, const Choice* cho
             f"no solution fits workspace_limit={options.workspace_limit} bytes; the least that "
             f"{which} needs is {least}: {line}")
     raise NoSolutionError(
-        f"every solution of this problem that is admitted failed in an earlier call; "
+        f"every solution of this problem that is admitted failed, or was wrong, in an earlier call; "
         f"mioconv.cache_clear() lets them be tried again: {line}")
 
 

@@ -14,6 +14,7 @@ __all__ = [
     "ProviderNotFoundError",
     "StatusError",
     "UnsupportedError",
+    "WrongResultWarning",
 ]
 
 
@@ -100,3 +101,12 @@ class CaptureError(MioconvError):
 
 class OutOfMemoryError(MioconvError, MemoryError):
     """The device has not enough memory, after cached blocks were released and retried."""
+
+
+class WrongResultWarning(RuntimeWarning):
+    """A solution of the native library computed something else than the convolution.
+
+    It is set aside for this problem in this process, and the call was done again by another one:
+    the result that the caller gets is right. The message has what was seen and the problem as a
+    MIOpenDriver command line, for a report.
+    """

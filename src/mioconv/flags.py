@@ -19,6 +19,8 @@ flag                     environment variable             default  meaning
 find``                   FIND``                                    back to the device
 ``strict_accuracy``      ``MIOCONV_STRICT_ACCURACY``      off      plain sums only: neither
                                                                    Winograd nor FFT
+``verify``               ``MIOCONV_VERIFY``               first    whose results are looked at:
+                                                                   "first", "always" or "off"
 =======================  ===============================  =======  =================================
 """
 
@@ -50,7 +52,9 @@ def set_flags(**values: Any) -> None:
     **values
         `benchmark`, `deterministic`, `allow_tf32`, `empty_cache_after_find`,
         `strict_accuracy` (bool), `workspace_limit` (bytes or None), `exclude` (a solution, an id, a
-        pattern, or a sequence of these), `num_threads` (0: the machine's), `benchmark_budget_ms`.
+        pattern, or a sequence of these), `num_threads` (0: the machine's), `benchmark_budget_ms`,
+        `verify` ("first": the first two runs of a solution for a problem on a CPU, and on GPUs
+        whatever a search measures; "always": every run, which waits for the device; "off").
 
     Raises
     ------
@@ -90,6 +94,12 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         elif name == "exclude":
             words = [word.strip() for word in environment[variable].split(",")]
             values[name] = tuple(int(word) if word.isdecimal() else word for word in words)
+        elif name == "verify":
+            if text not in ("first", "always", "off"):
+                raise ValueError(
+                    f"{variable}: expected first, always or off, but got {environment[variable]!r}"
+                )
+            values[name] = text
         elif text.isdecimal():
             values[name] = int(text)
         else:

@@ -294,6 +294,8 @@ cdef extern from "mioconv/solution.hpp" namespace "mioconv" nogil:
         cbool searched
         cbool failed
         cbool out_of_memory
+        cbool wrong
+        int inspected
 
     const char* algorithm_name(miopenConvAlgorithm_t algorithm)
 
@@ -340,11 +342,54 @@ cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
         cbool sums_plainly()
         void mark_failed(uint64_t id)
         void mark_out_of_memory(uint64_t id)
+        void mark_inspected(uint64_t id)
+        void set_aside(uint64_t id, const string& fault) except +
+        string fault(uint64_t id) except +
         cbool forget_out_of_memory()
         Device& device
         const ConvolutionParams params
         const DirectionCalls calls
         Operands operands
+
+
+cdef extern from "mioconv/result_check.hpp" namespace "mioconv" nogil:
+    cdef cppclass CheckedEpilogue:
+        const void* bias
+        const void* z
+        float alpha
+        cbool relu
+
+
+cdef extern from "mioconv/guarded_memory.hpp" namespace "mioconv" nogil:
+    cdef cppclass GuardedMemory:
+        Status lease(const Api& api, WorkspacePool& pool, size_t bytes, hipStream_t stream)
+        Status restore()
+        void give_back()
+        void* data()
+        Status look(cbool* intact) except +
+
+
+cdef extern from "mioconv/inspection.hpp" namespace "mioconv" nogil:
+    cdef cppclass Pattern:
+        Pattern(int64_t dtype, cbool positive) except +
+        Status fill(const Api& api, void* target, size_t bytes, hipStream_t stream)
+
+    cdef cppclass Inspection:
+        Status begin(
+            const Plan& plan, const Operands& operands, hipStream_t stream,
+            uint64_t seed) except +
+        Status begin(
+            const Plan& plan, const Operands& operands, hipStream_t stream, uint64_t seed,
+            const CheckedEpilogue& epilogue) except +
+        void begin(const Plan& plan, const Pattern& pattern, uint64_t seed) except +
+        cbool begun()
+        Status look(
+            const Plan& plan, const Solution& solution, const void* result, hipStream_t stream,
+            string* fault) except +
+
+    Status run_inspected(
+        const Plan& plan, miopenHandle_t handle, Operands operands, const Solution& solution,
+        hipStream_t stream, uint64_t seed, string* fault) except +
 
 
 cdef extern from "mioconv/fusion.hpp" namespace "mioconv" nogil:

@@ -35,6 +35,7 @@ _FORMS = ("packed", "channels_last", "blocked")
 _DTYPES = {"float16": 0, "float32": 1, "bfloat16": 5}  # miopenDataType_t
 _LEAST_RUNS = 20  # of an implementation, to be admitted at all
 _LEAST_OF_CLASS = 3  # runs in which a class was right
+_MOST_FAULTS = 0.08  # of the runs: with more, an implementation is not admitted at all
 
 Area = tuple[tuple[int, int], ...]  # (feature, mask of classes), one or two
 
@@ -108,7 +109,7 @@ def wrong_areas(runs: list[Runs]) -> list[Area]:
         # Gain and cost of every pair of sides at once; the diagonal is a side alone.
         gain = (inside[:, left].astype(np.float32)) @ inside[:, left].T.astype(np.float32)
         loss = (inside * clean).astype(np.float32) @ inside.T.astype(np.float32)
-        score = gain / (loss + 0.002 * clean.sum() + 1)
+        score = gain / (loss + 0.01 * clean.sum() + 1)
         for (i, a), (j, b) in itertools.combinations(enumerate(sides), 2):
             if a[0] == b[0]:
                 score[i, j] = score[j, i] = -1
@@ -138,22 +139,29 @@ def set_of(implementation: str) -> str:
     return re.split("[:@]", implementation)[-1]
 
 
-def family_of(implementation: str) -> str:
-    """The name without it: the same source makes the code for each."""
-    return re.sub(r"[:@](avx|sse)\w*", "", implementation)
+def family_of(implementation: str, dtype: str) -> str:
+    """The name without it: the same source makes the code for each. cuDNN's engines differ in the
+    element type as well."""
+    family = re.sub(r"[:@](avx|sse)\w*", "", implementation)
+    return f"{family} {dtype}" if family.startswith("eng") else family
 
 
 def make(rows: dict[tuple[str, str, str, str], Runs], sets: str) -> str:
     """The text of the data file."""
     families: dict[tuple[str, str], list[tuple[str, str, str, str]]] = defaultdict(list)
     for key in rows:
-        families[family_of(key[0]), key[1]].append(key)
+        families[family_of(key[0], key[2]), key[1]].append(key)
     lines: list[str] = []
     struck: list[str] = []
     total: Counter[str] = Counter()
     for (family, direction), keys in sorted(families.items()):
         if any(any(rows[key].faulty) for key in keys):
             print(f"{family} {direction}:", file=sys.stderr)
+        share = sum(sum(rows[k].faulty) for k in keys) / sum(len(rows[k].faulty) for k in keys)
+        total["runs"] += sum(len(rows[k].faulty) for k in keys)
+        if share > _MOST_FAULTS:
+            print(f"    {share:.0%} of the runs: not admitted", file=sys.stderr)
+            continue
         areas = wrong_areas([rows[key] for key in keys])
         first = len(struck)
         for area in areas:
@@ -163,7 +171,6 @@ def make(rows: dict[tuple[str, str, str, str], Runs], sets: str) -> str:
             implementation, _, dtype, form = key
             runs = rows[key]
             right = np.array(runs.classes)[~np.array(runs.faulty)]
-            total["runs"] += len(runs.faulty)
             if len(right) < _LEAST_RUNS:
                 total["runs not admitted"] += len(runs.faulty)
                 continue

@@ -1,0 +1,152 @@
+"""Looking at results before they are believed: guards around what a solution writes, and some of its
+results beside plain sums of the same operands.
+
+A library that lists a solution does not prove that it is right; see docs/design.md.
+"""
+
+import warnings
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t
+from libcpp cimport bool as cbool
+from libcpp.string cimport string
+
+from mioconv._plans cimport Options, problem_of, solution_name
+from mioconv.native cimport (
+    GuardedMemory, HandleLease, Inspection, Operand, Operands, Pattern, Plan, Provider, Solution,
+    Status, W, Workspace, X, Y, capturing, run_inspected)
+
+from mioconv.errors import WrongResultWarning
+
+cdef enum:
+    OFF = 0
+    FIRST = 1
+    ALWAYS = 2
+    # A solution may be right until it meets what its first run left behind.
+    FIRST_RUNS = 2
+
+
+cdef bint is_due(const Plan* plan, const Solution* solution,
+                 const Options* options) noexcept nogil:
+    """Whether a call by this solution is to be looked at."""
+    if options.verify == OFF or plan.params.packed_weights:
+        return False
+    if options.verify == FIRST and (solution.inspected >= FIRST_RUNS
+                                    or plan.device.api.provider != Provider.cpu):
+        return False
+    return not capturing(plan.device.api, options.stream)
+
+
+cdef Status inspect_run(Plan* plan, HandleLease* lease, const Operands* operands,
+                        const Solution* solution, const Options* options,
+                        cbool* wrong) except *:
+    """One run that is looked at. `wrong`: its result is not there, and the solution is set aside."""
+    cdef string fault
+    cdef Status status
+    cdef size_t seed = <size_t>solution.id + solution.inspected
+    wrong[0] = False
+    with nogil:
+        status = run_inspected(plan[0], lease.get(), operands[0], solution[0], options.stream, seed,
+                               &fault)
+        if status.ok() and fault.empty():
+            plan.mark_inspected(solution.id)
+    if status.ok() and not fault.empty():
+        wrong[0] = True
+        set_aside(plan, solution, fault)
+    return status
+
+
+cdef int set_aside(Plan* plan, const Solution* solution, const string& fault) except -1:
+    """Never choose it again for this problem, and say so."""
+    plan.set_aside(solution.id, fault)
+    problem = problem_of(&plan.params)
+    warnings.warn(
+        f"{solution_name(&plan.device.api, solution.id)} computes something else than the "
+        f"convolution and is not used any more: {fault.c_str().decode()}; please report this with "
+        f"the problem: {problem.driver_line()}", WrongResultWarning, stacklevel=2)
+    return 0
+
+
+cdef bint is_positive(const Plan* plan) noexcept nogil:
+    """Whether sums of mostly positive small numbers stay in float16's range."""
+    cdef int64_t terms = 1
+    cdef int i
+    if plan.result() == W:
+        terms = plan.params.shape[<int>Y][0]
+        for i in range(<int>plan.params.spatial):
+            terms *= plan.params.shape[<int>Y][2 + i]
+    else:
+        terms = max(plan.params.shape[<int>W][0], plan.params.shape[<int>W][1])
+        for i in range(<int>plan.params.spatial):
+            terms *= plan.params.shape[<int>W][2 + i]
+    return terms < 8000
+
+
+cdef int passes_on_pattern(Plan* plan, HandleLease* lease, const Solution* solution,
+                           const Options* options) except -1:
+    """Whether a solution is right on operands of our own, for those who will call it with nobody
+    looking; if not, it is set aside. Where there is no memory for that, it counts as right."""
+    cdef Workspace[3] memory
+    cdef GuardedMemory scratch, result
+    cdef Workspace packed
+    cdef Operands operands = plan.operands
+    cdef Pattern* pattern = new Pattern(plan.params.dtype, is_positive(plan))
+    cdef Inspection inspection
+    cdef Status status
+    cdef string fault
+    cdef cbool intact = True
+    cdef size_t bytes = 0
+    cdef int i, _run
+    try:
+        with nogil:
+            for i in range(3):
+                if i == <int>plan.result():
+                    continue
+                bytes = plan.params.bytes(<Operand>i)
+                if status.ok():
+                    status = memory[i].lease(plan.device.workspaces, bytes, options.stream)
+                if status.ok():
+                    status = pattern.fill(
+                        plan.device.api, memory[i].data(), bytes, options.stream)
+                operands.data[i] = memory[i].data()
+            if status.ok() and plan.params.packed_weights:
+                status = plan.packed_size(lease.get(), solution.id, &bytes)
+                if status.ok() and bytes:
+                    status = packed.lease(plan.device.workspaces, bytes, options.stream)
+                    if status.ok():
+                        status = plan.pack_weights(
+                            lease.get(), solution.id, operands.data[<int>W], packed.data(), bytes)
+                    operands.data[<int>W] = packed.data()
+            if status.ok():
+                status = scratch.lease(plan.device.api, plan.device.workspaces, solution.workspace,
+                                       options.stream)
+            if status.ok():
+                status = result.lease(plan.device.api, plan.device.workspaces,
+                                      plan.params.bytes(plan.result()), options.stream)
+            operands.data[<int>plan.result()] = result.data()
+            inspection.begin(plan[0], pattern[0], <size_t>solution.id)
+            for _run in range(FIRST_RUNS):
+                if status.ok() and fault.empty():
+                    status = plan.calls.run(
+                        lease.get(), operands, plan.convolution(), scratch.data(),
+                        solution.workspace, solution.id)
+                if status.ok() and fault.empty():
+                    status = inspection.look(plan[0], solution[0], result.data(), options.stream,
+                                             &fault)
+            if status.ok() and fault.empty():
+                status = scratch.look(&intact)
+                if status.ok() and intact:
+                    status = result.look(&intact)
+                if not intact:
+                    fault = string(b"it wrote outside of its memory")
+    finally:
+        del pattern
+    if not status.ok():
+        plan.device.api.hipGetLastError()
+        return True
+    if not fault.empty():
+        set_aside(plan, solution, fault)
+        return False
+    for _run in range(FIRST_RUNS):
+        plan.mark_inspected(solution.id)
+    return True

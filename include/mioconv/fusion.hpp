@@ -183,6 +183,7 @@ public:
     }
 
     std::atomic<Way> way{Way::undecided};
+    std::atomic<std::int64_t> inspected{0};  ///< runs whose results were looked at, and right
 
 private:
     std::shared_ptr<Plan> convolution_;

@@ -214,12 +214,12 @@ private:
     template <class Desc, class Label>
     void collect(Desc desc, const Label& label) {
         if (!desc) return;
-        std::vector<std::string> kinds;  // of this strategy: the first one has the best set
+        // Of this strategy: the first one that is admitted has the best set.
+        std::vector<std::string> kinds;
         do {
             const std::string implementation = desc.impl_info_str();
             const std::string kind = kind_of(implementation);
             if (std::find(kinds.begin(), kinds.end(), kind) != kinds.end()) continue;
-            kinds.push_back(kind);
             const int activations =
                 problem_.direction == Direction::backward_data ? DNNL_ARG_DIFF_DST : DNNL_ARG_SRC;
             provider::Basis basis{
@@ -228,6 +228,7 @@ private:
             if (!provider::admits_all() && admission_of(basis, problem_) == Admission::refused) {
                 continue;
             }
+            kinds.push_back(kind);
             Found item{clone(desc), label(implementation), implementation, std::move(basis)};
             auto& list = is_reference(implementation) ? references_ : found_;
             const bool known = std::any_of(list.begin(), list.end(), [&](const Found& other) {

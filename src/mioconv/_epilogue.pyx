@@ -7,17 +7,22 @@ separate steps. A library that cannot fuse a problem says so once and is not ask
 import os
 
 from libc.stddef cimport size_t
+from libc.string cimport memcpy
+from libcpp cimport bool as cbool
 from libcpp.memory cimport make_shared, shared_ptr, unique_ptr
+from libcpp.string cimport string
 from libcpp.utility cimport move
 
 from mioconv._api cimport raise_status
 from mioconv._plans cimport Options, plan_of, problem_of
 from mioconv._select cimport call_record, run
-from mioconv.miopen cimport miopenStatusNotImplemented
+from mioconv._verify cimport is_due, warn_of
+from mioconv.miopen cimport miopenConvolutionAlgoWinograd, miopenStatusNotImplemented
 from mioconv.native cimport (
-    Api, BenchmarkCache, CallRecord, ConvolutionParams, Device, Direction, Epilogue, Fusion,
-    FusionPlan, HandleLease, Plan, Provider, Status, Timing, Way, Workspace, Y,
-    apply_relu, capturing, run_bias_activation, status_of)
+    Api, BenchmarkCache, CallRecord, CheckedEpilogue, ConvolutionParams, Device, Direction,
+    Epilogue, Fusion, FusionPlan, GuardedMemory, HandleLease, Inspection, Operands, Plan, Provider,
+    Solution, Status, Timing, W, Way, Workspace, X, Y, apply_relu, capturing, run_bias_activation,
+    status_of)
 
 from mioconv.errors import MioconvError
 
@@ -181,6 +186,61 @@ cdef bint run_separately(Device* device, ConvolutionParams* params, void* x, voi
     return not epilogue.pending()
 
 
+cdef bint fusion_is_due(Plan* plan, Fusion* fusion, const Options* options) noexcept nogil:
+    """As `_verify.is_due`, for a fused call."""
+    cdef Solution stand_in
+    stand_in.inspected = fusion.inspected.load()
+    return is_due(plan, &stand_in, options)
+
+
+cdef Status inspect_fusion(Plan* plan, Fusion* fusion, void* x, void* w, void* y,
+                           const Epilogue* epilogue, const Options* options,
+                           cbool* wrong) except *:
+    """A fused call that is looked at. It writes to memory of ours first: z may be the result, and is
+    needed again where the call has to be done anew."""
+    cdef GuardedMemory result
+    cdef Inspection inspection
+    cdef CheckedEpilogue followed
+    cdef Operands operands = plan.operands
+    cdef Solution stand_in  # of any algorithm
+    cdef Status status
+    cdef string fault
+    cdef cbool intact = True
+    cdef size_t bytes = plan.params.bytes(plan.result())
+    stand_in.algorithm = miopenConvolutionAlgoWinograd
+    operands.data[<int>X] = x
+    operands.data[<int>W] = w
+    followed.bias = epilogue.bias
+    followed.z = epilogue.z
+    followed.alpha = epilogue.alpha
+    followed.relu = epilogue.relu
+    wrong[0] = False
+    # What the values of bias and z are, only the host can see.
+    if plan.device.api.provider != Provider.cpu:
+        with nogil:
+            return fuse(plan, fusion, x, w, y, epilogue, options)
+    with nogil:
+        status = result.lease(plan.device.api, plan.device.workspaces, bytes, options.stream)
+        if status.ok():
+            status = inspection.begin(
+                plan[0], operands, options.stream, fusion.inspected.load(), followed)
+        if status.ok():
+            status = fuse(plan, fusion, x, w, result.data(), epilogue, options)
+        if status.ok():
+            status = result.look(&intact)
+        if status.ok() and intact:
+            status = inspection.look(plan[0], stand_in, result.data(), options.stream, &fault)
+        if status.ok() and not intact:
+            fault = string(b"it wrote outside of its result")
+        if status.ok() and fault.empty():
+            fusion.inspected.add(1)
+            memcpy(y, result.data(), bytes)
+    if status.ok() and not fault.empty():
+        wrong[0] = True
+        warn_of(plan, "a fused operation", fault)
+    return status
+
+
 cdef bint run_fused(Device* device, ConvolutionParams* params, void* x, void* w, void* y,
                     Epilogue* epilogue, const Options* options) except -1 nogil:
     """Try the fused way; False when it is not to be had, or slower, for this problem."""
@@ -192,6 +252,7 @@ cdef bint run_fused(Device* device, ConvolutionParams* params, void* x, void* w,
     cdef FusionContext context
     cdef CallRecord* record
     cdef Status status
+    cdef cbool wrong = False
     cdef Way way = Way.undecided
     plan = plan_of(device, params, options.stream, &held)
     # The library picks the algorithm of a fused operation, perhaps one that its list has.
@@ -214,7 +275,16 @@ cdef bint run_fused(Device* device, ConvolutionParams* params, void* x, void* w,
             fusion.way.store(way)
         if way == Way.separate:
             return False
-    status = fuse(plan, fusion, x, w, y, epilogue, options)
+    if fusion_is_due(plan, fusion, options):
+        with gil:
+            status = inspect_fusion(plan, fusion, x, w, y, epilogue, options, &wrong)
+        if status.out_of_memory():
+            status = fuse(plan, fusion, x, w, y, epilogue, options)
+    else:
+        status = fuse(plan, fusion, x, w, y, epilogue, options)
+    if wrong:
+        fusion.way.store(Way.separate)
+        return False
     if not status.ok():
         device.api.hipGetLastError()
         if not status.out_of_memory() and not status.capture():

@@ -284,6 +284,8 @@ cdef dict record_of(Plan* plan):
     source = 0
     for i in range(ranked.size()):
         solution = ranked[i]
+        if solution.wrong:
+            continue
         source = max(source, <int>solution.source)
         solutions.append((
             solution.id, solution.time_ms if solution.measured else None, solution.workspace,
@@ -352,7 +354,11 @@ cdef list plan_solutions(Plan* plan):
     """The ranking as dicts with the fields of `mioconv.Solution`."""
     cdef vector[Solution] ranked = plan.solutions()
     cdef size_t i
-    return [solution_fields(&plan.device.api, ranked[i]) for i in range(ranked.size())]
+    listed = [solution_fields(&plan.device.api, ranked[i]) for i in range(ranked.size())]
+    for i in range(ranked.size()):
+        if ranked[i].wrong:
+            listed[i]["fault"] = plan.fault(ranked[i].id).decode()
+    return listed
 
 
 cdef int log_selection(Plan* plan, str how) except -1:

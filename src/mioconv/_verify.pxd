@@ -12,5 +12,6 @@ cdef Status inspect_run(
     const Options* options, cbool* wrong) except *
 cdef bint is_positive(const Plan* plan) noexcept nogil
 cdef int set_aside(Plan* plan, const Solution* solution, const string& fault) except -1
+cdef int warn_of(Plan* plan, str what, const string& fault) except -1
 cdef int passes_on_pattern(
     Plan* plan, HandleLease* lease, const Solution* solution, const Options* options) except -1

@@ -59,11 +59,14 @@ cdef Status inspect_run(Plan* plan, HandleLease* lease, const Operands* operands
 cdef int set_aside(Plan* plan, const Solution* solution, const string& fault) except -1:
     """Never choose it again for this problem, and say so."""
     plan.set_aside(solution.id, fault)
-    problem = problem_of(&plan.params)
+    return warn_of(plan, solution_name(&plan.device.api, solution.id), fault)
+
+
+cdef int warn_of(Plan* plan, str what, const string& fault) except -1:
     warnings.warn(
-        f"{solution_name(&plan.device.api, solution.id)} computes something else than the "
-        f"convolution and is not used any more: {fault.c_str().decode()}; please report this with "
-        f"the problem: {problem.driver_line()}", WrongResultWarning, stacklevel=2)
+        f"{what} computes something else than the convolution and is not used for this problem any "
+        f"more: {fault.c_str().decode()}; please report this with the problem: "
+        f"{problem_of(&plan.params).driver_line()}", WrongResultWarning, stacklevel=2)
     return 0
 
 

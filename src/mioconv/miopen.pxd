@@ -22,7 +22,7 @@ cdef extern from "mioconv/abi/miopen.h" nogil:
         miopenDepthwise
 
     ctypedef enum miopenConvAlgorithm_t:
-        pass
+        miopenConvolutionAlgoWinograd
 
     ctypedef struct miopenConvSolution_t:
         float time

@@ -20,6 +20,12 @@ cdef extern from *:
         void store(cbool) nogil
 
 
+cdef extern from "<atomic>" nogil:
+    cdef cppclass AtomicCount "std::atomic<std::int64_t>":
+        int64_t load()
+        int64_t add "fetch_add"(int64_t)
+
+
 cdef extern from "mioconv/activity.hpp" namespace "mioconv" nogil:
     cdef cppclass Activity:
         Activity()
@@ -419,6 +425,7 @@ cdef extern from "mioconv/fusion.hpp" namespace "mioconv" nogil:
         void give_back(unique_ptr[FusionPlan] plan)
         cbool begin_timing()
         AtomicWay way
+        AtomicCount inspected
 
     cdef cppclass Epilogue:
         Epilogue()
@@ -451,10 +458,6 @@ cdef extern from "mioconv/benchmark_cache.hpp" namespace "mioconv" nogil:
 
 
 cdef extern from "mioconv/statistics.hpp" namespace "mioconv" nogil:
-    cdef cppclass AtomicCount "std::atomic<std::int64_t>":
-        int64_t load()
-        int64_t add "fetch_add"(int64_t)
-
     cdef cppclass DirectionStatistics:
         AtomicCount finds, fallbacks, find_us
 

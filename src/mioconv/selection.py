@@ -41,6 +41,9 @@ class Solution(NamedTuple):
         Scratch memory that it needs.
     source : str
         "measured", "heuristic", or "pinned" where `mioconv.prepare` put it first.
+    fault : str or None
+        What was found wrong with its results in this process (see the flag ``verify``): it is not
+        used for this problem. None: nothing.
     """
 
     id: int
@@ -49,6 +52,7 @@ class Solution(NamedTuple):
     time_ms: float
     workspace_bytes: int
     source: str
+    fault: str | None = None
 
 
 class CallInfo(NamedTuple):

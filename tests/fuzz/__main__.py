@@ -81,7 +81,7 @@ def _run(arguments: argparse.Namespace, folder: Path) -> list[Path]:
                     job.process.kill()
                 continue
             jobs.remove(job)
-            if not job.records.stat().st_size:
+            if job.process.returncode and not job.records.stat().st_size:
                 raise SystemExit("a worker ended before its first problem")
             if time.monotonic() < end - 1 and not arguments.problem:
                 start()

@@ -20,6 +20,7 @@ X = np.random.default_rng(1).standard_normal((2, 16, 12, 12)).astype(np.float32)
 W = np.random.default_rng(2).standard_normal((16, 16, 3, 3)).astype(np.float32)
 EXPECTED = conv_forward(X, W, padding=1)
 RUN = "miopenConvolutionForwardImmediate"
+ZONE = 4096  # bytes on each side of what a search lets solutions write to
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +86,8 @@ class TestStatistics:
     def test_trimmed_after_a_search(self) -> None:
         needy()
         held = stats()["current"]
-        run(benchmark=True)
+        with mioconv.flags(verify="off"):  # which takes guards and a result of its own
+            run(benchmark=True)
         used = mioconv.last_call().workspace_bytes
         assert stats()["reserved"] <= held + used + 4096
         mioconv.cache_clear()
@@ -152,7 +154,8 @@ class TestAllocator:
         solution = needy()
         mioconv.set_allocator(arena)
         allocated = live_objects()["allocations"]
-        run(solution=solution)
+        with mioconv.flags(verify="off"):
+            run(solution=solution)
         assert arena.asked == [(solution.workspace_bytes, "cpu:0", 0)]
         assert arena.alive == 0
         assert live_objects()["allocations"] == allocated
@@ -163,8 +166,9 @@ class TestAllocator:
     def test_searches_use_it_too(self) -> None:
         arena = Arena()
         mioconv.set_allocator(arena)
-        run(benchmark=True)
-        assert X.nbytes in {nbytes for nbytes, *_ in arena.asked}
+        with mioconv.flags(verify="off"):
+            run(benchmark=True)
+        assert X.nbytes + 2 * ZONE in {nbytes for nbytes, *_ in arena.asked}
         assert arena.alive == 0
 
     def test_a_plan_holds_its_block(self) -> None:

@@ -139,13 +139,14 @@ private:
 };
 
 /// Runs a solution between guards and looks at its result. `fault` is empty where nothing was found
-/// wrong; else the result must not be used.
+/// wrong; else the result must not be used. `ran` is false where there was no memory to guard it.
 ///
 /// A result of more than `most_guarded` bytes is written where it belongs: to copy it would cost
 /// more than it tells.
 inline Status run_inspected(
     const Plan& plan, miopenHandle_t handle, Operands operands, const Solution& solution,
-    hipStream_t stream, std::uint64_t seed, std::string* fault) {
+    hipStream_t stream, std::uint64_t seed, bool* ran, std::string* fault) {
+    *ran = false;
     constexpr std::size_t most_guarded = std::size_t{4} << 20;
     const Api& api = plan.device.api;
     WorkspacePool& pool = plan.device.workspaces;
@@ -159,6 +160,7 @@ inline Status run_inspected(
         operands.data[plan.result()] = result.data();
     }
     MIOCONV_TRY(inspection.begin(plan, operands, stream, seed));
+    *ran = true;
     MIOCONV_TRY(plan.calls.run(
         handle, operands, plan.convolution(), scratch.data(), solution.workspace, solution.id));
     bool intact = true;

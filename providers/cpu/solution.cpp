@@ -225,7 +225,9 @@ private:
             provider::Basis basis{
                 region_name(implementation),
                 form_of(desc.query_md(dnnl::query::exec_arg_md, activations)), classes_};
-            if (!provider::admits_all() && admission_of(basis, problem_) == Admission::refused) {
+            // References are what all others are compared with, and come when nothing else is left.
+            if (!provider::admits_all() && !is_reference(implementation) &&
+                admission_of(basis, problem_) == Admission::refused) {
                 continue;
             }
             kinds.push_back(kind);

@@ -269,7 +269,8 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
                 status = guarded.lease(
                     api[0], plan.device.workspaces, ranked[i].workspace, options.stream)
                 space = guarded.data()
-            else:
+                looks = status.ok()  # without the memory for guards, nobody looks
+            if not looks:
                 status = workspace.lease(
                     plan.device.workspaces, ranked[i].workspace, options.stream)
                 space = workspace.data()

@@ -47,8 +47,8 @@ cdef int run(Device* device, ConvolutionParams* params, void* x, void* w, void* 
     cdef Solution solution
     cdef CallRecord* record
     cdef int tried = 0
-    cdef bint leased, inspects
-    cdef cbool wrong = False
+    cdef bint leased
+    cdef cbool ran, wrong
     cdef Status failure, status
     plan = plan_of(device, params, options.stream, used)
     operands = plan.operands
@@ -69,13 +69,14 @@ cdef int run(Device* device, ConvolutionParams* params, void* x, void* w, void* 
             tried == 0 and plan.forget_out_of_memory() and plan.choose(choice, &solution)):
         wrong = False
         leased = True
-        inspects = is_due(plan, &solution, options)
-        if inspects:
+        ran = False
+        if is_due(plan, &solution, options):
             with gil:
-                status = inspect_run(plan, &lease, &operands, &solution, options, &wrong)
-            # Where memory is too short for guards, nobody looks.
-            inspects = not status.out_of_memory()
-        if not inspects:
+                status = inspect_run(plan, &lease, &operands, &solution, options, &ran, &wrong)
+            if not ran:
+                api.hipGetLastError()
+        # Where memory is too short for guards, nobody looks.
+        if not ran:
             status = workspace.lease(device.workspaces, solution.workspace, options.stream)
             leased = status.ok()
             if leased:

@@ -39,15 +39,16 @@ cdef bint is_due(const Plan* plan, const Solution* solution,
 
 cdef Status inspect_run(Plan* plan, HandleLease* lease, const Operands* operands,
                         const Solution* solution, const Options* options,
-                        cbool* wrong) except *:
-    """One run that is looked at. `wrong`: its result is not there, and the solution is set aside."""
+                        cbool* ran, cbool* wrong) except *:
+    """One run that is looked at. `ran` is false where there was no memory to guard it. `wrong`: its
+    result is not there, and the solution is set aside."""
     cdef string fault
     cdef Status status
     cdef size_t seed = <size_t>solution.id + solution.inspected
     wrong[0] = False
     with nogil:
         status = run_inspected(plan[0], lease.get(), operands[0], solution[0], options.stream, seed,
-                               &fault)
+                               ran, &fault)
         if status.ok() and fault.empty():
             plan.mark_inspected(solution.id)
     if status.ok() and not fault.empty():

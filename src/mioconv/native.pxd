@@ -395,7 +395,7 @@ cdef extern from "mioconv/inspection.hpp" namespace "mioconv" nogil:
 
     Status run_inspected(
         const Plan& plan, miopenHandle_t handle, Operands operands, const Solution& solution,
-        hipStream_t stream, uint64_t seed, string* fault) except +
+        hipStream_t stream, uint64_t seed, cbool* ran, string* fault) except +
 
 
 cdef extern from "mioconv/fusion.hpp" namespace "mioconv" nogil:

@@ -118,14 +118,13 @@ _KNOWN: dict[tuple[str, str], list[Area]] = {
     ("jit_1x1", "BackwardWeights"): [
         _area(width_stride=_mask(1, 2, 3), in_channels=_mask(0, 1, 2, 3, 5, 6, 7)),
         _area(rest_stride=_mask(1, 2, 3), in_channels=_mask(0, 1, 2, 3, 5, 6, 7))],
-    # Garbage where a tap or an output meets nothing but padding, or the depth is padded.
-    ("jit", "BackwardWeights"): [
-        _area(only_padding=_mask(1)), _area(depth_padding=_mask(2)),
-        _area(width_stride=_mask(2, 3), width_dilation=_mask(1, 2))],
-    ("jit_bf16", "BackwardWeights"): [
-        _area(only_padding=_mask(1)), _area(depth_padding=_mask(1, 2)),
-        _area(width_dilation=_mask(1, 2), in_channels=_mask(0)),
-        _area(rest_dilation=_mask(1, 2), in_channels=_mask(0))],
+    # Garbage where a tap or an output meets nothing but padding, or the depth is padded, and in ever
+    # new corners with strides, dilations, wide padding or many taps.
+    **{(name, "BackwardWeights"): [
+        _area(only_padding=_mask(1)), _area(depth_padding=_mask(1, 2)), *_UNUSUAL]
+       for name in ("jit", "jit:avx512_core_amx", "jit_bf16", "brgconv_bwd_w:avx512_core_amx")},
+    # Wrong in many corners, of which the fuzz goes on finding new ones.
+    ("brgconv:avx512_core_amx", "Forward"): _UNUSUAL,
 }  # fmt: skip
 
 

@@ -27,11 +27,14 @@ bool inside(const Regions& regions, const Region& region, const Classes& classes
 
 }  // namespace
 
-Admission admission(
-    const Regions& regions, const Basis& basis, std::string_view set,
-    const ConvProblem& problem) noexcept {
+bool is_fuzzed(const Regions& regions, std::string_view set) {
     const std::string between = " " + std::string(set) + " ";
-    const bool known = std::string_view(regions.sets).find(between) != std::string_view::npos;
+    return std::string_view(regions.sets).find(between) != std::string_view::npos;
+}
+
+Admission admission(
+    const Regions& regions, const Basis& basis, std::string_view set, const ConvProblem& problem) {
+    const bool known = is_fuzzed(regions, set);
     for (std::size_t i = 0; i < regions.count; ++i) {
         const Region& region = regions.regions[i];
         if (region.direction == static_cast<std::int32_t>(problem.direction) &&

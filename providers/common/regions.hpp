@@ -50,11 +50,15 @@ enum class Admission {
     refused,
 };
 
-// `set`: the instruction set, or architecture, that the implementation's code is for. What was
-// found wrong on one is refused on all.
+// `set`: this machine's instruction set, or the device's architecture. What was found wrong on one
+// is refused on all.
 Admission admission(
-    const Regions& regions, const Basis& basis, std::string_view set,
-    const ConvProblem& problem) noexcept;
+    const Regions& regions, const Basis& basis, std::string_view set, const ConvProblem& problem);
+
+bool is_fuzzed(const Regions& regions, std::string_view set);
+
+// What a provider says of itself where it is not.
+constexpr const char* kNotFuzzed = " (not fuzzed: checks of results alone admit solutions here)";
 
 // For the fuzz that makes the regions: whether they are ignored. Read when a problem is first met.
 bool admits_all() noexcept;

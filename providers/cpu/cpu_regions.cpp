@@ -10,20 +10,27 @@ using provider::Struck;
 
 #include "cpu_regions_data.inc"
 
+// What decides about the code for floating-point numbers: the instructions for 8-bit integers that
+// some sets add are no part of it.
+std::string float_set() {
+    const std::string set = instruction_set();
+    return set.substr(0, set.find("_vnni"));
+}
+
 }  // namespace
 
 std::string region_name(const std::string& implementation) {
     for (const char* const set : {":avx", ":sse"}) {
         if (implementation.find(set) != std::string::npos) return implementation;
     }
-    return implementation + "@" + instruction_set();
+    return implementation + "@" + float_set();
 }
 
+bool is_fuzzed_here() { return provider::is_fuzzed(kRegions, float_set()); }
+
 provider::Admission admission_of(
-    const provider::Basis& basis, const provider::ConvProblem& problem) noexcept {
-    const std::string& name = basis.implementation;
-    const std::string_view set = std::string_view(name).substr(name.find_last_of(":@") + 1);
-    return provider::admission(kRegions, basis, set, problem);
+    const provider::Basis& basis, const provider::ConvProblem& problem) {
+    return provider::admission(kRegions, basis, float_set(), problem);
 }
 
 }  // namespace mioconv::cpu

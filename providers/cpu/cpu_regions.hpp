@@ -13,6 +13,9 @@ std::string region_name(const std::string& implementation);
 
 // `basis` has the name by region_name.
 provider::Admission admission_of(
-    const provider::Basis& basis, const provider::ConvProblem& problem) noexcept;
+    const provider::Basis& basis, const provider::ConvProblem& problem);
+
+// Whether the fuzz has run on this machine's instruction set.
+bool is_fuzzed_here();
 
 }  // namespace mioconv::cpu

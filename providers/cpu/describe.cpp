@@ -6,6 +6,7 @@
 #include "common/guard.hpp"
 #include "common/solution_names.hpp"
 #include "cpu_info.hpp"
+#include "cpu_regions.hpp"
 #include "dnnl_error.hpp"
 #include "recipe.hpp"
 #include "threads.hpp"
@@ -77,7 +78,8 @@ MIOCONV_EXPORT miopenStatus_t mioconvDescribe(char* text, size_t size) {
         copy_text(
             "oneDNN " + std::to_string(v.major) + "." + std::to_string(v.minor) + "." +
                 std::to_string(v.patch) + ", " + mioconv::cpu::instruction_set() + ", " +
-                std::to_string(mioconv::cpu::thread_limit()) + " threads",
+                std::to_string(mioconv::cpu::thread_limit()) + " threads" +
+                (mioconv::cpu::is_fuzzed_here() ? "" : kNotFuzzed),
             text, size);
     });
 }

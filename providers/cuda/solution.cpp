@@ -338,6 +338,8 @@ Database& database() {
 
 }  // namespace
 
+bool is_fuzzed_here() { return provider::is_fuzzed(kRegions, architecture_of(current_device())); }
+
 std::shared_ptr<ProblemEntry> lookup(const ConvProblem& problem) {
     Database& all = database();
     std::lock_guard lock(all.mutex);

@@ -103,6 +103,9 @@ private:
     bool listed_first_ = false, listed_all_ = false, searched_ = false;
 };
 
+// Whether the fuzz has run on the current device's architecture.
+bool is_fuzzed_here();
+
 // For the whole process and every handle of the problem's device, which must be current.
 std::shared_ptr<ProblemEntry> lookup(const ConvProblem& problem);
 

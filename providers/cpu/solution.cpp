@@ -10,6 +10,7 @@
 #include "dnnl_error.hpp"
 #include "implementation_name.hpp"
 #include "matmul.hpp"
+#include "naive.hpp"
 #include "small_direct.hpp"
 #include "threads.hpp"
 #include "winograd.hpp"
@@ -309,6 +310,8 @@ Solution::Solution(
     packing_ = std::make_shared<const Solution>(problem, std::move(packing), name_, threads);
 }
 
+bool Solution::last_resort() const noexcept { return name_ == kNaive; }
+
 std::size_t Solution::packed_bytes() const noexcept {
     if (packing_ == nullptr) return 0;
     for (const Buffer& buffer : packing_->recipe().buffers) {
@@ -337,7 +340,19 @@ std::vector<SolutionPtr> enumerate_solutions(const ConvProblem& problem) {
         problem.dtype != miopenBFloat16) {
         return {};
     }
-    return Enumerator(problem).run();
+    auto solutions = Enumerator(problem).run();
+    // As MIOpen has it, a caller without scratch memory is served, if slowly.
+    const bool any_free =
+        std::any_of(solutions.begin(), solutions.end(), [](const SolutionPtr& solution) {
+            return solution->workspace() == 0;
+        });
+    if (!any_free && naive_applies(problem)) {
+        const int threads = threads_for(problem);
+        solutions.push_back(
+            std::make_shared<const Solution>(
+                problem, make_naive_recipe(problem, threads), kNaive, threads));
+    }
+    return solutions;
 }
 
 }  // namespace mioconv::cpu

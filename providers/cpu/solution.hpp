@@ -26,6 +26,8 @@ public:
     miopenConvAlgorithm_t algorithm() const noexcept { return algorithm_; }
     int threads() const noexcept { return threads_; }
     std::size_t workspace() const noexcept { return recipe_.workspace; }
+    // For who has no scratch memory: so slow that nothing else need be measured against it.
+    bool last_resort() const noexcept;
     const Recipe& recipe() const noexcept { return recipe_; }
     float estimate_ms() const noexcept { return estimate_ms_; }
 

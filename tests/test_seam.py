@@ -1,0 +1,73 @@
+"""Our providers answer as MIOpen does, and programs that were written for MIOpen run on them.
+
+`tests/seam/answers.cpp` asks any library behind the ABI the same questions; what the genuine
+libMIOpen answered is recorded. Where it is at hand, MIOCONV_TEST_GENUINE="LIBRARY HIP_RUNTIME" asks
+it again.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from helpers import c_declarations, seam
+from helpers.standin import ROOT, compiler
+from providers import abi
+
+GENUINE = os.environ.get("MIOCONV_TEST_GENUINE", "").split()
+RECORDED = seam.recorded()
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Builds a program of tests/seam."""
+    if compiler() is None:
+        pytest.skip("no C++ compiler")
+    folder = tmp_path_factory.mktemp("seam")
+    return lambda name, *arguments: seam.build(name, folder, *arguments)
+
+
+@pytest.fixture(scope="module")
+def cpu() -> str:
+    path = abi.library_path("cpu")
+    if path is None:
+        pytest.skip("libmioconv_cpu.so is not built")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def ours(program: Callable[..., Path], cpu: str) -> dict[str, str]:
+    return seam.ask(program("answers"), cpu)
+
+
+@pytest.mark.parametrize("release", RECORDED)
+def test_the_cpu_provider_answers_as_miopen(ours: dict[str, str], release: str) -> None:
+    """All statuses, counts and sizes but those that are different on purpose."""
+    differing = seam.differing(RECORDED[release], ours)
+    wrong = {n: pair for n, pair in differing.items() if seam.excused(n, pair[1]) is None}
+    assert not wrong
+
+
+def test_our_answers_never_crash(ours: dict[str, str]) -> None:
+    assert not [name for name in ours if name.endswith(".end")]
+
+
+def test_no_difference_is_excused_in_vain(ours: dict[str, str]) -> None:
+    used = {
+        seam.excused(name, pair[1])
+        for recorded in RECORDED.values()
+        for name, pair in seam.differing(recorded, ours).items()
+    }
+    assert [d.names for d in seam.DIFFERENCES if d not in used] == []
+
+
+@pytest.mark.skipif(not GENUINE, reason="MIOCONV_TEST_GENUINE does not name the genuine library")
+def test_the_genuine_library_still_answers_so(program: Callable[..., Path]) -> None:
+    answers = seam.ask(program("answers"), *GENUINE)
+    release = answers["version.miopen"]
+    assert release in RECORDED, f"record MIOpen {release}: python -m helpers.seam record"
+    assert seam.differing(RECORDED[release], answers) == {}

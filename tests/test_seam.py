@@ -8,6 +8,7 @@ it again.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +42,7 @@ def cpu() -> str:
 
 @pytest.fixture(scope="module")
 def ours(program: Callable[..., Path], cpu: str) -> dict[str, str]:
-    return seam.ask(program("answers"), cpu)
+    return seam.ask(program("answers.cpp"), cpu)
 
 
 @pytest.mark.parametrize("release", RECORDED)
@@ -67,7 +68,21 @@ def test_no_difference_is_excused_in_vain(ours: dict[str, str]) -> None:
 
 @pytest.mark.skipif(not GENUINE, reason="MIOCONV_TEST_GENUINE does not name the genuine library")
 def test_the_genuine_library_still_answers_so(program: Callable[..., Path]) -> None:
-    answers = seam.ask(program("answers"), *GENUINE)
+    answers = seam.ask(program("answers.cpp"), *GENUINE)
     release = answers["version.miopen"]
     assert release in RECORDED, f"record MIOpen {release}: python -m helpers.seam record"
     assert seam.differing(RECORDED[release], answers) == {}
+
+
+def test_a_program_in_c_runs_on_the_cpu_provider(program: Callable[..., Path], cpu: str) -> None:
+    """Linked like any program with MIOpen, without Python or a loader of ours."""
+    client = program("client.c", cpu, f"-Wl,-rpath,{Path(cpu).parent}")
+    done = subprocess.run([client], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "right\n"), done.stderr
+
+
+def test_each_client_call_is_made_here() -> None:
+    source = (ROOT / "tests" / "seam" / "client.c").read_text()
+    tested = source + (ROOT / "tests" / "seam" / "answers.cpp").read_text()
+    functions = c_declarations.client_functions()
+    assert [f for f in functions if not re.search(rf"\b{f}\b", tested)] == []

@@ -21,14 +21,15 @@ SEAM = ROOT / "tests" / "seam"
 RECORDED = ROOT / "tests" / "data" / "genuine_answers.json"
 
 
-def build(name: str, folder: Path, *arguments: str) -> Path:
-    """Compile `tests/seam/NAME.cpp`."""
+def build(source: str, folder: Path, *arguments: str) -> Path:
+    """Compile a program of `tests/seam`, in C++ or, by its name, in C."""
     found = compiler()
     assert found, "no C++ compiler"
-    program = folder / name
+    language = ["-x", "c", "-std=c11"] if source.endswith(".c") else ["-x", "c++", "-std=c++17"]
+    program = folder / source.partition(".")[0]
     subprocess.run(
-        [*found, "-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'include'}",
-         str(SEAM / f"{name}.cpp"), *arguments, "-ldl", "-o", str(program)],
+        [*found, *language, "-O1", "-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'include'}",
+         str(SEAM / source), "-x", "none", *arguments, "-ldl", "-lm", "-o", str(program)],
         check=True,
     )  # fmt: skip
     return program
@@ -119,7 +120,7 @@ def _record(library: str, hip: str | None = None) -> None:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        answers = ask(build("answers", Path(folder)), library, hip)
+        answers = ask(build("answers.cpp", Path(folder)), library, hip)
     print(json.dumps(changes(answers, {}), indent=1))
 
 

@@ -246,7 +246,7 @@ def test_newest_major_of_hip_first(native: FakeNative, place: Callable[..., str]
     assert paths(rocm(Loader(native, [], {})))[0].endswith("libamdhip64.so.10")
 
 
-# Files of packages, as they are laid out, and the two that are to be found; links are "link -> file".
+# Files of packages, as they are laid out, and the two to be found; links are "link -> file".
 LAYOUTS: dict[str, tuple[list[str], str, str]] = {
     "ROCm 7.2": (
         ["opt/rocm-7.2.0/lib/libamdhip64.so.7.2.70200",
@@ -324,7 +324,12 @@ def test_the_loaders_own_word(
     assert HIP is not None
     cached = place("cached", "libamdhip64.so.9")
     cache = tmp_path / "ld.so.cache"
-    strings = [b"libamdhip64.so.9", os.fsencode(cached), b"/gone/libamdhip64.so.11", b"/x/libm.so.6"]
+    strings = [
+        b"libamdhip64.so.9",
+        os.fsencode(cached),
+        b"/gone/libamdhip64.so.11",
+        b"/x/libm.so.6",
+    ]
     cache.write_bytes(b"\1\2glibc-ld.so.cache1.1\0\3" + b"\0".join(strings) + b"\0")
     monkeypatch.setattr(search, "_LOADER_CACHE", str(cache))
     monkeypatch.setattr(search, "_LOADER_FOLDERS", (str(tmp_path / "lib"),))

@@ -127,8 +127,7 @@ MIOCONV_EXPORT miopenStatus_t miopenGetConvolutionDescriptor(
         pass(miopenGetConvolutionNdDescriptor(
             convDesc, kSpatial, &rank, pads, strides, dilations, c_mode));
         int* const outputs[] = {pad_h, pad_w, stride_h, stride_w, dilation_h, dilation_w};
-        const int values[] = {pads[0],    pads[1],      strides[0],
-                              strides[1], dilations[0], dilations[1]};
+        const int values[] = {pads[0], pads[1], strides[0], strides[1], dilations[0], dilations[1]};
         for (std::size_t i = 0; i < std::size(values); ++i) {
             if (outputs[i] != nullptr) *outputs[i] = values[i];
         }
@@ -140,8 +139,8 @@ miopenGetConvolutionSpatialDim(miopenConvolutionDescriptor_t convDesc, int* spat
     return guarded({__func__}, [&] { deref(spatialDim) = deref(convDesc).spatial_rank; });
 }
 
-MIOCONV_EXPORT miopenStatus_t miopenSetTransposeConvOutputPadding(
-    miopenConvolutionDescriptor_t convDesc, int adj_h, int adj_w) {
+MIOCONV_EXPORT miopenStatus_t
+miopenSetTransposeConvOutputPadding(miopenConvolutionDescriptor_t convDesc, int adj_h, int adj_w) {
     return guarded({__func__}, [&] {
         const int adjust[] = {adj_h, adj_w};
         pass(miopenSetTransposeConvNdOutputPadding(convDesc, kPlanar - 2, adjust));

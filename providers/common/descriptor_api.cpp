@@ -22,9 +22,7 @@ miopenStatus_t destroy(const char* function, T* object) {
 }
 
 // What descriptors may name, computed with or not.
-bool known_type(int dtype) {
-    return size_of_type(dtype) > 0;
-}
+bool known_type(int dtype) { return size_of_type(dtype) > 0; }
 
 // Sizes and strides are at least 1, also those of one element, as in MIOpen. As size_t, what was
 // negative is beyond the largest that there may be.

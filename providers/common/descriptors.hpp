@@ -76,7 +76,7 @@ struct miopenConvolutionDescriptor
     int groups = 1;
     miopenConvolutionFindMode_t find_mode = miopenConvolutionFindModeDynamicHybrid;
     std::array<int, 4> attributes{-1, 0, 1, 0};  // by miopenConvolutionAttrib_t
-    bool packed_weights = false;      // what mioconvPackWeights made takes the weights' place
+    bool packed_weights = false;  // what mioconvPackWeights made takes the weights' place
 
     bool transposed() const noexcept { return mode == miopenTranspose; }
 };

@@ -26,9 +26,8 @@ void Found::offer(
         if (same->result.time <= ms) return;
         best_.erase(same);
     }
-    const auto place = std::find_if(best_.begin(), best_.end(), [&](const Best& other) {
-        return other.result.time > ms;
-    });
+    const auto place = std::find_if(
+        best_.begin(), best_.end(), [&](const Best& other) { return other.result.time > ms; });
     best_.insert(place, offered);
 }
 

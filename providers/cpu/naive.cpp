@@ -147,8 +147,8 @@ private:
                 for (std::int64_t b = 0; b < taps[1]; ++b) {
                     const std::int64_t height = met(1, place.height, b);
                     if (height < 0 || height >= src_.axes.size[1]) continue;
-                    const std::int64_t line = channel + depth * src_.axes.stride[0] +
-                                              height * src_.axes.stride[1];
+                    const std::int64_t line =
+                        channel + depth * src_.axes.stride[0] + height * src_.axes.stride[1];
                     for (std::int64_t t = 0; t < taps[2]; ++t) {
                         const Range all = meeting({0, src_.axes.size[2]}, t);
                         const Range met_row = {

@@ -341,16 +341,15 @@ std::vector<SolutionPtr> enumerate_solutions(const ConvProblem& problem) {
         return {};
     }
     auto solutions = Enumerator(problem).run();
-    // As MIOpen has it, a caller without scratch memory is served, if slowly.
-    const bool any_free =
-        std::any_of(solutions.begin(), solutions.end(), [](const SolutionPtr& solution) {
-            return solution->workspace() == 0;
-        });
-    if (!any_free && naive_applies(problem)) {
+    // As MIOpen has it, a caller without scratch memory is served, if slowly. With packed weights
+    // more solutions need none, and the list must have all that the one without them has.
+    const bool any_free = std::any_of(
+        solutions.begin(), solutions.end(),
+        [](const SolutionPtr& solution) { return solution->workspace() == 0; });
+    if ((!any_free || problem.packed_weights != 0) && naive_applies(problem)) {
         const int threads = threads_for(problem);
-        solutions.push_back(
-            std::make_shared<const Solution>(
-                problem, make_naive_recipe(problem, threads), kNaive, threads));
+        solutions.push_back(std::make_shared<const Solution>(
+            problem, make_naive_recipe(problem, threads), kNaive, threads));
     }
     return solutions;
 }

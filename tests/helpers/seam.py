@@ -9,6 +9,7 @@ our providers answer otherwise than MIOpen on purpose, and why.
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -35,11 +36,14 @@ def build(source: str, folder: Path, *arguments: str) -> Path:
     return program
 
 
-def ask(program: Path, library: str, hip: str | None = None) -> dict[str, str]:
-    """What a library answers: values by name. The HIP runtime is the library itself if not given."""
+def ask(
+    program: Path, library: str, hip: str | None = None, environment: dict[str, str] | None = None
+) -> dict[str, str]:
+    """What a library answers: values by name. It is its own HIP runtime, if none is given."""
     done = subprocess.run(
-        [program, library, *filter(None, [hip])], capture_output=True, text=True, check=False
-    )
+        [program, library, *filter(None, [hip])], capture_output=True, text=True, check=False,
+        env={**os.environ, **(environment or {})},
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     lines = [line.split(" = ", 1) for line in done.stdout.splitlines()]
     answers = dict(lines)
@@ -58,6 +62,12 @@ def recorded() -> dict[str, dict[str, str]]:
         base = {name: value for name, value in base.items() if name not in release["silent"]}
         found[version] = base
     return found
+
+
+def environment(version: str) -> dict[str, str]:
+    """Variables with which a release answered."""
+    variables: dict[str, str] = json.loads(RECORDED.read_text())["releases"][version]["environment"]
+    return variables
 
 
 def changes(answers: dict[str, str], base: dict[str, str]) -> dict[str, object]:

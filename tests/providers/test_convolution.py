@@ -166,9 +166,7 @@ def test_workspace_is_exact(library: abi.Library, handle: Any, direction: str) -
 
 @by_direction
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_a_solution_without_scratch_memory(
-    cpu: abi.Library, shape: Shape, direction: str
-) -> None:
+def test_a_solution_without_scratch_memory(cpu: abi.Library, shape: Shape, direction: str) -> None:
     """Find without a workspace finds one, and it is right; as MIOpen's naive solvers."""
     for dtype in DTYPES:
         case = case_of(shape, dtype)

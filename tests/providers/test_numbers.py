@@ -100,7 +100,9 @@ def arguments_of(library: abi.Library, name: str) -> Iterator[list[Any]]:
                 return abi.pointer(memory)
             if kind in ("float", "double"):
                 return (c.c_float if kind == "float" else c.c_double)(1)
-            return c.c_uint64(1) if kind in ("size_t", "uint64_t") else 1 if numbers_of(kind) else None
+            return (
+                c.c_uint64(1) if kind in ("size_t", "uint64_t") else 1 if numbers_of(kind) else None
+            )
 
         yield [argument(k, p) for k, p in zip(prototype.types, prototype.parameters, strict=True)]
 

@@ -104,11 +104,13 @@ def _texts_ending(data: mmap.mmap, ending: bytes) -> list[str]:
         return []
     unpacked = _HEADER.unpack(header)
     offset, size, count, names = unpacked[6], unpacked[11], unpacked[12], unpacked[13]
+    if names >= count:
+        return []
     sections = [_SECTION_HEADER.unpack_from(data, offset + i * size) for i in range(count)]
     names_at = sections[names][4]
     texts: dict[str, None] = {}
     for name, _, _, _, begin, length, *_ in sections:
-        if not data[names_at + name : names_at + name + 7] == b".rodata":
+        if data[names_at + name : names_at + name + 7] != b".rodata":
             continue
         at = data.find(ending + b"\0", begin, begin + length)
         while at >= 0:

@@ -1,4 +1,4 @@
-"""What lies beside MIOpen's library: its databases, device code, a layer that forwards its calls."""
+"""What lies beside MIOpen's library: databases, device code, a layer that forwards its calls."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def find_db_problem(library: str, environ: Mapping[str, str]) -> str | None:
 
 
 def _database_folders(library: str) -> list[str]:
-    """Where a library looks for its databases: it was compiled with it, and distributions differ."""
+    """Where a library was compiled to look for its databases; distributions differ in that."""
     installation = os.path.dirname(os.path.dirname(library))
     texts = elf.texts_ending(library, "miopen/db") or ["share/miopen/db"]
     # What is relative is so to the folder that has the library's.

@@ -370,12 +370,12 @@ class Loader:
             return f"The {library.title} is {opened.found.path} ({opened.found.step})."
         # The loader's own word is no path: what it would find is looked up.
         known = search.known_to_loader(library, self._environ)
-        names = [
+        found = [
             known.get(candidate.name, candidate.name)
             for looked in search.everywhere_else(library, self._environ)
             for candidate in looked.candidates
         ]
-        files = list(dict.fromkeys(name for name in names if os.path.isabs(name)))
+        files = list(dict.fromkeys(name for name in found if os.path.isabs(name)))
         if files:
             return f"The {library.title} is there, unopened: {', '.join(files)}."
         names = ", ".join(library.names)

@@ -1,8 +1,8 @@
 """Our providers answer as MIOpen does, and programs that were written for MIOpen run on them.
 
 `tests/seam/answers.cpp` asks any library behind the ABI the same questions; what the genuine
-libMIOpen answered is recorded. Where it is at hand, MIOCONV_TEST_GENUINE="LIBRARY HIP_RUNTIME" asks
-it again.
+libMIOpen answered is recorded. Where it is at hand, MIOCONV_TEST_MIOPEN_LIBRARY and
+MIOCONV_TEST_HIP_LIBRARY, names or paths, ask it again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from helpers import c_declarations, seam
 from helpers.standin import ROOT, compiler
 from providers import abi
 
-GENUINE = os.environ.get("MIOCONV_TEST_GENUINE", "").split()
+GENUINE = [os.environ.get(f"MIOCONV_TEST_{name}_LIBRARY", "") for name in ("MIOPEN", "HIP")]
 RECORDED = seam.recorded()
 
 
@@ -66,7 +66,7 @@ def test_no_difference_is_excused_in_vain(ours: dict[str, str]) -> None:
     assert [d.names for d in seam.DIFFERENCES if d not in used] == []
 
 
-@pytest.mark.skipif(not GENUINE, reason="MIOCONV_TEST_GENUINE does not name the genuine library")
+@pytest.mark.skipif(not all(GENUINE), reason="no variables name the genuine libraries")
 def test_the_genuine_library_still_answers_so(program: Callable[..., Path]) -> None:
     asking = program("answers.cpp")
     release = seam.ask(asking, *GENUINE)["version.miopen"]

@@ -80,8 +80,8 @@ int main(void) {
     MIOPEN(miopenSet4dTensorDescriptor(x_desc, miopenFloat, N, C, H, W));
     MIOPEN(miopenSet4dTensorDescriptor(w_desc, miopenFloat, K, C, R, R));
     MIOPEN(miopenSet4dTensorDescriptor(b_desc, miopenFloat, 1, K, 1, 1));
-    MIOPEN(miopenInitConvolutionDescriptor(
-        conv, miopenConvolution, PAD, PAD, STRIDE, STRIDE, 1, 1));
+    MIOPEN(
+        miopenInitConvolutionDescriptor(conv, miopenConvolution, PAD, PAD, STRIDE, STRIDE, 1, 1));
     int n, k, oh, ow;
     MIOPEN(miopenGetConvolutionForwardOutputDim(conv, x_desc, w_desc, &n, &k, &oh, &ow));
     MIOPEN(miopenSet4dTensorDescriptor(y_desc, miopenFloat, n, k, oh, ow));
@@ -94,7 +94,8 @@ int main(void) {
     double db[K] = {0};
     fill(x, xs, 1), fill(w, ws, 2), fill(dy, ys, 3), fill(b, K, 4);
     for (int i = 0; i < n * k * oh * ow; ++i) {
-        const int column = i % ow, row = i / ow % oh, out = i / (ow * oh) % k, image = i / (ow * oh * k);
+        const int column = i % ow, row = i / ow % oh, out = i / (ow * oh) % k,
+                  image = i / (ow * oh * k);
         for (int j = 0; j < C * R * R; ++j) {
             const int s = j % R, r = j / R % R, c = j / (R * R);
             const int ih = row * STRIDE - PAD + r, iw = column * STRIDE - PAD + s;
@@ -112,10 +113,10 @@ int main(void) {
     float *y_dev = on_device(NULL, ys), *dy_dev = on_device(dy, ys), *dx_dev = on_device(NULL, xs);
     float *dw_dev = on_device(NULL, ws), *db_dev = on_device(NULL, K);
     size_t forward, data, weights;
-    MIOPEN(miopenConvolutionForwardGetWorkSpaceSize(
-        handle, w_desc, x_desc, conv, y_desc, &forward));
-    MIOPEN(miopenConvolutionBackwardDataGetWorkSpaceSize(
-        handle, y_desc, w_desc, conv, x_desc, &data));
+    MIOPEN(
+        miopenConvolutionForwardGetWorkSpaceSize(handle, w_desc, x_desc, conv, y_desc, &forward));
+    MIOPEN(
+        miopenConvolutionBackwardDataGetWorkSpaceSize(handle, y_desc, w_desc, conv, x_desc, &data));
     MIOPEN(miopenConvolutionBackwardWeightsGetWorkSpaceSize(
         handle, y_desc, x_desc, conv, w_desc, &weights));
     const float one = 1, zero = 0;

@@ -4,7 +4,11 @@ namespace mioconv::provider {
 
 KernelTimer::KernelTimer(miopenHandle_t handle) noexcept {
     if (handle == nullptr || !profile_of(*handle).on) return;
+    hipStreamCaptureStatus capture = hipStreamCaptureStatusNone;
+    // A graph's capture is not waited for.
     if (miopenGetStream(handle, &stream_) == miopenStatusSuccess &&
+        hipStreamIsCapturing(stream_, &capture) == hipSuccess &&
+        capture == hipStreamCaptureStatusNone &&
         hipEventCreateWithFlags(&start_, hipEventDefault) == hipSuccess &&
         hipEventCreateWithFlags(&stop_, hipEventDefault) == hipSuccess &&
         hipEventRecord(start_, stream_) == hipSuccess) {

@@ -66,7 +66,10 @@ def test_no_difference_is_excused_in_vain(ours: dict[str, str]) -> None:
     assert [d.names for d in seam.DIFFERENCES if d not in used] == []
 
 
-@pytest.mark.skipif(not all(GENUINE), reason="no variables name the genuine libraries")
+genuine = pytest.mark.skipif(not all(GENUINE), reason="no variables name the genuine libraries")
+
+
+@genuine
 def test_the_genuine_library_still_answers_so(program: Callable[..., Path]) -> None:
     asking = program("answers.cpp")
     release = seam.ask(asking, *GENUINE)["version.miopen"]
@@ -75,11 +78,25 @@ def test_the_genuine_library_still_answers_so(program: Callable[..., Path]) -> N
     assert seam.differing(RECORDED[release], answers) == {}
 
 
-def test_a_program_in_c_runs_on_the_cpu_provider(program: Callable[..., Path], cpu: str) -> None:
+def run_client(program: Callable[..., Path], *libraries: str) -> None:
     """Linked like any program with MIOpen, without Python or a loader of ours."""
-    client = program("client.c", cpu, f"-Wl,-rpath,{Path(cpu).parent}")
+    # By name they are where the loader finds them too.
+    folders = os.environ.get("LD_LIBRARY_PATH", "").split(":")
+    where = [f"-L{folder}" for folder in folders if folder]
+    names = [f"-l:{library}" if "/" not in library else library for library in libraries]
+    paths = [f"-Wl,-rpath,{Path(library).parent}" for library in libraries if "/" in library]
+    client = program("client.c", *where, *names, *paths, "-Wl,--allow-shlib-undefined")
     done = subprocess.run([client], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "right\n"), done.stderr
+
+
+def test_a_program_in_c_runs_on_the_cpu_provider(program: Callable[..., Path], cpu: str) -> None:
+    run_client(program, cpu)
+
+
+@genuine
+def test_the_program_in_c_runs_on_the_genuine_library(program: Callable[..., Path]) -> None:
+    run_client(program, *GENUINE)
 
 
 def test_each_client_call_is_made_here() -> None:

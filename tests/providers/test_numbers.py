@@ -40,6 +40,12 @@ ENUMS = {
     "miopenTensorLayout_t", "miopenStatus_t", "hipError_t", "hipMemcpyKind", "hipMemPoolAttr",
     "hipDeviceAttribute_t", "hipDevice_t",
 }  # fmt: skip
+# What makes something at its first argument, and what ends that.
+ENDS = {
+    "hipMalloc": "hipFree", "hipMallocAsync": "hipFree",
+    "hipStreamCreateWithFlags": "hipStreamDestroy", "hipEventCreateWithFlags": "hipEventDestroy",
+    "miopenCreateFusionPlan": "miopenDestroyFusionPlan",
+}  # fmt: skip
 PLAIN = next(s for s in SHAPES if s.name == "plain")
 
 
@@ -111,7 +117,11 @@ def arguments_of(library: abi.Library, name: str) -> Iterator[list[Any]]:
 def test_numbers_without_sense(cpu: abi.Library, function: str) -> None:
     """On the CPU alone: a GPU cannot take the pointers that stand for everything here."""
     prototype = PROTOTYPES[function]
+    before = cpu.counts().alive()
     with arguments_of(cpu, function) as arguments:
+        made = c.c_void_p()
+        if function in ENDS:
+            arguments[0] = c.byref(made)
         for at, (kind, parameter) in enumerate(
             zip(prototype.types, prototype.parameters, strict=True)
         ):
@@ -124,6 +134,9 @@ def test_numbers_without_sense(cpu: abi.Library, function: str) -> None:
                 answer = cpu.status(function, *changed)
                 assert isinstance(answer, bytes) or answer >= 0, (parameter, number)
                 cpu.call("mioconvSetNumThreads", 0)
+                if function in ENDS and answer == 0:
+                    cpu.call(ENDS[function], made)
+    assert cpu.counts().alive() == before, "another function that makes something: see ENDS"
     cpu.so.hipGetLastError()
     # The library is as it was.
     case = make_case(PLAIN, np.dtype(np.float32))

@@ -60,6 +60,16 @@ ENUMERATOR_ABSENT = {
     },
 }
 
+_COMPARED_ELSEWHERE = "recorded only by name; the genuine library exports it (tests/test_seam.py)"
+# functions of client.def -> why the facts do not have them
+UNRECORDED_CLIENTS = {"miopenGetTensorNumBytes": _COMPARED_ELSEWHERE}
+
+# (release, function of client.def) -> why a release lacks it, or declares it otherwise
+CLIENT_EXCEPTIONS = {
+    ("rocm-5.4.3", "miopenGetConvolutionSpatialDim"): "came with 6.2",
+    ("rocm-5.4.3", "miopenSetNdTensorDescriptorWithLayout"): _CONST,
+}
+
 # enumerators of anonymous enums -> why the facts have no such enum
 UNRECORDED_ENUMS = {
     ("hipStreamDefault", "hipStreamNonBlocking"): "macros in AMD's header",
@@ -79,9 +89,11 @@ def version(release: str) -> tuple[int, ...]:
     return tuple(map(int, release.removeprefix("rocm-").split(".")))
 
 
-def declaration(library: str, release: str, name: str) -> c.Prototype | str | None:
+def declaration(
+    library: str, release: str, name: str, kind: str = "functions"
+) -> c.Prototype | str | None:
     """How a release declares a function; "present" if only that is known, None if it is not."""
-    rows = FACTS[library]["functions"][name]
+    rows = FACTS[library][kind][name]
     prefix = f"present in {release}: "
     for text, releases in rows.items():
         if text.startswith(prefix):
@@ -140,6 +152,28 @@ def test_prototypes(library: str, release: str) -> None:
             if type_theirs != expected:
                 differences.append((function.name, parameter, type_theirs, type_ours))
     assert not differences
+
+
+def test_every_client_function_is_declared_and_recorded() -> None:
+    listed = c.client_functions()
+    assert set(c.parse("client.h").prototypes) == set(listed)
+    assert not set(listed) & {f.name for f in FUNCTIONS}, "the core's are in functions.def"
+    recorded = {n for library in ("miopen", "hip") for n in FACTS[library]["client_functions"]}
+    assert set(listed) - recorded == set(UNRECORDED_CLIENTS)
+
+
+@pytest.mark.parametrize(("library", "release"), RELEASES)
+def test_client_functions(library: str, release: str) -> None:
+    """client.h reads as each release does, but for what is named."""
+    header = c.parse("client.h")
+    differing = set()
+    for name in FACTS[library]["client_functions"]:
+        theirs = declaration(library, release, name, "client_functions")
+        if theirs != "present" and theirs != header.prototypes[name]:
+            differing.add((release, name))
+    assert differing == {key for key in CLIENT_EXCEPTIONS if key[0] == release}
+    for enum, values in header.enums.items():
+        assert values.items() <= FACTS["miopen"]["enums"][enum].items()
 
 
 @pytest.mark.parametrize(("library", "release"), RELEASES)

@@ -1,16 +1,15 @@
 """The search for libraries: order, errors, and one HIP runtime a process.
 
 The dynamic loader is a stand-in that keeps to dlopen's rules, the files are empty, so that every
-installation there is can be laid out here. The last test loads real libraries in a child process.
+installation there is can be laid out here. `test_loader_real.py` has the real one.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import shutil
-import subprocess
 import sys
-import textwrap
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -82,16 +81,26 @@ class FakeNative:
         return ["hipMallocAsync"]
 
 
+def is_of(library: Library, name: str) -> bool:
+    return any(fnmatch.fnmatch(name, pattern) for pattern in library.names)
+
+
 @pytest.fixture
 def native(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeNative:
     """A machine with nothing on it."""
     fake = FakeNative()
     monkeypatch.setattr(sys, "path", [str(tmp_path / "site-packages"), "", "relative"])
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "prefix"))
+    monkeypatch.setattr(sys, "base_prefix", str(tmp_path / "prefix"))
     monkeypatch.setattr(
         load.search,
         "mapped_files",
         lambda stem: sorted({p for p in fake.loaded if fake.soname(p).startswith(stem)}),
+    )
+    monkeypatch.setattr(
+        load.search,
+        "known_to_loader",
+        lambda library, environ: {n: p for n, p in fake.system.items() if is_of(library, n)},
     )
     # No real /opt/rocm may take part.
     conventional = search.in_conventional_folders
@@ -216,11 +225,126 @@ def test_newest_installation_first(native: FakeNative, place: Callable[..., str]
     assert all("rocm-6.10.0" in path for path in paths(loaded))
 
 
-@pytest.mark.parametrize("hip", ["libamdhip64.so.5", "libamdhip64.so.6", "libamdhip64.so.7"])
-def test_every_major_of_hip(native: FakeNative, place: Callable[..., str], hip: str) -> None:
-    runtime = place("opt/rocm/lib", hip)
+@pytest.mark.parametrize("major", [5, 6, 7, 8, 10, 23])
+def test_every_major_of_hip(native: FakeNative, place: Callable[..., str], major: int) -> None:
+    hip = f"libamdhip64.so.{major}"
+    runtime = place("opt/rocm/lib", f"{hip}.debug", f"{hip}.1.2", hip)
     miopen = place("opt/rocm/lib", "libMIOpen.so.1")
     assert paths(rocm(Loader(native, [], {}))) == [runtime, miopen]
+    # One that is loaded already, from where no search would look.
+    native.loaded[:] = [place("elsewhere", hip)]
+    place("elsewhere", "libMIOpen.so.1")
+    loaded = rocm(Loader(native, [], {}))
+    assert paths(loaded)[0] == native.loaded[0]
+    assert steps(loaded) == ["already loaded", "beside the HIP runtime"]
+
+
+def test_newest_major_of_hip_first(native: FakeNative, place: Callable[..., str]) -> None:
+    place("opt/rocm/lib", *(f"libamdhip64.so.{n}" for n in (9, 10, 7)), "libMIOpen.so.1")
+    assert paths(rocm(Loader(native, [], {})))[0].endswith("libamdhip64.so.10")
+
+
+# Files of packages, as they are laid out, and the two to be found; links are "link -> file".
+LAYOUTS: dict[str, tuple[list[str], str, str]] = {
+    "ROCm 7.2": (
+        ["opt/rocm-7.2.0/lib/libamdhip64.so.7.2.70200",
+         "opt/rocm-7.2.0/lib/libamdhip64.so.7 -> libamdhip64.so.7.2.70200",
+         "opt/rocm-7.2.0/lib/libMIOpen.so.1.0.70200",
+         "opt/rocm-7.2.0/lib/libMIOpen.so.1 -> libMIOpen.so.1.0.70200",
+         "opt/rocm -> rocm-7.2.0"],
+        "opt/rocm-7.2.0/lib/libamdhip64.so.7.2.70200", "opt/rocm-7.2.0/lib/libMIOpen.so.1.0.70200",
+    ),
+    "ROCm 10, two releases": (
+        ["opt/rocm/core-7.14/lib/libamdhip64.so.7", "opt/rocm/core-7.14/lib/libMIOpen.so.1",
+         "opt/rocm/core-10.0/lib/libamdhip64.so.8", "opt/rocm/core-10.0/lib/libMIOpen.so.1"],
+        "opt/rocm/core-10.0/lib/libamdhip64.so.8", "opt/rocm/core-10.0/lib/libMIOpen.so.1",
+    ),
+    "the one of two that is in use": (
+        ["opt/rocm/core-7.14/lib/libamdhip64.so.7", "opt/rocm/core-7.14/lib/libMIOpen.so.1",
+         "opt/rocm/core-10.0/lib/libamdhip64.so.8", "opt/rocm/core-10.0/lib/libMIOpen.so.1",
+         "opt/rocm/core -> core-7.14"],
+        "opt/rocm/core-7.14/lib/libamdhip64.so.7", "opt/rocm/core-7.14/lib/libMIOpen.so.1",
+    ),
+    "Arch": (
+        ["opt/rocm/lib/libamdhip64.so.7", "opt/rocm/lib/libMIOpen.so.1"],
+        "opt/rocm/lib/libamdhip64.so.7", "opt/rocm/lib/libMIOpen.so.1",
+    ),
+    "Fedora, without the loader's cache": (
+        ["usr/lib64/libamdhip64.so.6", "usr/lib64/libMIOpen.so.1"],
+        "usr/lib64/libamdhip64.so.6", "usr/lib64/libMIOpen.so.1",
+    ),
+    "Fedora's folder for a family of GPUs": (
+        ["usr/lib64/rocm/gfx11/lib/libMIOpen.so.1", "usr/lib64/rocm/gfx11/lib/libamdhip64.so.6"],
+        "usr/lib64/rocm/gfx11/lib/libamdhip64.so.6", "usr/lib64/rocm/gfx11/lib/libMIOpen.so.1",
+    ),
+    "AMD's wheels by family": (
+        ["site-packages/_rocm_sdk_core/lib/libamdhip64.so.7",
+         "site-packages/_rocm_sdk_libraries_gfx110X_all/lib/libMIOpen.so.1"],
+        "site-packages/_rocm_sdk_core/lib/libamdhip64.so.7",
+        "site-packages/_rocm_sdk_libraries_gfx110X_all/lib/libMIOpen.so.1",
+    ),
+    "AMD's wheels, device code apart": (
+        ["site-packages/_rocm_sdk_core/lib/libamdhip64.so.8",
+         "site-packages/_rocm_sdk_libraries/lib/libMIOpen.so.1",
+         "site-packages/_rocm_sdk_libraries/.kpack/miopen_gfx1100.kpack",
+         "site-packages/rocm_sdk_device_gfx1100-10.0.0.dist-info/METADATA"],
+        "site-packages/_rocm_sdk_core/lib/libamdhip64.so.8",
+        "site-packages/_rocm_sdk_libraries/lib/libMIOpen.so.1",
+    ),
+    "a conda environment that is not activated": (
+        ["prefix/conda-meta/history", "prefix/lib/libamdhip64.so.6", "prefix/lib/libMIOpen.so.1",
+         "base/lib/libamdhip64.so.6", "base/lib/libMIOpen.so.1"],
+        "prefix/lib/libamdhip64.so.6", "prefix/lib/libMIOpen.so.1",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_packages_as_they_are_laid_out(native: FakeNative, tmp_path: Path, layout: str) -> None:
+    files, hip, miopen = LAYOUTS[layout]
+    for line in files:
+        name, _, target = line.partition(" -> ")
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if target:
+            path.symlink_to(target)
+        else:
+            path.touch()
+    environ = {"CONDA_PREFIX": str(tmp_path / "base")} if "conda" in layout else {}
+    loaded = rocm(Loader(native, [], environ))
+    assert paths(loaded) == [str(tmp_path / hip), str(tmp_path / miopen)]
+
+
+def test_the_loaders_own_word(
+    tmp_path: Path, place: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any version of a name in LD_LIBRARY_PATH, the loader's cache and its folders."""
+    assert HIP is not None
+    cached = place("cached", "libamdhip64.so.9")
+    cache = tmp_path / "ld.so.cache"
+    strings = [
+        b"libamdhip64.so.9",
+        os.fsencode(cached),
+        b"/gone/libamdhip64.so.11",
+        b"/x/libm.so.6",
+    ]
+    cache.write_bytes(b"\1\2glibc-ld.so.cache1.1\0\3" + b"\0".join(strings) + b"\0")
+    monkeypatch.setattr(search, "_LOADER_CACHE", str(cache))
+    monkeypatch.setattr(search, "_LOADER_FOLDERS", (str(tmp_path / "lib"),))
+    environ = {"LD_LIBRARY_PATH": f"{tmp_path / 'first'}::{tmp_path / 'second'}:relative"}
+    assert search.known_to_loader(HIP, environ) == {"libamdhip64.so.9": cached}
+    second = place("second", "libamdhip64.so.10", "libamdhip64.so.9")
+    bare = place("lib", "libamdhip64.so")
+    assert search.known_to_loader(HIP, environ) == {
+        "libamdhip64.so.10": str(tmp_path / "second/libamdhip64.so.10"),
+        "libamdhip64.so.9": second,
+        "libamdhip64.so": bare,
+    }
+    first = place("first", "libamdhip64.so.9")
+    assert search.known_to_loader(HIP, environ)["libamdhip64.so.9"] == first
+    monkeypatch.setattr(search, "_LOADER_CACHE", str(tmp_path / "none"))
+    looked = search.system_loader(HIP, {})
+    assert [candidate.name for candidate in looked.candidates] == ["libamdhip64.so"]
 
 
 # --- one HIP runtime ------------------------------------------------------------------------------
@@ -367,6 +491,18 @@ def test_hip_without_miopen(native: FakeNative, place: Callable[..., str]) -> No
     assert f"The HIP runtime is {hip} (already loaded)" in text
 
 
+def test_hip_that_only_the_loader_knows(native: FakeNative, place: Callable[..., str]) -> None:
+    hip = native.system["libamdhip64.so.8"] = place("srv/lib", "libamdhip64.so.8")
+    text = failure(Loader(native, [], {}))
+    assert f"The HIP runtime is there, unopened: {hip}" in text
+    assert "in none of these places" not in text
+    # And where MIOpen is elsewhere, it is taken by its name.
+    miopen = place("opt/rocm/lib", "libMIOpen.so.1")
+    loaded = rocm(Loader(native, [], {}))
+    assert paths(loaded) == [hip, miopen]
+    assert steps(loaded) == ["system loader", "conventional folder"]
+
+
 def test_missing_required_function(native: FakeNative, place: Callable[..., str]) -> None:
     place("opt/rocm/lib", "libamdhip64.so.6", "libMIOpen.so.1")
     native.lacking = LookupError("/opt/lib: this MIOpen library has no function miopenCreate")
@@ -484,88 +620,7 @@ def test_catalogue_is_consistent() -> None:
     for provider in PROVIDERS.values():
         assert (provider.own is None) == (provider.hip is not None and provider.miopen is not None)
     assert HIP is not None
+    assert MIOPEN is not None
     assert HIP.names[-1] == "libamdhip64.so"
-
-
-def test_mapped_files_of_this_process() -> None:
-    found = search.mapped_files("libc.so")
-    assert all(os.path.isfile(path) for path in found)
-    assert search.mapped_files("no-such-library") == []
-
-
-STUB = textwrap.dedent(
-    """
-    import sys
-    import mioconv
-    from mioconv import _api
-
-    if sys.argv[1] == "preload":
-        _api.open_library(sys.argv[2])
-    info = mioconv.providers()["rocm"]
-    if info.available:
-        print(*info.paths.values(), sep="\\n")
-    else:
-        print(info.error)
-    """
-)
-
-
-@pytest.fixture(scope="module")
-def stubs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two installations with real libraries: every function of the list, answering 0."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("needs a C compiler")
-    _api = pytest.importorskip("mioconv._api")
-    definitions = Path(_api.__file__).parent / "include/mioconv/abi/functions.def"
-    top = tmp_path_factory.mktemp("stubs")
-    source = top / "stub.c"
-    source.write_text(
-        "#define MIOCONV_FUNCTION(library, need, since, name) \\\n"
-        "    int name(void *p) { if (p) *(int *)p = 0; return 0; }\n"
-        f'#include "{definitions}"\n'
-    )
-    for place in ("one", "two"):
-        folder = top / place / "lib"
-        folder.mkdir(parents=True)
-        hip = folder / "libamdhip64.so.6"
-        shared = [compiler, "-shared", "-fPIC", "-w", str(source)]
-        subprocess.run([*shared, "-o", str(hip), "-Wl,-soname,libamdhip64.so.6"], check=True)
-        subprocess.run(
-            [
-                *shared,
-                "-o",
-                str(folder / "libMIOpen.so.1"),
-                "-Wl,-soname,libMIOpen.so.1,-rpath,$ORIGIN,--no-as-needed",
-                str(hip),
-            ],
-            check=True,
-        )
-    return top
-
-
-def child(mode: str, path: Path, rocm_path: Path) -> list[str]:
-    environ = {**os.environ, "ROCM_PATH": str(rocm_path)}
-    for name in ("MIOCONV_HIP_LIBRARY", "MIOCONV_MIOPEN_LIBRARY", "HIP_PATH", "LD_LIBRARY_PATH"):
-        environ.pop(name, None)
-    done = subprocess.run(
-        [sys.executable, "-c", STUB, mode, str(path)],
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
-
-
-def test_real_libraries(stubs: Path) -> None:
-    one, two = stubs / "one/lib", stubs / "two/lib"
-    expected = [str(one / "libamdhip64.so.6"), str(one / "libMIOpen.so.1")]
-    assert child("as it is", one, stubs / "one") == expected
-    # A runtime that another package has loaded decides, whatever ROCM_PATH says.
-    assert child("preload", one / "libamdhip64.so.6", stubs / "two") == expected
-    assert child("preload", two / "libMIOpen.so.1", stubs / "one") == [
-        str(two / "libamdhip64.so.6"),
-        str(two / "libMIOpen.so.1"),
-    ]
+    # Names for Windows are written down, and nothing more: see Library.windows.
+    assert all(name.endswith(".dll") for name in (*HIP.windows, *MIOPEN.windows))

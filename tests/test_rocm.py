@@ -7,6 +7,7 @@ Every configuration is a child process that runs the tests in tests/rocm. By han
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -185,7 +186,7 @@ def test_optional_symbols_are_missing(tmp_path: Path) -> None:
         )
     first, *refused = child(code, env, ROCM_PATH=str(root)).splitlines()
     count, architecture = first.split()
-    assert int(count) >= len(optional)
+    assert int(count) == len(optional)
     assert architecture.startswith("gfx90a")
     assert len(refused) == len(OPTIONAL)
     for symbol, text in zip(OPTIONAL, refused, strict=True):
@@ -230,6 +231,58 @@ def test_databases_that_miopen_lacks(tmp_path: Path) -> None:
     assert child(code, env) == "False\n"
     del env["MIOPEN_SYSTEM_DB_PATH"]
     assert child(code, env) == "True\n", "the stand-in has none beside it"
+
+
+def identities(folder: Path) -> set[tuple[str, ...]]:
+    """Of the entries in cache files: for which library and device each holds."""
+    lines = [line for file in folder.glob("*") for line in file.read_text().splitlines()]
+    entries = [json.loads(line.partition(" ")[2]) for line in lines if '"identity"' in line]
+    return {tuple(entry["identity"]) for entry in entries}
+
+
+@needs_compiler
+def test_a_layer_that_forwards_to_hipdnn(tmp_path: Path) -> None:
+    """It is shown, and what was found with and without it is told apart."""
+    env = standin.child_environment("hip6")
+    root = standin.variant(standin.build(), tmp_path / "rocm", 6)
+    env = {**env, "ROCM_PATH": str(root), "MIOCONV_CACHE_DIR": str(tmp_path / "cache"),
+           "MIOCONV_BENCHMARK": "1", "MIOCONV_CACHE": "1"}  # fmt: skip
+    code = "on_rocm(); print('hipDNN' in (mioconv.providers()['rocm'].note or ''))"
+    on = {"MIOPEN_HIPDNN_FORWARDING": "enabled"}
+    assert child(code, {**env, **on}) == "False\n"
+    (plain,) = identities(tmp_path / "cache")
+    (root / "lib" / "libMIOpen_private.so.1").touch()
+    assert child(code, env) == "True\n"
+    assert child(code, {**env, **on}) == "True\n"
+    assert child(code, {**env, **on}) == "True\n"
+    assert identities(tmp_path / "cache") == {
+        plain,
+        (*plain, "MIOPEN_HIPDNN_FORWARDING=not set"),
+        (*plain, "MIOPEN_HIPDNN_FORWARDING=enabled"),
+    }
+
+
+@needs_compiler
+def test_device_code_in_a_package_of_its_own(tmp_path: Path) -> None:
+    """AMD's wheels, laid out with the stand-in: the package that lacks is named."""
+    made = standin.variant(standin.build(), tmp_path / "made", 6) / "lib"
+    for package, library in (("core", "libamdhip64.so.6"), ("libraries", "libMIOpen.so.1")):
+        folder = tmp_path / f"_rocm_sdk_{package}" / "lib"
+        folder.mkdir(parents=True)
+        shutil.move(made / library, folder / library)
+    (tmp_path / "rocm_sdk_device_gfx90a-10.0.0.dist-info").mkdir()
+    code = (
+        f"sys.path.append({str(tmp_path)!r})\n"
+        "print(mioconv.providers()['rocm'].note)\n"
+        "from helpers.standin import Standin\n"
+        "s = Standin(); s.fail('hipMalloc', 1, 209); print(error()); s.end_fault()\n"
+    )
+    env = standin.child_environment("hip6")
+    del env["ROCM_PATH"]
+    out = child(code, env)
+    assert "install rocm-sdk-device-gfx1100 from" in out
+    assert "device-gfx90a" not in out
+    assert "in a package of its own, rocm-sdk-device-gfx...; `mioconv info` names the one" in out
 
 
 @needs_compiler

@@ -416,6 +416,24 @@ class TestAlgorithmsAndScratchMemory:
         assert mioconv.last_call().workspace_bytes > 2 * tensors
         check(again, y)
 
+    def test_nor_is_the_slowest_way_taken_instead(self) -> None:
+        """The sum by its definition, without scratch memory, is not what is meant by another."""
+        x, w = random_array((1, 256, 7, 7)), random_array((256, 256, 3, 3))
+        y = mioconv.conv2d_forward(x, w, padding=1)
+        problem = mioconv.Problem.from_tensors("forward", x, w, padding=1)
+        tensors = x.nbytes + w.nbytes + y.nbytes
+        listed = mioconv.find_solutions(problem)
+        (naive,) = (s for s in listed if s.name == "naive|asis")
+        assert naive.workspace_bytes == 0
+        others = [s.id for s in listed if s.workspace_bytes <= 2 * tensors and s != naive]
+        again = mioconv.conv2d_forward(x, w, padding=1, exclude=others)
+        assert mioconv.last_call().workspace_bytes > 2 * tensors
+        check(again, y)
+        with pytest.raises(mioconv.NoSolutionError):
+            mioconv.conv2d_forward(x, w, padding=1, exclude=["naive*"], workspace_limit=0)
+        check(mioconv.conv2d_forward(x, w, padding=1, workspace_limit=0), y)
+        assert mioconv.last_call().solution_id == naive.id
+
     def test_a_limit_lifts_it(self) -> None:
         x, w = random_array((1, 256, 7, 7)), random_array((256, 256, 3, 3))
         problem = mioconv.Problem.from_tensors("backward_weight", x, w, padding=1)

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <mutex>
 #include <string>
@@ -260,11 +261,13 @@ private:
                 solution.source = solution.measured ? Source::measured : Source::heuristic;
     }
     /// On a CPU, where scratch memory is the caller's own, what needs much more of it than the
-    /// tensors do is left out, unless a limit or the solution was asked for or nothing needs less.
+    /// tensors do is left out, unless a limit or the solution was asked for or nothing needs less
+    /// but what is much slower, as the sum by its definition, which there always is.
     bool is_frugal(const Choice& choice) const {
         if (choice.pinned != 0 || choice.workspace_limit >= 0) return false;
+        constexpr float much_slower = 10;
         return std::any_of(ranked_.begin(), ranked_.end(), [&](const Solution& solution) {
-            return admits(choice, solution, true);
+            return solution.time_ms <= much_slower * fastest_ms_ && admits(choice, solution, true);
         });
     }
     bool admits(const Choice& choice, const Solution& solution, bool frugal) const {
@@ -287,6 +290,9 @@ private:
     void adopt(std::vector<Solution> solutions) {
         order_by_source(solutions);
         ranked_ = std::move(solutions);
+        fastest_ms_ = std::numeric_limits<float>::max();
+        for (const Solution& solution : ranked_)
+            fastest_ms_ = std::min(fastest_ms_, solution.time_ms);
         settled_.store(
             std::all_of(
                 ranked_.begin(), ranked_.end(), [](const Solution& s) { return s.searched; }),
@@ -305,6 +311,7 @@ private:
     std::condition_variable search_ended_;
     std::vector<Solution> ranked_;  ///< best first
     std::map<std::uint64_t, std::string> faults_;
+    float fastest_ms_ = 0;  ///< of those, measured or the library's estimate
     bool searching_ = false;
     std::thread::id searcher_;
     std::atomic<bool> settled_{false};  ///< nothing is left to search, whatever is admitted

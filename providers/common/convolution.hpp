@@ -27,8 +27,8 @@ struct Workspace {
     std::size_t size;
 };
 
-// The status where the caller's workspace is NULL or too small.
-constexpr miopenStatus_t kWorkspaceTooSmall = miopenStatusBadParm;
+// The status where the caller's workspace is NULL or too small: MIOpen's own.
+constexpr miopenStatus_t kWorkspaceTooSmall = miopenStatusUnknownError;
 
 void solution_count(miopenHandle_t handle, const ConvCall& call, size_t* count);
 void get_solutions(
@@ -54,7 +54,7 @@ void max_workspace(miopenHandle_t handle, const ConvCall& call, size_t* bytes);
 void find_algorithms(
     miopenHandle_t handle, const ConvCall& call, const ConvPointers& pointers, int max_count,
     int* count, miopenConvAlgoPerf_t* results, Workspace workspace);
-// The best solution of that algorithm whose workspace fits.
+// What Find has found of that algorithm on this handle.
 void run_algorithm(
     miopenHandle_t handle, const void* alpha, const void* beta, const ConvCall& call,
     const ConvPointers& pointers, int algorithm, Workspace workspace);

@@ -6,6 +6,7 @@
 #include "convolution.hpp"
 #include "export.hpp"
 #include "guard.hpp"
+#include "profile.hpp"
 #include "solution_names.hpp"
 
 using namespace mioconv::provider;
@@ -125,6 +126,7 @@ MIOCONV_EXPORT miopenStatus_t miopenConvolutionForwardImmediate(
     const miopenConvolutionDescriptor_t convDesc, const miopenTensorDescriptor_t yDesc, void* y,
     void* workSpace, size_t workSpaceSize, const uint64_t solution_id) {
     return guarded({__func__, 0, solution_id}, [&] {
+        const KernelTimer timer(handle);
         run_immediate(
             handle, forward(xDesc, wDesc, convDesc, yDesc), {x, w, y}, {workSpace, workSpaceSize},
             solution_id);
@@ -148,6 +150,7 @@ MIOCONV_EXPORT miopenStatus_t miopenFindConvolutionForwardAlgorithm(
     void* workSpace, size_t workSpaceSize, bool exhaustiveSearch) {
     return guarded({__func__}, [&] {
         (void)exhaustiveSearch;  // every solution is measured in any case
+        const KernelTimer timer(handle);
         find_algorithms(
             handle, forward(xDesc, wDesc, convDesc, yDesc), {x, w, y}, requestAlgoCount,
             returnedAlgoCount, perfResults, {workSpace, workSpaceSize});
@@ -160,6 +163,7 @@ MIOCONV_EXPORT miopenStatus_t miopenConvolutionForward(
     const miopenConvolutionDescriptor_t convDesc, miopenConvFwdAlgorithm_t algo, const void* beta,
     const miopenTensorDescriptor_t yDesc, void* y, void* workSpace, size_t workSpaceSize) {
     return guarded({__func__}, [&] {
+        const KernelTimer timer(handle);
         run_algorithm(
             handle, alpha, beta, forward(xDesc, wDesc, convDesc, yDesc), {x, w, y}, algo,
             {workSpace, workSpaceSize});
@@ -214,6 +218,7 @@ MIOCONV_EXPORT miopenStatus_t miopenConvolutionBackwardDataImmediate(
     const miopenConvolutionDescriptor_t convDesc, const miopenTensorDescriptor_t dxDesc, void* dx,
     void* workSpace, size_t workSpaceSize, const uint64_t solution_id) {
     return guarded({__func__, 0, solution_id}, [&] {
+        const KernelTimer timer(handle);
         run_immediate(
             handle, backward_data(dyDesc, wDesc, convDesc, dxDesc), {dx, w, dy},
             {workSpace, workSpaceSize}, solution_id);
@@ -237,6 +242,7 @@ MIOCONV_EXPORT miopenStatus_t miopenFindConvolutionBackwardDataAlgorithm(
     void* workSpace, size_t workSpaceSize, bool exhaustiveSearch) {
     return guarded({__func__}, [&] {
         (void)exhaustiveSearch;  // every solution is measured in any case
+        const KernelTimer timer(handle);
         find_algorithms(
             handle, backward_data(dyDesc, wDesc, convDesc, dxDesc), {dx, w, dy}, requestAlgoCount,
             returnedAlgoCount, perfResults, {workSpace, workSpaceSize});
@@ -250,6 +256,7 @@ MIOCONV_EXPORT miopenStatus_t miopenConvolutionBackwardData(
     const void* beta, const miopenTensorDescriptor_t dxDesc, void* dx, void* workSpace,
     size_t workSpaceSize) {
     return guarded({__func__}, [&] {
+        const KernelTimer timer(handle);
         run_algorithm(
             handle, alpha, beta, backward_data(dyDesc, wDesc, convDesc, dxDesc), {dx, w, dy}, algo,
             {workSpace, workSpaceSize});
@@ -304,6 +311,7 @@ MIOCONV_EXPORT miopenStatus_t miopenConvolutionBackwardWeightsImmediate(
     const miopenConvolutionDescriptor_t convDesc, const miopenTensorDescriptor_t dwDesc, void* dw,
     void* workSpace, size_t workSpaceSize, const uint64_t solution_id) {
     return guarded({__func__, 0, solution_id}, [&] {
+        const KernelTimer timer(handle);
         run_immediate(
             handle, backward_weights(dyDesc, xDesc, convDesc, dwDesc), {x, dw, dy},
             {workSpace, workSpaceSize}, solution_id);
@@ -327,6 +335,7 @@ MIOCONV_EXPORT miopenStatus_t miopenFindConvolutionBackwardWeightsAlgorithm(
     void* workSpace, size_t workSpaceSize, bool exhaustiveSearch) {
     return guarded({__func__}, [&] {
         (void)exhaustiveSearch;  // every solution is measured in any case
+        const KernelTimer timer(handle);
         find_algorithms(
             handle, backward_weights(dyDesc, xDesc, convDesc, dwDesc), {x, dw, dy},
             requestAlgoCount, returnedAlgoCount, perfResults, {workSpace, workSpaceSize});
@@ -340,6 +349,7 @@ MIOCONV_EXPORT miopenStatus_t miopenConvolutionBackwardWeights(
     const void* beta, const miopenTensorDescriptor_t dwDesc, void* dw, void* workSpace,
     size_t workSpaceSize) {
     return guarded({__func__}, [&] {
+        const KernelTimer timer(handle);
         run_algorithm(
             handle, alpha, beta, backward_weights(dyDesc, xDesc, convDesc, dwDesc), {x, dw, dy},
             algo, {workSpace, workSpaceSize});

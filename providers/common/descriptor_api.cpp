@@ -21,36 +21,53 @@ miopenStatus_t destroy(const char* function, T* object) {
     return guarded({function}, [&] { delete object; });
 }
 
-bool known_type(int dtype) {
-    return (dtype >= miopenHalf && dtype <= miopenInt8) || dtype == miopenBFloat16 ||
-           dtype == miopenDouble;
-}
+// What descriptors may name, computed with or not.
+bool known_type(int dtype) { return size_of_type(dtype) > 0; }
 
-bool is_valid_stride(int stride) { return stride >= 0; }  // 0 on a dimension of size 1 is harmless
-bool is_valid_stride(std::size_t) { return true; }
+// Sizes and strides are at least 1, also those of one element, as in MIOpen. As size_t, what was
+// negative is beyond the largest that there may be.
+template <class Int>
+std::int64_t positive(Int value) {
+    constexpr auto kMost = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+    require(value > 0 && static_cast<std::uint64_t>(value) <= kMost);
+    return static_cast<std::int64_t>(value);
+}
 
 template <class Int>
 void set_tensor(
     miopenTensorDescriptor& tensor, miopenDataType_t dtype, int rank, const Int* dims,
     const Int* strides) {
-    require(known_type(dtype) && rank >= 1 && rank <= kMaxDims && dims != nullptr);
+    require(rank >= 1, miopenStatusInvalidValue);
+    require(known_type(dtype) && rank <= kMaxHeldDims && dims != nullptr);
     // Sizes are multiplied without further checks later on; this bound keeps that safe.
     constexpr double kLargest = 9e18;
     double bytes = 8;
     miopenTensorDescriptor next;
     next.dtype = dtype;
-    next.rank = rank;
+    next.held.rank = rank;
     std::int64_t packed = 1;
     for (int i = rank - 1; i >= 0; --i) {
-        require(dims[i] > 0 && (strides == nullptr || is_valid_stride(strides[i])));
-        bytes *= static_cast<double>(dims[i]);
+        const std::int64_t size = positive(dims[i]);
+        bytes *= static_cast<double>(size);
         require(bytes < kLargest);
-        next.dims[i] = static_cast<std::int64_t>(dims[i]);
-        next.strides[i] = strides == nullptr ? packed : static_cast<std::int64_t>(strides[i]);
-        require(static_cast<double>(next.strides[i]) * static_cast<double>(dims[i]) < kLargest / 8);
-        packed *= next.dims[i];
+        const std::int64_t stride = strides == nullptr ? packed : positive(strides[i]);
+        require(static_cast<double>(stride) * static_cast<double>(size) < kLargest / 8);
+        next.held.dims[i] = size;
+        next.held.strides[i] = stride;
+        packed *= size;
+    }
+    if (rank <= kMaxDims) {
+        next.rank = rank;
+        std::copy_n(next.held.dims.begin(), kMaxDims, next.dims.begin());
+        std::copy_n(next.held.strides.begin(), kMaxDims, next.strides.begin());
     }
     tensor = next;
+}
+
+// The values that MIOpen takes; -1 of the first is "as the environment says".
+bool takes(int attribute, int value) {
+    return value == 0 || value == 1 ||
+           (attribute == MIOPEN_CONVOLUTION_ATTRIB_FP16_ALT_IMPL && value == -1);
 }
 
 void set_convolution(
@@ -98,19 +115,20 @@ MIOCONV_EXPORT miopenStatus_t miopenSetTensorDescriptorV2(
 
 MIOCONV_EXPORT miopenStatus_t
 miopenGetTensorDescriptorSize(miopenTensorDescriptor_t tensorDesc, int* size) {
-    return guarded({__func__}, [&] { deref(size) = deref(tensorDesc).rank; });
+    return guarded({__func__}, [&] { deref(size) = deref(tensorDesc).held.rank; });
 }
 
 MIOCONV_EXPORT miopenStatus_t miopenGetTensorDescriptor(
     miopenTensorDescriptor_t tensorDesc, miopenDataType_t* dataType, int* dimsA, int* stridesA) {
     return guarded({__func__}, [&] {
-        const auto& tensor = deref(tensorDesc);
+        const auto dtype = deref(tensorDesc).dtype;
+        const auto& tensor = tensorDesc->held;
         const auto fits = [](std::int64_t v) { return v <= std::numeric_limits<int>::max(); };
         require(
             std::all_of(tensor.dims.begin(), tensor.dims.end(), fits) &&
             std::all_of(tensor.strides.begin(), tensor.strides.end(), fits));
         // Each output is optional, as in MIOpen.
-        if (dataType != nullptr) *dataType = tensor.dtype;
+        if (dataType != nullptr) *dataType = dtype;
         for (int i = 0; i < tensor.rank; ++i) {
             if (dimsA != nullptr) dimsA[i] = static_cast<int>(tensor.dims[i]);
             if (stridesA != nullptr) stridesA[i] = static_cast<int>(tensor.strides[i]);
@@ -154,10 +172,11 @@ MIOCONV_EXPORT miopenStatus_t miopenGetConvolutionNdDescriptor(
     int* strideA, int* dilationA, miopenConvolutionMode_t* c_mode) {
     return guarded({__func__}, [&] {
         const auto& conv = deref(convDesc);
-        require(requestedSpatialDim >= 0);
+        // As MIOpen: no more than there are, and then nothing is written.
+        require(requestedSpatialDim <= conv.spatial_rank, miopenStatusUnknownError);
         if (spatialDim != nullptr) *spatialDim = conv.spatial_rank;
         if (c_mode != nullptr) *c_mode = conv.mode;
-        for (int i = 0; i < std::min(requestedSpatialDim, conv.spatial_rank); ++i) {
+        for (int i = 0; i < requestedSpatialDim; ++i) {
             if (padA != nullptr) padA[i] = conv.padding[i];
             if (strideA != nullptr) strideA[i] = conv.stride[i];
             if (dilationA != nullptr) dilationA[i] = conv.dilation[i];
@@ -167,10 +186,8 @@ MIOCONV_EXPORT miopenStatus_t miopenGetConvolutionNdDescriptor(
 
 MIOCONV_EXPORT miopenStatus_t
 miopenSetConvolutionGroupCount(miopenConvolutionDescriptor_t convDesc, int groupCount) {
-    return guarded({__func__}, [&] {
-        require(groupCount >= 1);  // MIOpen takes 0 and -1 and fails later
-        deref(convDesc).groups = groupCount;
-    });
+    // Any number, as MIOpen: what uses the descriptor refuses less than 1.
+    return guarded({__func__}, [&] { deref(convDesc).groups = groupCount; });
 }
 
 MIOCONV_EXPORT miopenStatus_t
@@ -182,7 +199,8 @@ MIOCONV_EXPORT miopenStatus_t miopenSetTransposeConvNdOutputPadding(
     miopenConvolutionDescriptor_t convDesc, int spatialDim, const int* adjA) {
     return guarded({__func__}, [&] {
         auto& conv = deref(convDesc);
-        require(spatialDim == conv.spatial_rank && adjA != nullptr);
+        require(spatialDim == conv.spatial_rank, miopenStatusUnknownError);
+        require(adjA != nullptr);
         for (int i = 0; i < spatialDim; ++i) require(adjA[i] >= 0);
         std::copy_n(adjA, spatialDim, conv.output_padding.begin());
     });
@@ -193,6 +211,7 @@ MIOCONV_EXPORT miopenStatus_t miopenSetConvolutionAttribute(
     return guarded({__func__}, [&] {
         auto& conv = deref(convDesc);
         require(attr >= 0 && static_cast<std::size_t>(attr) < conv.attributes.size());
+        require(takes(attr, value));
         conv.attributes[attr] = value;
     });
 }

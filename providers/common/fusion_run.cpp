@@ -6,6 +6,7 @@
 #include "fusion_objects.hpp"
 #include "guard.hpp"
 #include "output_dims.hpp"
+#include "profile.hpp"
 #include "scalars.hpp"
 #include "strides.hpp"
 
@@ -140,6 +141,7 @@ MIOCONV_EXPORT miopenStatus_t miopenExecuteFusionPlan(
         const ConvProblem problem = make_problem(
             place_of(handle), Direction::forward, x, *chain.conv->tensor, *chain.conv->conv, y,
             epilogue);
+        const KernelTimer timer(handle);
         run_fused(handle, problem, operands, {nullptr, 0});
     });
 }
@@ -186,6 +188,7 @@ MIOCONV_EXPORT miopenStatus_t miopenConvolutionBiasActivationForward(
         const ConvProblem problem = make_problem(
             place_of(handle), Direction::forward, deref(xDesc), deref(wDesc), conv, output,
             epilogue);
+        const KernelTimer timer(handle);
         run_fused(handle, problem, operands, {workspace, workspaceSizeInBytes});
     });
 }

@@ -3,6 +3,7 @@
 #include "common/descriptors.hpp"
 #include "common/export.hpp"
 #include "common/guard.hpp"
+#include "common/profile.hpp"
 #include "common/scalars.hpp"
 #include "elementwise.hpp"
 
@@ -49,6 +50,7 @@ MIOCONV_EXPORT miopenStatus_t miopenActivationForward(
     const miopenTensorDescriptor_t yDesc, void* y) {
     return guarded({__func__}, [&] {
         require(handle != nullptr && x != nullptr && y != nullptr);
+        const KernelTimer timer(handle);
         const auto& descriptor = deref(activDesc);
         const auto& from = deref(xDesc);
         const auto& to = deref(yDesc);

@@ -1,6 +1,7 @@
 // miopenConvolutionForwardBias and miopenConvolutionBackwardBias.
 #include "common/export.hpp"
 #include "common/guard.hpp"
+#include "common/profile.hpp"
 #include "common/scalars.hpp"
 #include "elementwise.hpp"
 
@@ -69,6 +70,7 @@ MIOCONV_EXPORT miopenStatus_t miopenConvolutionForwardBias(
     const void* beta, const miopenTensorDescriptor_t yDesc, void* y) {
     return guarded({__func__}, [&] {
         require(handle != nullptr && b != nullptr && y != nullptr);
+        const KernelTimer timer(handle);
         const auto& bias = deref(bDesc);
         const auto& tensor = deref(yDesc);
         require_supported(bias);
@@ -93,6 +95,7 @@ MIOCONV_EXPORT miopenStatus_t miopenConvolutionBackwardBias(
     const void* beta, const miopenTensorDescriptor_t dbDesc, void* db) {
     return guarded({__func__}, [&] {
         require(handle != nullptr && dy != nullptr && db != nullptr);
+        const KernelTimer timer(handle);
         const auto& tensor = deref(dyDesc);
         const auto& bias = deref(dbDesc);
         require_supported(tensor);

@@ -42,9 +42,12 @@ SolutionPtr find_solution(const ConvProblem& problem, std::uint64_t id) {
     return solution;
 }
 
+std::size_t available(const Workspace& workspace) noexcept {
+    return workspace.memory == nullptr ? 0 : workspace.size;
+}
+
 bool fits(const Solution& solution, const Workspace& workspace) noexcept {
-    const std::size_t available = workspace.memory == nullptr ? 0 : workspace.size;
-    return solution.workspace() <= available;
+    return solution.workspace() <= available(workspace);
 }
 
 // Warms up, then takes the fastest of a few runs. A solution that is already beaten after its first
@@ -185,37 +188,25 @@ void find_algorithms(
     const auto candidates = entry->ranked();
     require(!candidates.empty(), miopenStatusNotImplemented);
 
-    std::vector<miopenConvAlgoPerf_t> best;  // one of each algorithm
+    Found best;
     {
         std::lock_guard lock(owner.mutex);
         Stopwatch stopwatch;
         for (const Ranked& candidate : candidates) {
             const Solution& solution = *candidate.solution;
             if (!fits(solution, workspace)) continue;
+            if (solution.last_resort() && !best.empty()) continue;
             Executable& executable = owner.executable(problem, solution.id());
             const float ms =
                 stopwatch.measure(executable, operands, workspace.memory, owner.dnnl_stream());
             entry->set_measured(solution.id(), ms);
-            const auto same = std::find_if(best.begin(), best.end(), [&](const auto& other) {
-                return other.algo == solution.algorithm();
-            });
-            miopenConvAlgoPerf_t result{};
-            result.algo = solution.algorithm();
-            result.time = ms;
-            result.memory = solution.workspace();
-            if (same == best.end()) {
-                best.push_back(result);
-            } else if (ms < same->time) {
-                *same = result;
-            }
+            best.offer(solution.algorithm(), ms, solution.workspace(), solution.id());
         }
     }
     require(!best.empty(), kWorkspaceTooSmall);
-    std::sort(
-        best.begin(), best.end(), [](const auto& a, const auto& b) { return a.time < b.time; });
-    *count =
-        static_cast<int>(std::min<std::size_t>(best.size(), static_cast<std::size_t>(max_count)));
-    std::copy_n(best.begin(), *count, results);
+    *count = best.copy(max_count, results);
+    std::lock_guard lock(owner.mutex);
+    owner.found.keep(problem, std::move(best));
 }
 
 void run_algorithm(
@@ -226,15 +217,9 @@ void run_algorithm(
     const ConvProblem problem = problem_of(call);
     require(problem.packed_weights == 0);  // those of which solution?
     const Operands operands = operands_of(call, pointers);
-    bool listed = false;
-    for (const Ranked& item : lookup(problem)->ranked()) {
-        if (static_cast<int>(item.solution->algorithm()) != algorithm) continue;
-        listed = true;
-        if (!fits(*item.solution, workspace)) continue;
-        std::lock_guard lock(owner.mutex);
-        return run_locked(owner, problem, operands, workspace, item.solution->id());
-    }
-    throw StatusError(listed ? kWorkspaceTooSmall : miopenStatusNotImplemented);
+    std::lock_guard lock(owner.mutex);
+    const auto solution = owner.found.solution(problem, algorithm, available(workspace));
+    run_locked(owner, problem, operands, workspace, solution);
 }
 
 std::int32_t place_of(miopenHandle_t) { return cpu::thread_limit(); }

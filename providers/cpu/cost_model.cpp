@@ -7,6 +7,7 @@
 
 #include "direct_rows.hpp"
 #include "implementation_name.hpp"
+#include "naive.hpp"
 
 namespace mioconv::cpu {
 namespace {
@@ -205,6 +206,8 @@ double kernel_efficiency(
 // The products of Winograd's tiles, transforms included, per multiplication of the direct sum.
 constexpr double kWinogradFlops = 150;
 
+constexpr double kNaiveFlops = 2;
+
 double flops_rate(const std::string& name, const ConvProblem& problem) {
     if (has(name, "winograd")) return kWinogradFlops;
     if (has(name, "ref")) return 1e-3 * kPeakFlops;
@@ -258,6 +261,7 @@ double estimate_from_rates(
     const ConvProblem& problem, const std::string& name, const Traffic& traffic, int threads) {
     if (has(name, "small_direct")) return small_direct_ms(problem);
     if (has(name, "direct_rows")) return direct_rows_ms(problem, threads);
+    if (name == kNaive) return flops(problem) / (kNaiveFlops * 1e6 * threads) + 1e-3;
     double busy = flops(problem) / flops_rate(name, problem) +
                   traffic.blocked_bytes / kBlockedBytes +
                   traffic.transposed_bytes / kTransposedBytes +

@@ -73,6 +73,10 @@ mioconv::cpu::Executable& miopenHandle::executable(
     return *last_;
 }
 
+namespace mioconv::provider {
+Profile& profile_of(miopenHandle& handle) noexcept { return handle.profile; }
+}  // namespace mioconv::provider
+
 MIOCONV_EXPORT miopenStatus_t miopenCreate(miopenHandle_t* handle) {
     return guarded({__func__}, [&] { deref(handle) = new miopenHandle; });
 }

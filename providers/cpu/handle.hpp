@@ -7,6 +7,8 @@
 #include <unordered_map>
 
 #include "common/counters.hpp"
+#include "common/found.hpp"
+#include "common/profile.hpp"
 #include "executable.hpp"
 
 namespace mioconv::cpu {
@@ -35,9 +37,12 @@ public:
     miopenHandle();
 
     std::mutex mutex;
+    mioconv::provider::Profile profile;
     hipStream_t stream = nullptr;
 
     // The rest needs `mutex` held.
+
+    mioconv::provider::FoundProblems found;
 
     // The solution of that id, ready to run; BadParm if the problem has none. With kBestSolution
     // the one that ranks first when it is first asked for (UnsupportedOp if the problem has none at

@@ -11,6 +11,7 @@
 #include "dnnl_error.hpp"
 #include "implementation_name.hpp"
 #include "matmul.hpp"
+#include "naive.hpp"
 #include "small_direct.hpp"
 #include "threads.hpp"
 #include "winograd.hpp"
@@ -274,6 +275,8 @@ Solution::Solution(
     packing_ = std::make_shared<const Solution>(problem, std::move(packing), name_, threads);
 }
 
+bool Solution::last_resort() const noexcept { return name_ == kNaive; }
+
 std::size_t Solution::packed_bytes() const noexcept {
     if (packing_ == nullptr) return 0;
     for (const Buffer& buffer : packing_->recipe().buffers) {
@@ -302,7 +305,18 @@ std::vector<SolutionPtr> enumerate_solutions(const ConvProblem& problem) {
         problem.dtype != miopenBFloat16) {
         return {};
     }
-    return Enumerator(problem).run();
+    auto solutions = Enumerator(problem).run();
+    // As MIOpen has it, a caller without scratch memory is served, if slowly. With packed weights
+    // more solutions need none, and the list must have all that the one without them has.
+    const bool any_free = std::any_of(
+        solutions.begin(), solutions.end(),
+        [](const SolutionPtr& solution) { return solution->workspace() == 0; });
+    if ((!any_free || problem.packed_weights != 0) && naive_applies(problem)) {
+        const int threads = threads_for(problem);
+        solutions.push_back(std::make_shared<const Solution>(
+            problem, make_naive_recipe(problem, threads), kNaive, threads));
+    }
+    return solutions;
 }
 
 }  // namespace mioconv::cpu

@@ -20,7 +20,7 @@ public:
     // `packing`: for packed weights, what makes them, if anything is to be done.
     Solution(
         const ConvProblem& problem, Recipe recipe, std::string name, int threads,
-        Recipe packing = {}, provider::Basis basis = {});
+        Recipe packing = {}, provider::Basis basis = {"own"});
 
     std::uint64_t id() const noexcept { return id_; }
     const std::string& name() const noexcept { return name_; }
@@ -28,6 +28,8 @@ public:
     miopenConvAlgorithm_t algorithm() const noexcept { return algorithm_; }
     int threads() const noexcept { return threads_; }
     std::size_t workspace() const noexcept { return recipe_.workspace; }
+    // For who has no scratch memory: so slow that nothing else need be measured against it.
+    bool last_resort() const noexcept;
     const Recipe& recipe() const noexcept { return recipe_; }
     float estimate_ms() const noexcept { return estimate_ms_; }
 

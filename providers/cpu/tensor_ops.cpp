@@ -1,6 +1,7 @@
 // miopenOpTensor, SetTensor, ScaleTensor and TransformTensor.
 #include "common/export.hpp"
 #include "common/guard.hpp"
+#include "common/profile.hpp"
 #include "common/scalars.hpp"
 #include "elementwise.hpp"
 
@@ -65,6 +66,7 @@ MIOCONV_EXPORT miopenStatus_t miopenOpTensor(
     const miopenTensorDescriptor_t cDesc, void* C) {
     return guarded({__func__}, [&] {
         require(handle != nullptr && A != nullptr && B != nullptr && C != nullptr);
+        const KernelTimer timer(handle);
         const auto& shape = deref(cDesc);
         const auto& a = deref(aDesc);
         const auto& b = deref(bDesc);
@@ -94,6 +96,7 @@ MIOCONV_EXPORT miopenStatus_t miopenSetTensor(
     miopenHandle_t handle, const miopenTensorDescriptor_t yDesc, void* y, const void* alpha) {
     return guarded({__func__}, [&] {
         require(handle != nullptr && y != nullptr && alpha != nullptr);
+        const KernelTimer timer(handle);
         const auto& tensor = deref(yDesc);
         require_supported(tensor);
         const float value = load_float(tensor.dtype, alpha);
@@ -112,6 +115,7 @@ MIOCONV_EXPORT miopenStatus_t miopenScaleTensor(
     miopenHandle_t handle, const miopenTensorDescriptor_t yDesc, void* y, const void* alpha) {
     return guarded({__func__}, [&] {
         require(handle != nullptr && y != nullptr && alpha != nullptr);
+        const KernelTimer timer(handle);
         const auto& tensor = deref(yDesc);
         require_supported(tensor);
         const float factor = load_float(tensor.dtype, alpha);
@@ -128,6 +132,7 @@ MIOCONV_EXPORT miopenStatus_t miopenTransformTensor(
     const void* beta, const miopenTensorDescriptor_t yDesc, void* y) {
     return guarded({__func__}, [&] {
         require(handle != nullptr && x != nullptr && y != nullptr);
+        const KernelTimer timer(handle);
         const auto& from = deref(xDesc);
         const auto& to = deref(yDesc);
         require_supported(from);

@@ -46,9 +46,12 @@ void set_alignment(ConvProblem& problem, const Operands& operands) {
     problem.alignment = static_cast<std::int32_t>(bits & (~bits + 1));
 }
 
+std::size_t available(const Workspace& workspace) noexcept {
+    return workspace.memory == nullptr ? 0 : workspace.size;
+}
+
 bool fits(const Solution& solution, const Workspace& workspace) noexcept {
-    const std::size_t available = workspace.memory == nullptr ? 0 : workspace.size;
-    return solution.workspace() <= available;
+    return solution.workspace() <= available(workspace);
 }
 
 // Runs one solution on a handle whose mutex is held.
@@ -265,7 +268,7 @@ void find_algorithms(
     const auto candidates = entry->ranked(Extent::all);
     require(!candidates.empty(), miopenStatusNotImplemented);
 
-    std::vector<miopenConvAlgoPerf_t> best;  // one of each algorithm
+    Found best;
     bool fitted = false;
     {
         std::lock_guard lock(handle->mutex);
@@ -290,26 +293,13 @@ void find_algorithms(
                 continue;
             }
             entry->set_measured(solution.id(), ms);
-            const auto same = std::find_if(best.begin(), best.end(), [&](const auto& other) {
-                return other.algo == solution.algorithm();
-            });
-            miopenConvAlgoPerf_t result{};
-            result.algo = solution.algorithm();
-            result.time = ms;
-            result.memory = solution.workspace();
-            if (same == best.end()) {
-                best.push_back(result);
-            } else if (ms < same->time) {
-                *same = result;
-            }
+            best.offer(solution.algorithm(), ms, solution.workspace(), solution.id());
         }
     }
     require(!best.empty(), fitted ? miopenStatusInternalError : kWorkspaceTooSmall);
-    std::sort(
-        best.begin(), best.end(), [](const auto& a, const auto& b) { return a.time < b.time; });
-    *count =
-        static_cast<int>(std::min<std::size_t>(best.size(), static_cast<std::size_t>(max_count)));
-    std::copy_n(best.begin(), *count, results);
+    *count = best.copy(max_count, results);
+    std::lock_guard lock(handle->mutex);
+    handle->found.keep(listed, std::move(best));
 }
 
 void run_algorithm(
@@ -321,18 +311,12 @@ void run_algorithm(
     const Operands operands = operands_of(call, pointers);
     ConvProblem problem = listed;
     set_alignment(problem, operands);
-    bool known = false;
-    for (const Ranked& item : lookup(listed)->ranked(Extent::first)) {
-        if (static_cast<int>(item.solution->algorithm()) != algorithm) continue;
-        known = true;
-        if (!fits(*item.solution, workspace)) continue;
-        std::lock_guard lock(handle->mutex);
-        if (copies_more(problem)) {
-            return run_with_room(*handle, problem, operands, workspace, item.solution->id());
-        }
-        return run_locked(*handle, problem, operands, workspace, item.solution->id());
+    std::lock_guard lock(handle->mutex);
+    const auto solution = handle->found.solution(listed, algorithm, available(workspace));
+    if (copies_more(problem)) {
+        return run_with_room(*handle, problem, operands, workspace, solution);
     }
-    throw StatusError(known ? kWorkspaceTooSmall : miopenStatusNotImplemented);
+    run_locked(*handle, problem, operands, workspace, solution);
 }
 
 std::int32_t place_of(miopenHandle_t handle) { return deref(handle).device; }

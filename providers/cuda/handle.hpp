@@ -6,6 +6,8 @@
 #include <unordered_map>
 
 #include "common/counters.hpp"
+#include "common/found.hpp"
+#include "common/profile.hpp"
 #include "executable.hpp"
 
 namespace mioconv::cuda {
@@ -26,8 +28,11 @@ public:
 
     const int device;
     std::mutex mutex;
+    mioconv::provider::Profile profile;
 
     // The rest needs `mutex` held.
+
+    mioconv::provider::FoundProblems found;
 
     hipStream_t stream() const noexcept { return stream_; }
     void set_stream(hipStream_t stream);

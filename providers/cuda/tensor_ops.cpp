@@ -4,6 +4,7 @@
 
 #include "common/export.hpp"
 #include "common/guard.hpp"
+#include "common/profile.hpp"
 #include "common/scalars.hpp"
 #include "copies.hpp"
 #include "handle.hpp"
@@ -75,6 +76,7 @@ void map_scalar(
     miopenHandle_t handle, miopenTensorDescriptor_t descriptor, void* memory, const void* alpha,
     Map op) {
     require(handle != nullptr && memory != nullptr && alpha != nullptr);
+    const KernelTimer timer(handle);
     const auto& tensor = deref(descriptor);
     require_supported(tensor);
     const View view = view_of(tensor, memory);
@@ -103,6 +105,7 @@ MIOCONV_EXPORT miopenStatus_t miopenOpTensor(
     const miopenTensorDescriptor_t cDesc, void* C) {
     return guarded({__func__}, [&] {
         require(handle != nullptr && A != nullptr && B != nullptr && C != nullptr);
+        const KernelTimer timer(handle);
         const auto& shape = deref(cDesc);
         const auto& a = deref(aDesc);
         const auto& b = deref(bDesc);
@@ -131,6 +134,7 @@ MIOCONV_EXPORT miopenStatus_t miopenTransformTensor(
     const void* beta, const miopenTensorDescriptor_t yDesc, void* y) {
     return guarded({__func__}, [&] {
         require(handle != nullptr && x != nullptr && y != nullptr);
+        const KernelTimer timer(handle);
         const auto& from = deref(xDesc);
         const auto& to = deref(yDesc);
         require_supported(from);
@@ -153,6 +157,7 @@ MIOCONV_EXPORT miopenStatus_t miopenActivationForward(
     const miopenTensorDescriptor_t yDesc, void* y) {
     return guarded({__func__}, [&] {
         require(handle != nullptr && x != nullptr && y != nullptr);
+        const KernelTimer timer(handle);
         const auto& descriptor = deref(activDesc);
         const auto& from = deref(xDesc);
         const auto& to = deref(yDesc);
@@ -172,6 +177,7 @@ MIOCONV_EXPORT miopenStatus_t miopenConvolutionForwardBias(
     const void* beta, const miopenTensorDescriptor_t yDesc, void* y) {
     return guarded({__func__}, [&] {
         require(handle != nullptr && b != nullptr && y != nullptr);
+        const KernelTimer timer(handle);
         const auto& bias = deref(bDesc);
         const auto& tensor = deref(yDesc);
         require_supported(bias);
@@ -194,6 +200,7 @@ MIOCONV_EXPORT miopenStatus_t miopenConvolutionBackwardBias(
     const void* beta, const miopenTensorDescriptor_t dbDesc, void* db) {
     return guarded({__func__}, [&] {
         require(handle != nullptr && dy != nullptr && db != nullptr);
+        const KernelTimer timer(handle);
         const auto& tensor = deref(dyDesc);
         const auto& bias = deref(dbDesc);
         require_supported(tensor);

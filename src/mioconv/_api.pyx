@@ -206,7 +206,8 @@ def install(provider: int, hip: int, miopen: int, own: int, paths: tuple) -> lis
             raise LookupError(
                 f"{paths[min(row.library, 1)]}: this {library} library has no function {name}, "
                 f"which {library} {(<bytes>row.since).decode()} and later have")
-        missing.append(name)
+        if handles[row.library]:  # else the vendor's, which has nothing of ours to lack
+            missing.append(name)
 
     cdef int hip_version = 0
     cdef size_t major = 0, minor = 0, patch = 0

@@ -23,6 +23,8 @@ from mioconv.native cimport (
     Source, Statistics, Status, X, algorithm_name, capturing, refused_in_capture)
 
 from mioconv._api import PROVIDERS, versions
+from mioconv._loader.installation import forwarding
+from mioconv._loader.search import mapped_files
 from mioconv.errors import NoSolutionError
 from mioconv.problem import Problem
 
@@ -227,9 +229,17 @@ cdef tuple identity_of(Device* device):
             architecture = f"{device.info.name.decode(errors='replace')} {architecture}"
         else:
             architecture = f"{architecture} {device.info.compute_units} CU"
-        found = provider, release, architecture
+        found = (provider, release, architecture, *layers_before(provider))
         identities[<size_t>device] = found
     return found
+
+
+cdef tuple layers_before(str provider):
+    """What stands between the provider's interface and its library, and makes other solutions."""
+    if provider != "rocm":
+        return ()
+    layers = {forwarding(library, os.environ) for library in mapped_files("libMIOpen")}
+    return tuple(sorted(layers - {None}))
 
 
 cdef tuple key_words(const ConvolutionParams* params):

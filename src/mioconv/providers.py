@@ -12,8 +12,9 @@ import numpy as np
 
 import mioconv
 from mioconv import _api
-from mioconv._loader.advice import find_db_problem, kernel_cache_problem
+from mioconv._loader.advice import kernel_cache_problem
 from mioconv._loader.catalogue import NUMBERS, PROVIDERS, ROCM
+from mioconv._loader.installation import device_code_problem, find_db_problem, forwarding
 from mioconv._loader.load import Failed, Found, Loader
 from mioconv.errors import MioconvError
 
@@ -57,7 +58,8 @@ class ProviderInfo:
     error : str or None
         Why it is not available, or why its devices could not be listed.
     note : str or None
-        What will make its first use slow on this machine.
+        What makes its first use slow on this machine, or is special about the installation; a line
+        each.
     """
 
     name: str
@@ -162,14 +164,18 @@ def _info(name: str) -> ProviderInfo:
         devices=devices,
         missing=outcome.missing,
         error=error,
-        note=_rocm_notes(outcome.libraries) if provider.number == ROCM else None,
+        note=_rocm_notes(outcome.libraries, devices) if provider.number == ROCM else None,
     )
 
 
-def _rocm_notes(libraries: Sequence[Found]) -> str | None:
-    """What will make MIOpen slower than it need be, a line each."""
-    miopen = next((found.path for found in libraries if "MIOpen" in found.title), None)
+def _rocm_notes(libraries: Sequence[Found], devices: Sequence[dict[str, Any]]) -> str | None:
+    """What a user has to know of this installation of MIOpen, a line each."""
     notes = [kernel_cache_problem(os.environ)]
+    miopen = next((found.path for found in libraries if "MIOpen" in found.title), None)
     if miopen is not None:
         notes.append(find_db_problem(miopen, os.environ))
+        notes.append(device_code_problem(miopen, [d["architecture"] for d in devices]))
+        layer = forwarding(miopen, os.environ)
+        if layer is not None:
+            notes.append(f"calls of MIOpen may be answered by hipDNN: {layer}")
     return "\n".join(filter(None, notes)) or None

@@ -56,6 +56,14 @@ def functions() -> list[Function]:
     return rows
 
 
+def client_functions() -> dict[str, str]:
+    """The rows of client.def: library by function."""
+    text = _without_comments((ABI / "client.def").read_text())
+    rows = re.findall(r"MIOCONV_FUNCTION\(\s*(\w+)\s*,\s*(\w+)\s*\)", text)
+    assert len(rows) == text.count("MIOCONV_FUNCTION("), "a row of client.def was not understood"
+    return {name: library for library, name in rows}
+
+
 def normal_type(text: str) -> str:
     """`const int*` and `int const *` in the spelling that the facts use: `const int *`."""
     words = text.replace("*", " * ").split()

@@ -26,7 +26,7 @@ except ImportError:
     BFLOAT16 = None
 
 INCLUDE = Path(__file__).parents[2] / "include" / "mioconv" / "abi"
-SUCCESS, BAD_PARM, ALLOC_FAILED, NOT_IMPLEMENTED, UNSUPPORTED = 0, 3, 4, 6, 8
+SUCCESS, BAD_PARM, ALLOC_FAILED, NOT_IMPLEMENTED, UNKNOWN_ERROR, UNSUPPORTED = 0, 3, 4, 6, 7, 8
 FFT, WINOGRAD = 2, 3  # miopenConvAlgorithm_t
 FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS = "Forward", "BackwardData", "BackwardWeights"
 DIRECTIONS = (FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS)
@@ -51,8 +51,8 @@ def library_path(provider: str = "cpu") -> Path | None:
 
 
 def listed_functions() -> list[str]:
-    """Every name in functions.def."""
-    text = (INCLUDE / "functions.def").read_text()
+    """Every name in functions.def and client.def."""
+    text = "".join((INCLUDE / f"{name}.def").read_text() for name in ("functions", "client"))
     return re.findall(r"^MIOCONV_FUNCTION\(.*, (\w+)\)$", text, re.M)
 
 

@@ -127,11 +127,20 @@ def test_execute_takes_plain_scalars_and_listed_algorithms(
         library, handle, direction, *case.arrays(direction, False), **PLAIN.settings()
     ) as problem:
         listed = {s.algorithm for s in problem.solutions()}
-        absent = next(algo for algo in range(6) if algo not in listed)
-        for algo, alpha, beta in ((0, 2, 0), (0, 1, 1), (absent, 1, 0)):
+        for algo in listed:  # not found yet, on this handle
+            with pytest.raises(abi.StatusError) as caught:
+                problem.execute(algo)
+            assert caught.value.status == abi.UNKNOWN_ERROR
+        found = problem.find()
+        absent = next(algo for algo in range(6) if algo not in {f.algo for f in found})
+        for algo, alpha, beta, status in (
+            (found[0].algo, 2, 0, abi.NOT_IMPLEMENTED),
+            (found[0].algo, 1, 1, abi.NOT_IMPLEMENTED),
+            (absent, 1, 0, abi.UNKNOWN_ERROR),
+        ):
             with pytest.raises(abi.StatusError) as caught:
                 problem.execute(algo, alpha, beta)
-            assert caught.value.status == abi.NOT_IMPLEMENTED
+            assert caught.value.status == status
 
 
 @by_direction
@@ -152,10 +161,26 @@ def test_workspace_is_exact(library: abi.Library, handle: Any, direction: str) -
             for given in (0, needed - 1):
                 with pytest.raises(abi.StatusError) as caught:
                     problem.immediate(solution, given)
-                assert caught.value.status == abi.BAD_PARM
-        if all(s.workspace_size > 0 for s in solutions):
-            with pytest.raises(abi.StatusError):
-                problem.find(workspace_bytes=0)
+                assert caught.value.status == abi.UNKNOWN_ERROR
+
+
+@by_direction
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_solution_without_scratch_memory(cpu: abi.Library, shape: Shape, direction: str) -> None:
+    """Find without a workspace finds one, and it is right; as MIOpen's naive solvers."""
+    for dtype in DTYPES:
+        case = case_of(shape, dtype)
+        with (
+            cpu.handle() as handle,
+            abi.problem(
+                cpu, handle, direction, *case.arrays(direction, False), **shape.settings()
+            ) as problem,
+        ):
+            assert any(s.workspace_size == 0 for s in problem.solutions())
+            found = problem.find(workspace_bytes=0)
+            assert found
+            assert [f.memory for f in found] == [0] * len(found)
+            case.check(direction, problem.out)
 
 
 def test_workspace_bounds_hold(library: abi.Library, handle: Any) -> None:

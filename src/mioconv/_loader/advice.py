@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-__all__ = ["find_db_problem", "hip_advice", "kernel_cache_problem", "miopen_advice"]
+from mioconv._loader import search
+from mioconv._loader.installation import has_separate_device_code
+
+__all__ = ["hip_advice", "kernel_cache_problem", "miopen_advice"]
 
 # hipError_t of the failures that an installation causes, not a call.
 _NOT_INITIALIZED, _INSUFFICIENT_DRIVER, _NO_DEVICE, _INVALID_DEVICE = 3, 35, 100, 101
@@ -42,6 +45,11 @@ def hip_advice(status: int) -> str:
     if status == _INSUFFICIENT_DRIVER:
         return "the amdgpu driver is older than this ROCm release needs"
     if status in (_NO_BINARY, _SHARED_OBJECT):
+        if any(map(has_separate_device_code, search.mapped_files("libMIOpen.so"))):
+            return (
+                "AMD's Python packages have the code for each architecture in a package of its "
+                "own, rocm-sdk-device-gfx...; `mioconv info` names the one that lacks"
+            )
         return (
             "the libraries have no code for this GPU's architecture, which `mioconv info` shows; "
             "install the ROCm release that supports it"
@@ -95,30 +103,6 @@ def kernel_cache_problem(environ: Mapping[str, str]) -> str | None:
         f"MIOpen cannot write to {' or '.join(wrong)}: each process compiles its kernels and "
         f"searches again, which takes seconds to minutes; set {' and '.join(folders)} to folders "
         "that it can write to"
-    )
-
-
-def find_db_problem(library: str, environ: Mapping[str, str]) -> str | None:
-    """Say that MIOpen's own databases are missing, or None where they are there.
-
-    Parameters
-    ----------
-    library : str
-        Real path of MIOpen's library; it looks in share/miopen/db beside its folder.
-    environ : mapping
-        Environment variables.
-    """
-    beside = os.path.join(os.path.dirname(os.path.dirname(library)), "share", "miopen", "db")
-    folder = environ.get("MIOPEN_SYSTEM_DB_PATH") or beside
-    try:
-        files = os.listdir(folder)
-    except OSError:
-        files = []
-    if any(name.endswith((".db", ".db.txt", ".fdb.txt", ".kdb", ".model")) for name in files):
-        return None
-    return (
-        f"MIOpen's databases are not in {folder}: its ranking without them is a rough guess, so "
-        "measure (benchmark=True, mioconv.prepare), or install the package that has them"
     )
 
 

@@ -25,8 +25,9 @@ class Library:
     variable : str
         Environment variable with the library's full path; it decides alone when it is set.
     names : tuple of str
-        File names in the order of preference. Versioned sonames come first; the bare name is what
-        wheels carry that bundle the library.
+        File names in the order of preference. Versioned sonames come first, and ``.so.*`` stands
+        for any of them, the newest first; the bare name is what wheels carry that bundle the
+        library.
     wheels : tuple of str
         Folders below an entry of `sys.path`, as glob patterns.
     root_variables : tuple of str
@@ -36,6 +37,9 @@ class Library:
     companions : tuple of str
         Folders, relative to the one that holds another library of the same provider, where this
         library belongs to the same installation.
+    windows : tuple of str
+        Glob patterns, below an entry of `sys.path`, of the wheels' files on Windows. Untested, and
+        nothing searches for them yet: mioconv is not built there.
     """
 
     title: str
@@ -45,6 +49,7 @@ class Library:
     root_variables: tuple[str, ...] = ()
     roots: tuple[str, ...] = ()
     companions: tuple[str, ...] = (".",)
+    windows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,8 @@ class Provider:
 
 
 # Folders of wheels that carry ROCm's libraries: PyTorch's, and ROCm's own split distribution
-# (runtime in _core, math libraries in one package for each GPU family).
+# (runtime in _core, math libraries in one package for each GPU family or, with the device code in
+# packages of its own that add to it, in one for all).
 _WHEELS = (
     "torch/lib",
     "_rocm_sdk_libraries*/lib",
@@ -86,7 +92,17 @@ _WHEELS = (
     "_rocm_sdk_devel/lib",
 )
 _ROOT_VARIABLES = ("ROCM_PATH", "HIP_PATH")
-_ROOTS = ("/opt/rocm", "/opt/rocm-*")
+# AMD's packages, up to ROCm 7.2 and from 7.13 on (core is the one in use, if there are several),
+# and Arch's; then Fedora's, for whom the loader's cache is not what it should be.
+_ROOTS = (
+    "/opt/rocm/core",
+    "/opt/rocm",
+    "/opt/rocm/core-*",
+    "/opt/rocm-*",
+    "/usr/lib64/rocm",
+    "/usr/lib64/rocm/*",
+    "/usr",
+)
 
 _ROCM = Provider(
     number=ROCM,
@@ -95,11 +111,13 @@ _ROCM = Provider(
     hip=Library(
         title="HIP runtime",
         variable="MIOCONV_HIP_LIBRARY",
-        names=("libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so.5", "libamdhip64.so"),
+        # A new one with every major release of ROCm.
+        names=("libamdhip64.so.*", "libamdhip64.so"),
         wheels=_WHEELS,
         root_variables=_ROOT_VARIABLES,
         roots=_ROOTS,
         companions=(".", "../../_rocm_sdk_core/lib"),
+        windows=("_rocm_sdk_*/bin/amdhip64*.dll",),
     ),
     miopen=Library(
         title="MIOpen",
@@ -110,6 +128,7 @@ _ROCM = Provider(
         root_variables=_ROOT_VARIABLES,
         roots=_ROOTS,
         companions=(".", "../../_rocm_sdk_libraries*/lib"),
+        windows=("_rocm_sdk_*/bin/MIOpen*.dll",),
     ),
 )
 

@@ -7,17 +7,19 @@ processor it reports as a file that does not exist.
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
 from typing import BinaryIO, Final
 
-__all__ = ["check"]
+__all__ = ["check", "texts_ending"]
 
 _MAGIC: Final = b"\x7fELF"
 _ELF64_LITTLE_ENDIAN: Final = b"\x02\x01"
 # e_ident, then e_type, e_machine, …; a program header; both as <elf.h> has them.
 _HEADER: Final = struct.Struct("<16sHHIQQQIHHHHHH")
 _PROGRAM_HEADER: Final = struct.Struct("<IIQQQQQQ")
+_SECTION_HEADER: Final = struct.Struct("<IIQQQQIIQQ")
 _PT_LOAD: Final = 1
 _THIS_PROCESS: Final = "/proc/self/exe"
 
@@ -77,3 +79,44 @@ def _fault(file: BinaryIO) -> str | None:
     if end > size:
         return f"truncated: {size} bytes, but its headers describe {end}"
     return None
+
+
+def texts_ending(path: str, ending: str) -> list[str]:
+    """Texts among a library's constants that end so, in the order in which they lie there.
+
+    Parameters
+    ----------
+    path : str
+        A shared library. What is none, or cannot be read, has no texts.
+    ending : str
+        Of printable ASCII characters, as the texts.
+    """
+    try:
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _texts_ending(data, ending.encode())
+    except (OSError, ValueError, struct.error):
+        return []
+
+
+def _texts_ending(data: mmap.mmap, ending: bytes) -> list[str]:
+    header = data[: _HEADER.size]
+    if not header.startswith(_MAGIC) or header[4:6] != _ELF64_LITTLE_ENDIAN:
+        return []
+    unpacked = _HEADER.unpack(header)
+    offset, size, count, names = unpacked[6], unpacked[11], unpacked[12], unpacked[13]
+    if names >= count:
+        return []
+    sections = [_SECTION_HEADER.unpack_from(data, offset + i * size) for i in range(count)]
+    names_at = sections[names][4]
+    texts: dict[str, None] = {}
+    for name, _, _, _, begin, length, *_ in sections:
+        if data[names_at + name : names_at + name + 7] != b".rodata":
+            continue
+        at = data.find(ending + b"\0", begin, begin + length)
+        while at >= 0:
+            start = data.rfind(b"\0", begin, at) + 1
+            text = data[max(start, begin) : at + len(ending)]
+            if text.isascii() and text.decode().isprintable():
+                texts[text.decode()] = None
+            at = data.find(ending + b"\0", at + 1, begin + length)
+    return list(texts)

@@ -368,12 +368,14 @@ class Loader:
         """Where a library is that was not the reason of a failure; opens nothing."""
         if opened is not None:
             return f"The {library.title} is {opened.found.path} ({opened.found.step})."
-        files = [
-            candidate.name
+        # The loader's own word is no path: what it would find is looked up.
+        known = search.known_to_loader(library, self._environ)
+        found = [
+            known.get(candidate.name, candidate.name)
             for looked in search.everywhere_else(library, self._environ)
             for candidate in looked.candidates
-            if os.path.isabs(candidate.name)
         ]
+        files = list(dict.fromkeys(name for name in found if os.path.isabs(name)))
         if files:
             return f"The {library.title} is there, unopened: {', '.join(files)}."
         names = ", ".join(library.names)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ __all__ = [
     "in_package",
     "in_root_variables",
     "in_site_packages",
+    "known_to_loader",
     "mapped_files",
     "system_loader",
 ]
@@ -71,7 +73,17 @@ def from_variable(library: Library, environ: Mapping[str, str]) -> Looked:
 def already_loaded(library: Library) -> Looked:
     """A copy that another package, such as PyTorch, has brought into the process."""
     step = "already loaded"
-    candidates = tuple(Candidate(name, step, only_if_loaded=True) for name in library.names)
+    names: dict[str, None] = {}
+    for name in library.names:
+        if not _any_version(name):
+            names[name] = None
+            continue
+        # Those there are. By file; by soname too, for a file that was replaced meanwhile.
+        stem = name.removesuffix("*")
+        for path in mapped_files(stem):
+            version = os.path.basename(path)[len(stem) :].partition(".")[0]
+            names.update({path: None, f"{stem}{version}": None})
+    candidates = tuple(Candidate(name, step, only_if_loaded=True) for name in names)
     return Looked(step, "by name in this process", candidates)
 
 
@@ -92,19 +104,66 @@ def in_site_packages(library: Library) -> Looked:
 
 
 def in_conda(library: Library, environ: Mapping[str, str]) -> Looked:
-    """The conda environment, if this is one."""
-    prefix = environ.get("CONDA_PREFIX", "")
-    if not prefix and os.path.isdir(os.path.join(sys.prefix, "conda-meta")):
-        prefix = sys.prefix
-    if not prefix:
+    """The conda environment that Python is from, and the one that is activated."""
+    own = [
+        prefix
+        for prefix in (sys.prefix, sys.base_prefix)
+        if os.path.isdir(os.path.join(prefix, "conda-meta"))
+    ]
+    prefixes = list(dict.fromkeys(filter(None, [*own, environ.get("CONDA_PREFIX", "")])))
+    if not prefixes:
         return Looked("conda", "not a conda environment")
-    return _in_folders("conda", [os.path.join(glob.escape(prefix), "lib")], library)
+    folders = [os.path.join(glob.escape(prefix), "lib") for prefix in prefixes]
+    return _in_folders("conda", folders, library)
 
 
-def system_loader(library: Library) -> Looked:
+def system_loader(library: Library, environ: Mapping[str, str]) -> Looked:
     """The dynamic loader's own search: LD_LIBRARY_PATH, its cache, the system's folders."""
     step = "system loader"
-    return Looked(step, "by name", tuple(Candidate(name, step) for name in library.names))
+    known = known_to_loader(library, environ)
+    fixed = [name for name in library.names if not _any_version(name)]
+    names = dict.fromkeys([*known, *fixed])
+    return Looked(step, "by name", tuple(Candidate(name, step) for name in names))
+
+
+_LOADER_CACHE = "/etc/ld.so.cache"
+_LOADER_FOLDERS = ("/lib64", "/usr/lib64", "/lib", "/usr/lib")
+
+
+def known_to_loader(library: Library, environ: Mapping[str, str]) -> dict[str, str]:
+    """What the dynamic loader would find by name, and where; opens nothing.
+
+    It cannot be asked for the versions of a name, so this looks where it looks.
+
+    Returns
+    -------
+    dict of str to str
+        Files by the names that it is asked for, in the order of preference.
+    """
+    folders = [f for f in environ.get("LD_LIBRARY_PATH", "").split(":") if os.path.isabs(f)]
+    found: dict[str, str] = {}
+    for name in library.names:
+        files = _files_named(name, folders) + _in_loader_cache(name)
+        files += _files_named(name, _LOADER_FOLDERS)
+        files.sort(key=_version, reverse=True)  # stable: the loader's order within a version
+        for path in files:
+            found.setdefault(os.path.basename(path), path)
+    return found
+
+
+def _in_loader_cache(name: str) -> list[str]:
+    """Paths of a name in the dynamic loader's cache, which is a table of strings at its end."""
+    try:
+        with open(_LOADER_CACHE, "rb") as file:
+            cache = file.read()
+    except OSError:
+        return []
+    pattern = re.escape(name.removesuffix("*").encode()) + (rb"\d+" if _any_version(name) else b"")
+    return [
+        os.fsdecode(path)
+        for path in re.findall(rb"(/[^\0]*/" + pattern + rb")\0", cache)
+        if os.path.isfile(path)
+    ]
 
 
 def in_root_variables(library: Library, environ: Mapping[str, str]) -> Looked:
@@ -126,7 +185,7 @@ def everywhere_else(library: Library, environ: Mapping[str, str]) -> list[Looked
     return [
         in_site_packages(library),
         in_conda(library, environ),
-        system_loader(library),
+        system_loader(library, environ),
         in_root_variables(library, environ),
         in_conventional_folders(library),
     ]
@@ -181,11 +240,35 @@ def _files(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
         # Newest first where a pattern matches folders that differ by version.
         for folder in sorted(glob.glob(pattern), key=_by_version, reverse=True):
             for name in wanted:
-                path = os.path.join(folder, name)
-                if os.path.isfile(path):
+                for path in sorted(_files_named(name, [folder]), key=_version, reverse=True):
                     # One file under several names (libX.so -> libX.so.1) is tried once.
                     found.setdefault(os.path.realpath(path), path)
     return list(found.values())
+
+
+def _any_version(name: str) -> bool:
+    return name.endswith(".so.*")
+
+
+def _version(path: str) -> int:
+    """The number that a soname ends in; 0 for a bare name."""
+    number = path.rpartition(".")[2]
+    return int(number) if number.isdigit() else 0
+
+
+def _files_named(name: str, folders: Iterable[str]) -> list[str]:
+    """The files of one name, or of any version of it, folder by folder."""
+    paths = []
+    for folder in folders:
+        pattern = os.path.join(glob.escape(folder), name)
+        paths += glob.glob(pattern) if _any_version(name) else [os.path.join(folder, name)]
+    number = re.compile(r"\.so\.\d+")  # not libX.so.6.2, nor libX.so.6.debug
+    return [
+        path
+        for path in paths
+        if os.path.isfile(path)
+        and (not _any_version(name) or number.fullmatch(path[path.rindex(".so.") :]))
+    ]
 
 
 def _by_version(path: str) -> list[tuple[int, str]]:

@@ -147,7 +147,7 @@ inline Status run_inspected(
     const Plan& plan, miopenHandle_t handle, Operands operands, const Solution& solution,
     hipStream_t stream, std::uint64_t seed, bool* ran, std::string* fault) {
     *ran = false;
-    constexpr std::size_t most_guarded = std::size_t{4} << 20;
+    constexpr std::size_t most_guarded = std::size_t{1} << 20;
     const Api& api = plan.device.api;
     WorkspacePool& pool = plan.device.workspaces;
     const std::size_t bytes = plan.params.bytes(plan.result());

@@ -156,7 +156,7 @@ def _groups(rng: random.Random) -> tuple[int, int, int]:
     return rng.choice((2, 2, 3, 4, 5, 8, 16)), _channels(rng), _channels(rng)
 
 
-def _attempt(rng: random.Random, provider: str) -> Problem | None:
+def _attempt(rng: random.Random, provider: str, large: bool) -> Problem | None:
     rank = rng.choice((1, 2, 2, 2, 3))
     groups, wide, narrow = _groups(rng)
     taps = [_taps(rng, rank) for _ in range(rank)]
@@ -167,6 +167,8 @@ def _attempt(rng: random.Random, provider: str) -> Problem | None:
     reach = [d * (k - 1) + 1 for d, k in zip(dilation, taps, strict=True)]
     padding = [_padding(rng, r) for r in reach]
     out = [_out(rng, i == rank - 1) for i in range(rank)]
+    if large and rank < 3:
+        out = [rng.randint(8, 40) for _ in range(rank - 1)] + [rng.randint(8, 70 ** (3 - rank))]
     sizes = []
     for o, s, r, p in zip(out, stride, reach, padding, strict=True):
         left_over = rng.randint(0, s - 1) if rng.random() < 0.5 else 0
@@ -210,8 +212,9 @@ def _attempt(rng: random.Random, provider: str) -> Problem | None:
         rng.choice((1, 2, 2, 3, 4)), rng.random() < 0.3, values, rng.randrange(1 << 30),
     )  # fmt: skip
     elements = max(map(math.prod, (problem.x, problem.w, problem.y)))
-    most = 4_000_000 if rng.random() < 0.97 else 40_000_000
-    if problem.operations > most or elements > most // 8:
+    # Small ones are many in the same time; only large ones run on more than one thread.
+    least, most = (1_600_000, 12_000_000) if large else (0, 4_000_000)
+    if not least <= problem.operations <= most or elements > 1_500_000:
         return None
     if values == "positive" and problem.terms * 9 > 60_000:
         return None  # float16 ends at 65504
@@ -227,7 +230,7 @@ def _is_possible(problem: Problem) -> bool:
     return (
         fits
         and min(problem.y) >= 1
-        and problem.operations <= 4_000_000
+        and problem.operations <= 12_000_000
         and max(map(math.prod, (problem.x, problem.w, problem.y))) <= 500_000
         and (problem.values != "positive" or problem.terms * 9 <= 60_000)
     )
@@ -283,6 +286,7 @@ def near(rng: random.Random, problem: Problem) -> Problem:
 
 def draw(rng: random.Random, provider: str) -> Problem:
     """One problem for that provider, of at most some ten million products."""
-    while (problem := _attempt(rng, provider)) is None:
+    large = rng.random() < 0.25
+    while (problem := _attempt(rng, provider, large)) is None:
         pass
     return problem

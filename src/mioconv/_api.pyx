@@ -17,6 +17,7 @@ from mioconv.native cimport (
 import atexit
 import threading
 
+from mioconv._interpreter import REFUSAL
 from mioconv._loader.advice import hip_advice, miopen_advice
 from mioconv.errors import (
     CaptureError, MioconvError, OutOfMemoryError, StatusError, UnsupportedError)
@@ -46,6 +47,16 @@ cdef extern from "<pthread.h>" nogil:
 
 cdef extern from *:
     const unsigned int CYTHON_HEX_VERSION
+
+cdef extern from "Python.h":
+    ctypedef struct PyInterpreterState:
+        pass
+    PyInterpreterState* PyInterpreterState_Get()
+    PyInterpreterState* PyInterpreterState_Main()
+
+# For Pythons that do not tell `_interpreter`.
+if PyInterpreterState_Get() != PyInterpreterState_Main():
+    raise ImportError(REFUSAL)
 
 cython_version = f"{CYTHON_HEX_VERSION >> 24}.{CYTHON_HEX_VERSION >> 16 & 255}." \
                  f"{CYTHON_HEX_VERSION >> 8 & 255}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -178,3 +179,96 @@ def test_exit_with_work_in_flight(work: str, setting: str) -> None:
         timeout=120,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+WORKER = """
+import atexit, queue, threading
+import numpy as np
+
+jobs, done = queue.Queue(), []
+
+def work():
+    import mioconv
+    x, w = np.ones((4, 16, 40, 40), 'f'), np.ones((16, 16, 3, 3), 'f')
+    while jobs.get():
+        done.append(mioconv.conv2d_forward(x, w, benchmark=len(done) == 1).sum())
+
+worker = threading.Thread(target=work, daemon=True)
+
+def finish():
+    for more in (True, True, True, False):
+        jobs.put(more)
+    worker.join()
+    print(len(done), len(set(done)))
+
+{order}
+jobs.put(True)
+worker.start()
+while not done:
+    pass
+"""
+ORDERS = {
+    "before the import": "atexit.register(finish); import mioconv",
+    "after the import": "import mioconv; atexit.register(finish)",
+    "both": "atexit.register(finish); import mioconv; atexit.register(finish)",
+}
+
+
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
+def test_exit_that_waits_for_a_worker(order: str) -> None:
+    """Functions of `atexit` may wait for threads that convolve, whoever registered first."""
+    done = subprocess.run(
+        [sys.executable, "-c", WORKER.format(order=order)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0] == "4 1"
+
+
+def test_a_callback_that_calls_at_the_end() -> None:
+    """A daemon thread whose search's callback convolves does not hold the end up."""
+    work = "mioconv.cache_clear(); mioconv.conv2d_forward(x, w, benchmark=True)"
+    setting = "mioconv.on_search(lambda progress: mioconv.conv2d_forward(x, w))"
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(work=work, setting=setting)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert time.monotonic() - start < 9  # it would wait for ten seconds
+
+
+SUB_INTERPRETER = """
+{before}
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+inner = interpreters.create()
+code = "try: import mioconv\\nexcept ImportError as error: print(error)"
+if hasattr(interpreters, "exec"):
+    interpreters.exec(inner, code)
+else:
+    interpreters.run_string(inner, code)
+import mioconv, numpy
+print(mioconv.conv1d_forward(numpy.ones((1, 1, 3), "f"), numpy.ones((1, 1, 3), "f")))
+"""
+
+
+@pytest.mark.parametrize("before", ["", "import mioconv"], ids=["first", "second"])
+def test_sub_interpreters_are_refused(before: str) -> None:
+    """In words, at the import; the main interpreter works and ends."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SUB_INTERPRETER.format(before=before)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    refusal, result = done.stdout.splitlines()
+    assert "interpreter" in refusal
+    assert result == "[[[3.]]]"

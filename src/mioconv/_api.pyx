@@ -76,13 +76,23 @@ PROVIDERS = ("cpu", "rocm", "cuda")
 refusals = threading.local()
 
 
-def _close() -> None:
-    """At the interpreter's end: see Activity."""
-    with nogil:
-        activity.close(10)
+cdef class End:
+    """What the interpreter drops when all functions that were registered with `atexit` have run,
+    in whatever order: the last moment at which other threads still get the GIL. Until then they may
+    call, for instance threads that such a function waits for. See Activity."""
+    cdef bint reached
+
+    def reach(self):
+        # In a forked child of multiprocessing this may be dropped long before the end.
+        self.reached = True
+
+    def __dealloc__(self):
+        if self.reached:
+            with nogil:
+                activity.close(10)
 
 
-atexit.register(_close)
+atexit.register(End().reach)
 
 
 # --- the table ------------------------------------------------------------------------------------

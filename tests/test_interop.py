@@ -553,3 +553,47 @@ def test_odd_layouts_of_bare_tensors() -> None:
     odd = [BareTensor(byte_offset(x)), BareTensor(sliced(w)), BareTensor(bias[::-1])]
     assert_same_bits(run(PLAIN, *odd), run(PLAIN, x, w, bias[::-1].copy()))
     assert is_channels_last(channels_last(x))
+
+
+class TestWhatProducersSay:
+    """Fields that a producer may leave out, and such as none should have."""
+
+    x = random_array((1, 2, 12), seed=3)
+    w = random_array((1, 2, 3), seed=4)
+
+    def run(self, **fields: Any) -> Any:
+        return mioconv.conv1d_forward(BareTensor(self.x, fields=fields), BareTensor(self.w))
+
+    def test_what_may_be_left_out(self) -> None:
+        expected = mioconv.conv1d_forward(self.x, self.w)
+        assert_same_bits(self.run(strides=None), expected)
+        empty = BareTensor(self.x[:0], fields={"data": None})
+        assert tuple(mioconv.conv1d_forward(empty, BareTensor(self.w)).shape) == (0, 1, 10)
+
+    @pytest.mark.parametrize(
+        ("fields", "exception", "words"),
+        [
+            ({"data": None}, BufferError, "no memory"),
+            ({"data": None, "byte_offset": 64}, BufferError, "no memory"),
+            ({"byte_offset": 2}, BufferError, "aligned"),
+            ({"shape": None}, BufferError, "without their sizes"),
+            ({"shape": (1, 2, -12)}, BufferError, "-12"),
+            ({"shape": (1, -2, -12)}, BufferError, "-12"),
+            ({"shape": (1, 2, 2**62)}, ValueError, "large"),
+            ({"shape": (1, 2, 2**62), "strides": None}, ValueError, "large"),
+            ({"ndim": -1}, BufferError, "-1 dimensions"),
+            ({"ndim": 0, "shape": None, "strides": None}, ValueError, "0-D"),
+        ],
+        ids=str,
+    )
+    def test_refused(self, fields: dict[str, Any], exception: type[Exception], words: str) -> None:
+        with refuses(exception, "input", words):
+            self.run(**fields)
+        assert dlpack.live_exports() == 0
+
+    def test_elements_that_straddle(self) -> None:
+        """PyTorch can make them: they are no memory that a library takes."""
+        torch = import_torch()
+        x = torch.frombuffer(bytearray(4 * 24 + 1), dtype=torch.float32, offset=1)
+        with refuses(BufferError, "input", "aligned"):
+            mioconv.conv1d_forward(x.reshape(1, 2, 12), to_torch(self.w))

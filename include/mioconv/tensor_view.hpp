@@ -52,14 +52,15 @@ struct TensorView {
     }
 };
 
-/// Strides of a tensor without gaps in the given layout.
+/// Strides of a tensor without gaps in the given layout. Sizes that nobody has checked yet may make
+/// them wrap around.
 inline std::array<std::int64_t, max_dims> dense_strides(
     std::int64_t ndim, const std::array<std::int64_t, max_dims>& shape, Layout layout) {
     std::array<std::int64_t, max_dims> strides{};
     std::int64_t step = 1;
     const auto place = [&](std::int64_t i) {
         strides[i] = step;
-        step *= shape[i];
+        (void)__builtin_mul_overflow(step, shape[i], &step);
     };
     if (layout == Layout::channels_last) {
         place(1);

@@ -52,19 +52,20 @@ cdef int take_dlpack_dtype(DLDataType dtype, str name, Kind kind, TensorView* vi
 cdef int take_dltensor(const DLTensor* lent, str name, Kind kind, TensorView* view) except -1:
     cdef int i
     take_dlpack_dtype(lent.dtype, name, kind, view)
-    view.data = <char*>lent.data + lent.byte_offset
+    view.data = NULL if lent.data == NULL else <char*>lent.data + lent.byte_offset
     view.ndim = lent.ndim
     view.device_type = lent.device.device_type
     view.device_id = lent.device.device_id
+    if lent.shape == NULL and lent.ndim > 0:
+        raise BufferError(f"{name}: its producer lends a tensor of {lent.ndim} dimensions without "
+                          f"their sizes")
     for i in range(min(view.ndim, max_dims)):
         view.shape[i] = lent.shape[i]
     if lent.strides != NULL:
         for i in range(min(view.ndim, max_dims)):
             view.strides[i] = lent.strides[i]
-    elif view.ndim <= max_dims:
+    elif 0 <= view.ndim <= max_dims:
         set_dense_strides(view[0], Layout.packed)
-    if lent.data == NULL and view.ndim <= max_dims and view.count() > 0:
-        raise BufferError(f"{name}: its producer lends no memory, as for a tensor without values")
     if view.device_type == kDLCUDA:
         unmask(view, kind)
     return 0

@@ -8,6 +8,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -64,10 +65,7 @@ public:
         // value still serves this caller, the cache stays as cleared.
         if (generation == generation_) {
             const auto place = entries_.find(key);
-            if (value)
-                publish(place, value);
-            else
-                entries_.erase(place);
+            if (!value || !publish(place, value)) entries_.erase(place);
         }
         published_.notify_all();
         if (failure) std::rethrow_exception(failure);
@@ -117,11 +115,17 @@ private:
     };
     using Entries = std::unordered_map<HashedParams, Entry, HashedParams::Hash>;
 
-    void publish(typename Entries::iterator place, Value value) {
-        order_.push_front(&place->first);
+    /// Whether there was memory for it: a value is of use without being kept.
+    bool publish(typename Entries::iterator place, Value value) {
+        try {
+            order_.push_front(&place->first);
+        } catch (const std::bad_alloc&) {
+            return false;
+        }
         place->second.value = std::move(value);
         place->second.use = order_.begin();
         trim();
+        return true;
     }
 
     void trim() {

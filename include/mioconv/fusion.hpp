@@ -4,6 +4,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -173,7 +174,11 @@ public:
     }
     void give_back(std::unique_ptr<FusionPlan> plan) {
         const std::lock_guard<std::mutex> lock(mutex_);
-        idle_.push_back(std::move(plan));
+        try {
+            idle_.push_back(std::move(plan));
+        } catch (const std::bad_alloc&) {
+            // Without room to keep it, it is compiled again.
+        }
     }
 
     /// Makes the calling thread the one that times both ways; others go on fused meanwhile.

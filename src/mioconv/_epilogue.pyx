@@ -84,46 +84,50 @@ cdef struct FusionContext:
     bint bias
 
 
-cdef shared_ptr[Fusion] build_fusion(const ConvolutionParams& params,
-                                     void* context) noexcept nogil:
+# As for plans, what a builder raises stays with the thread.
+ctypedef shared_ptr[Fusion] (*FusionBuilder)(const ConvolutionParams&, void*) noexcept nogil
+
+
+cdef shared_ptr[Fusion] build_fusion(const ConvolutionParams& params, void* context) except * nogil:
     cdef FusionContext* build = <FusionContext*>context
     return make_shared[Fusion](build.convolution[0], build.bias)
 
 
-cdef Status zero_bias(Plan* plan, Workspace* held, const Options* options) noexcept nogil:
+cdef int zero_bias(Plan* plan, Workspace* held, const Options* options,
+                   Status* status) except -1 nogil:
     """The call that takes z wants a bias too."""
     cdef size_t bytes = 4 * <size_t>plan.params.shape[<int>Y][1]  # enough for every dtype
-    cdef Status status = held.lease(plan.device.workspaces, bytes, options.stream)
-    if not status.ok():
-        return status
-    return status_of("hipMemsetAsync", plan.device.api.hipMemsetAsync(
-        held.data(), 0, bytes, options.stream))
+    status[0] = held.lease(plan.device.workspaces, bytes, options.stream)
+    if status.ok():
+        status[0] = status_of("hipMemsetAsync", plan.device.api.hipMemsetAsync(
+            held.data(), 0, bytes, options.stream))
+    return 0
 
 
-cdef Status fuse(Plan* plan, Fusion* fusion, void* x, void* w, void* y, const Epilogue* epilogue,
-                 const Options* options) noexcept nogil:
+cdef int fuse(Plan* plan, Fusion* fusion, void* x, void* w, void* y, const Epilogue* epilogue,
+              const Options* options, Status* status) except -1 nogil:
     """The whole operator as one native operation."""
     cdef HandleLease lease
     cdef Workspace zeros
     cdef unique_ptr[FusionPlan] leased
     cdef const void* bias = epilogue.bias
-    cdef Status status
     if epilogue.z != NULL:
-        status = lease.lease(plan.device.handles, options.stream)
+        status[0] = lease.lease(plan.device.handles, options.stream)
         if status.ok() and bias == NULL:
-            status = zero_bias(plan, &zeros, options)
+            zero_bias(plan, &zeros, options, status)
             bias = zeros.data()
         if status.ok():
-            status = run_bias_activation(
+            status[0] = run_bias_activation(
                 plan[0], lease.get(), x, w, epilogue.alpha, epilogue.z, bias, y)
-        return status
+        return 0
     if not FusionPlan.available(plan.device.api):
-        return status_of("miopenCreateFusionPlan", miopenStatusNotImplemented)
-    status = fusion.lease(options.stream, &leased)
+        status[0] = status_of("miopenCreateFusionPlan", miopenStatusNotImplemented)
+        return 0
+    status[0] = fusion.lease(options.stream, &leased)
     if status.ok():
-        status = leased.get().execute(options.stream, x, w, bias, y)
+        status[0] = leased.get().execute(options.stream, x, w, bias, y)
         fusion.give_back(move(leased))
-    return status
+    return 0
 
 
 cdef int faster_way(Plan* plan, Fusion* fusion, void* x, void* w, const Epilogue* epilogue,
@@ -146,7 +150,7 @@ cdef int faster_way(Plan* plan, Fusion* fusion, void* x, void* w, const Epilogue
     for _round in range(5):
         status = timing.begin(options.stream, 4)
         if status.ok():
-            status = fuse(plan, fusion, x, w, scratch.data(), epilogue, options)
+            fuse(plan, fusion, x, w, scratch.data(), epilogue, options, &status)
         if status.ok():
             status = timing.end(options.stream, &ms)
         if not status.ok():
@@ -201,8 +205,10 @@ cdef bint run_fused(Device* device, ConvolutionParams* params, void* x, void* w,
                   BIAS_RELU if epilogue.bias != NULL else RELU)
     context.convolution = &held
     context.bias = epilogue.bias != NULL
-    entry = fusions.get_or_create(key, build_fusion, &context)
+    entry = fusions.get_or_create(key, <FusionBuilder>build_fusion, &context)
     fusion = entry.get()
+    if fusion == NULL:
+        return -1
     if fusion.way.load() == Way.separate:
         return False
     # While one thread times, others run fused: deterministic calls keep to that way.
@@ -214,7 +220,7 @@ cdef bint run_fused(Device* device, ConvolutionParams* params, void* x, void* w,
             fusion.way.store(way)
         if way == Way.separate:
             return False
-    status = fuse(plan, fusion, x, w, y, epilogue, options)
+    fuse(plan, fusion, x, w, y, epilogue, options, &status)
     if not status.ok():
         device.api.hipGetLastError()
         if not status.out_of_memory() and not status.capture():

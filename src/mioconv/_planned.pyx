@@ -109,14 +109,14 @@ cdef class ConvolutionPlan:
         if status.ok():
             status = self.handle.lease(self.plan.device.handles, options.stream)
         if status.ok():
-            status = self.make_ready(options.stream)
+            self.make_ready(options.stream, &status)
         if status.out_of_memory() and self.plan.params.packed_weights:
             # Without room for a copy, every call packs.
             self.packed.give_back()
             self.packed_bytes = 0
             self.plan = settle(problem, &options, False, &self.held, &unpacked, &before,
                                &self.chosen)
-            status = self.make_ready(options.stream)
+            self.make_ready(options.stream, &status)
         if not status.ok():
             raise_status(&self.plan.device.api, status, problem)
         self.stream = options.stream
@@ -137,11 +137,14 @@ cdef class ConvolutionPlan:
         del self.packed
         del self.handle
 
-    cdef Status make_ready(self, hipStream_t stream):
+    cdef int make_ready(self, hipStream_t stream, Status* status) except -1:
         """Compile, and take the memory that calls will use."""
+        cdef InFlight call
         cdef const Api* api = &self.plan.device.api
         cdef int64_t threads
-        cdef Status status
+        with nogil:
+            call.enter(api[0])
+        status[0] = Status()
         # A search may have called back, and the callback with other threads.
         use_threads(api, <int>self.plan.params.threads, &threads)
         # A library that does not compile ahead does it in the first run.
@@ -149,14 +152,15 @@ cdef class ConvolutionPlan:
             self.handle.get(), self.plan.operands, self.plan.convolution(), self.chosen.id)
         api.hipGetLastError()
         if self.plan.params.packed_weights:
-            status = self.plan.packed_size(
+            status[0] = self.plan.packed_size(
                 self.handle.get(), self.chosen.id, &self.packed_bytes)
             if status.ok():
-                status = self.packed.lease(self.plan.device.workspaces, self.packed_bytes, stream)
+                status[0] = self.packed.lease(
+                    self.plan.device.workspaces, self.packed_bytes, stream)
         if status.ok():
-            status = self.workspace.lease(
+            status[0] = self.workspace.lease(
                 self.plan.device.workspaces, self.chosen.workspace, stream)
-        return status
+        return 0
 
     @property
     def solution(self):

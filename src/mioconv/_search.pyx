@@ -129,8 +129,8 @@ cdef Status time_solution(Plan* plan, HandleLease* lease, const Operands* operan
     return status
 
 
-cdef void find_once(Plan* plan, HandleLease* lease, const Operands* operands,
-                    const Options* options) noexcept nogil:
+cdef int find_once(Plan* plan, HandleLease* lease, const Operands* operands,
+                   const Options* options) except -1 nogil:
     """Let the library fill its own database. Its failure is no error: the list serves without.
 
     The cpu provider lists all that it has without that, and its Find would time all of it twice.
@@ -142,13 +142,13 @@ cdef void find_once(Plan* plan, HandleLease* lease, const Operands* operands,
     cdef Mutex* lock = vendor_lock(&plan.device)
     # Find runs whatever the library has; what is excluded must not run.
     if options.exclusions != NULL or plan.device.api.provider == Provider.cpu:
-        return
+        return 0
     if not plan.calls.workspace(lease.get(), operands[0], plan.convolution(), &bytes).ok():
         bytes = 0
     if options.workspace_limit >= 0:
         bytes = min(bytes, <size_t>options.workspace_limit)
     if not workspace.lease(plan.device.workspaces, bytes, options.stream).ok():
-        return
+        return 0
     if lock != NULL:
         lock.lock()
     plan.calls.find(
@@ -156,6 +156,7 @@ cdef void find_once(Plan* plan, HandleLease* lease, const Operands* operands,
     if lock != NULL:
         lock.unlock()
     plan.device.api.hipGetLastError()
+    return 0
 
 
 cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
@@ -262,7 +263,7 @@ cdef int measure_on_scratch(Plan* plan, Operands* operands, const Choice& choice
         return 0
     operands.data[<int>plan.result()] = scratch.data()
     find_once(plan, &lease, operands, options)
-    status = rank_by_heuristic(plan, &lease)
+    rank_by_heuristic(plan, &lease, &status)
     if status.ok():
         status = timing.make(api[0])
     if status.ok():

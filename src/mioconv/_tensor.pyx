@@ -158,7 +158,8 @@ cdef int borrow_buffer(object tensor, str name, bint writable, TensorView* view,
 # --- __cuda_array_interface__ ---------------------------------------------------------------------
 
 cdef object malformed(str name, str what):
-    return BufferError(f"{name}: its __cuda_array_interface__ is not what the protocol says: {what}")
+    return BufferError(
+        f"{name}: its __cuda_array_interface__ is not what the protocol says: {what}")
 
 
 cdef int64_t whole(str name, object value) except? -1:

@@ -177,6 +177,25 @@ inline bool same_memory(const TensorView& a, const TensorView& b) {
     return same;
 }
 
+/// A hash of elements that are spread evenly over a dense tensor on the host: other values, such as
+/// a step of an optimizer makes, give another one. Of a small tensor all elements count.
+inline std::uint64_t sample(const TensorView& tensor) {
+    const std::int64_t count = tensor.count(), size = tensor.itemsize();
+    const std::int64_t samples = std::min<std::int64_t>(count, 256);
+    std::uint64_t hash = 0x9E3779B97F4A7C15u;
+    for (std::int64_t i = 0; i < samples; ++i) {
+        // The first and the last are among them.
+        const std::int64_t element = samples > 1 ? i * (count - 1) / (samples - 1) : 0;
+        std::uint32_t value = 0;
+        std::memcpy(
+            &value, static_cast<const char*>(tensor.data) + element * size,
+            static_cast<std::size_t>(size));
+        hash = (hash ^ value) * 0x9FB21C651E98DF25u;
+        hash ^= hash >> 29;
+    }
+    return hash;
+}
+
 namespace detail {
 
 template <typename T>

@@ -1,6 +1,6 @@
 """A problem bound to one solution: what a hot loop, or the capture of a graph, calls."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 from libcpp.memory cimport shared_ptr
 from posix.unistd cimport getpid
@@ -18,13 +18,13 @@ from mioconv._problems cimport settle
 from mioconv._select cimport call_record
 from mioconv._stream cimport own_stream, stream_pointer
 from mioconv._tensor cimport borrow, give_back
-from mioconv._torch_tensor cimport note_write
+from mioconv._torch_tensor cimport hold, note_write, version_of
 from mioconv.dlpack cimport kDLCUDA, kDLROCM
 from mioconv.hip cimport hipStream_t
 from mioconv.loan cimport TORCH, Kind, Loan
 from mioconv.native cimport (
     Api, CallRecord, Choice, CurrentDevice, HandleLease, InFlight, Operands, Plan, Provider,
-    Solution, Status, TensorView, W, Workspace, X, Y, capturing, status_of)
+    Solution, Status, TensorView, W, Workspace, X, Y, capturing, sample, status_of)
 
 import threading
 
@@ -63,13 +63,16 @@ cdef class ConvolutionPlan:
     cdef int first, second, result
     cdef readonly bint constant_weights
     # The packed copy of the weights, if the solution has a use for one, and what is packed there: a
-    # tensor that is held and stays on loan, so that its memory comes to be no other's. NULL:
-    # nothing yet.
+    # tensor that is held and stays on loan, so that its memory comes to be no other's, and what
+    # tells its values from others. NULL: nothing yet.
     cdef Workspace* packed
     cdef size_t packed_bytes
     cdef void* weights
     cdef Loan weights_loan
     cdef object weights_owner
+    cdef Kind weights_kind
+    cdef int64_t weights_version
+    cdef uint64_t weights_sample
 
     def __cinit__(self, problem, benchmark, deterministic, allow_tf32, solution, workspace_limit,
                   exclude, stream, constant_weights):
@@ -230,20 +233,34 @@ cdef class ConvolutionPlan:
                 self.plan.device.api.hipGetLastError()
                 raise_status(&self.plan.device.api, status, self.problem,
                              (solution_name(&self.plan.device.api, self.chosen.id),))
+        self.weights_kind = loan.kind
+        # A PyTorch tensor may be given other memory: then it no longer holds what was lent.
+        owner = hold(weight) if loan.kind == TORCH else weight
+        self.weights_version = version_of(owner) if loan.kind == TORCH else 0
+        self.weights_sample = sample(tensor[0]) if self.packed_bytes else 0
         self.weights_loan = loan[0]
         memset(loan, 0, sizeof(Loan))
-        self.weights_owner = weight
+        self.weights_owner = owner
         self.weights = tensor.data
         return 0
 
     cdef int keep(self, weight, TensorView* tensor, Loan* loan) except -1:
-        """The first call's weights are packed; those of later calls must be the same memory."""
+        """The first call's weights are packed; those of later calls must be the same memory, and
+        hold the same values, as far as PyTorch's own count and a sample of them tell."""
+        cdef bint changed = False
         if self.weights == NULL:
             return self.adopt(weight, tensor, loan)
         if self.weights != tensor.data:
             raise ValueError(
                 "weight: this plan was made with constant_weights=True and has other memory as its "
                 "weight; pass the same tensor, or tell plan.update_weights of the new one")
+        if self.packed_bytes:
+            if self.weights_kind == TORCH:
+                changed = version_of(self.weights_owner) != self.weights_version
+            if changed or sample(tensor[0]) != self.weights_sample:
+                raise ValueError(
+                    "weight: this plan was made with constant_weights=True and has packed the "
+                    "weight, whose values have changed since; tell plan.update_weights")
         return 0
 
     cdef int check_process(self) except -1:

@@ -1,7 +1,7 @@
 """PyTorch's tensors: what they lend, what they refuse, new ones, their stream."""
 
 from cpython.object cimport PyObject_TypeCheck, PyTypeObject
-from libc.stdint cimport uintptr_t
+from libc.stdint cimport int64_t, uintptr_t
 
 from mioconv._dlpack cimport borrow_dlpack, exchange_api, take_dltensor, torch_says_hip
 from mioconv._geometry cimport sizes
@@ -107,6 +107,17 @@ cdef hipStream_t torch_stream(const TensorView* view) except? NULL:
     if current_stream is None:
         current_stream = torch.cuda.current_stream
     return <hipStream_t><uintptr_t>current_stream(view.device_id).cuda_stream
+
+
+cdef object hold(object tensor):
+    """A tensor that keeps the memory of another one, whatever becomes of that one, and counts what
+    is written to it through either."""
+    return tensor.detach()
+
+
+cdef int64_t version_of(object tensor) except? -1:
+    """How often PyTorch wrote to a tensor's memory; 0 always for tensors of inference mode."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 cdef int note_write(object tensor) except -1:

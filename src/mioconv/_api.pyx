@@ -279,17 +279,31 @@ cdef int raise_status(const Api* api, Status status, object problem,
 # --- questions ------------------------------------------------------------------------------------
 
 def versions(provider) -> dict:
-    """Versions that the loaded libraries report: HIP runtime and driver (HIP's number), MIOpen."""
+    """Versions that the loaded libraries report: HIP runtime and driver (HIP's number), MIOpen; of our
+    own providers, whose HIP and MIOpen are the ABI's, the libraries behind them too, by name."""
     cdef const Api* api = ready_api(provider)
     cdef int driver = 0
+    cdef char[512] text
     if api.hipDriverGetVersion(&driver) != 0:
         api.hipGetLastError()
     cdef uint64_t miopen = api.miopen_version
-    return {
+    found = {
         "hip_runtime": api.hip_version,
         "hip_driver": driver,
         "miopen": (miopen // 1000000, miopen // 1000 % 1000, miopen % 1000),
     }
+    if api.mioconvGetVersions != NULL and api.mioconvGetVersions(text, sizeof(text)) == 0:
+        for library in (<bytes>text).decode().split(", "):
+            name, _, number = library.partition(" ")
+            found[name.lower()] = tuple(map(int, number.split(".")))
+    return found
+
+
+def release(provider) -> str:
+    """The versions that a provider's results and times depend on, as cache files tell them apart."""
+    known = versions(provider)
+    named = [name for name in ("onednn", "cudnn", "cuda") if name in known] or ["miopen"]
+    return ", ".join([f"{name} {'.'.join(map(str, known[name]))}" for name in named])
 
 
 def devices(provider) -> list:

@@ -22,7 +22,7 @@ from mioconv.native cimport (
     Direction, DirectionStatistics, HandleLease, InFlight, Mutex, Plan, Provider, Solution,
     Source, Statistics, Status, X, algorithm_name, capturing, refused_in_capture)
 
-from mioconv._api import PROVIDERS, versions
+from mioconv._api import PROVIDERS, release
 from mioconv.errors import NoSolutionError
 from mioconv.problem import Problem
 
@@ -222,12 +222,10 @@ cdef dict identities = {}
 
 
 cdef tuple identity_of(Device* device):
-    """Provider, library version and device, as cache files tell results apart."""
+    """Provider, library versions and device, as cache files tell results apart."""
     found = identities.get(<size_t>device)
     if found is None:
         provider = PROVIDERS[<int>device.api.provider]
-        known = versions(provider)
-        release = ".".join([str(part) for part in known["miopen"]])
         architecture = device.info.architecture.decode(errors="replace")
         if device.api.provider == Provider.cpu:
             # The same instruction set runs at different speeds on different processors; how many
@@ -235,7 +233,7 @@ cdef tuple identity_of(Device* device):
             architecture = f"{device.info.name.decode(errors='replace')} {architecture}"
         else:
             architecture = f"{architecture} {device.info.compute_units} CU"
-        found = provider, release, architecture
+        found = provider, release(provider), architecture
         identities[<size_t>device] = found
     return found
 

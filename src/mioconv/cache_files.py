@@ -3,7 +3,7 @@
 One folder for all; each process appends to a file of its own there, so that writers never meet, and
 reads everybody's. A line is one plan, with a checksum before it:
 
-    1c291ca3 {"identity": ["cpu", "3.2.0", "…"], "key": […], "source": "measured", …}
+    1c291ca3 {"identity": ["cpu", "onednn 3.2.0", "…"], "key": […], "source": "measured", …}
 
 The first line of a file names the format. A damaged line costs that line and nothing else; a file
 of another format is left alone. Nothing in a file can make a result wrong: an id that the library

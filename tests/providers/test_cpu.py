@@ -290,6 +290,9 @@ print(threads.value)
 
 def test_describe(cpu: abi.Library) -> None:
     text = c.create_string_buffer(200)
+    cpu.call("mioconvGetVersions", text, c.c_size_t(200))
+    assert re.fullmatch(r"oneDNN \d+\.\d+\.\d+", text.value.decode())
+    assert cpu.status("mioconvGetVersions", text, c.c_size_t(5)) == abi.BAD_PARM
     cpu.call("mioconvDescribe", text, c.c_size_t(200))
     assert re.match(r"oneDNN \d+\.\d+\.\d+, \w+, \d+ threads$", text.value.decode())
     assert cpu.status("mioconvDescribe", text, c.c_size_t(5)) == abi.BAD_PARM

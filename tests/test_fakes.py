@@ -12,7 +12,7 @@ from helpers.standin import FAKES, ROOT, compiler
 CASES = {
     "workspace": (
         "reuse", "two_leases", "outgrown", "moved", "capture", "out_of_memory", "no_id", "most",
-        "allocator",
+        "allocator", "last_use", "last_use_by_event", "last_use_without_numbers",
     ),
     "timing": (
         "quick_host", "slow_host", "longest_hold", "failing_hold", "no_hold", "cpu",

@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <thread>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -47,10 +48,16 @@ public:
                 order_.splice(order_.begin(), order_, found->second.use);
                 return found->second.value;
             }
+            if (found->second.builder == std::this_thread::get_id()) {
+                // A signal's handler, or a callback, came while this thread builds the same: it
+                // cannot wait for itself.
+                lock.unlock();
+                return build(params, context);
+            }
             published_.wait(lock);
         }
         ++counters_of(params).misses;
-        entries_.try_emplace(key);
+        entries_.try_emplace(key).first->second.builder = std::this_thread::get_id();
         const std::uint64_t generation = generation_;
         lock.unlock();
         Value value;
@@ -111,6 +118,7 @@ private:
     using Order = std::list<const HashedParams*>;
     struct Entry {
         Value value;  ///< null while it is being built
+        std::thread::id builder;
         Order::iterator use;
     };
     using Entries = std::unordered_map<HashedParams, Entry, HashedParams::Hash>;

@@ -10,6 +10,7 @@
 
 #include "current_device.hpp"
 #include "error.hpp"
+#include "stream_id.hpp"
 
 namespace mioconv {
 
@@ -133,7 +134,7 @@ private:
         }
         if (api_.mioconvGetStreamId && !capturing(api_, stream)) {
             const std::uint64_t order = order_of(stream);
-            if (order != no_order) return lease_kept(bytes, stream, order, out);
+            if (order != unknown_stream) return lease_kept(bytes, stream, order, out);
         }
         MIOCONV_TRY(MIOCONV_CALL(api_, hipMallocAsync, &out->data, bytes, stream));
         count_reserved(bytes);
@@ -148,17 +149,12 @@ private:
         std::uint64_t order;
         bool leased;
     };
-    static constexpr std::uint64_t no_order = UINT64_MAX;
 
-    /// What a stream has and no later one: where memory comes in stream order its number, since a
-    /// handle may be given to another stream while work is still queued. Elsewhere the handle has
-    /// to do.
+    /// What a stream has and no later one, where memory comes in stream order. Elsewhere the handle
+    /// has to do.
     std::uint64_t order_of(hipStream_t stream) const {
         if (!stream_ordered_) return reinterpret_cast<std::uintptr_t>(stream);
-        std::uint64_t id = no_order;
-        if (api_.mioconvGetStreamId(stream, &id) == miopenStatusSuccess) return id;
-        api_.hipGetLastError();
-        return no_order;
+        return stream_id(api_, stream);
     }
 
     /// Waits for the device, where hipFree does not do so itself; whether that was possible.

@@ -23,8 +23,8 @@ from mioconv.dlpack cimport kDLCUDA, kDLROCM
 from mioconv.hip cimport hipStream_t
 from mioconv.loan cimport TORCH, Kind, Loan
 from mioconv.native cimport (
-    Api, CallRecord, Choice, CurrentDevice, HandleLease, InFlight, Operands, Plan, Provider,
-    Solution, Status, TensorView, W, Workspace, X, Y, capturing, sample, status_of)
+    Api, CallRecord, Choice, CurrentDevice, HandleLease, InFlight, LastUse, Operands, Plan,
+    Provider, Solution, Status, TensorView, W, Workspace, X, Y, capturing, sample)
 
 import threading
 
@@ -57,6 +57,7 @@ cdef class ConvolutionPlan:
     cdef HandleLease* handle
     cdef Workspace* workspace
     cdef hipStream_t stream
+    cdef LastUse last
     cdef int process
     cdef object one_at_a_time
     cdef tuple names
@@ -95,7 +96,7 @@ cdef class ConvolutionPlan:
         self.workspace = new Workspace()
         self.packed = new Workspace()
         self.problem = problem
-        self.one_at_a_time = threading.Lock()
+        self.one_at_a_time = threading.RLock()  # a signal's handler may call too
         self.names = NAMES[problem.direction]
         # In a transposed convolution, input and output change places.
         input, output = (<int>Y, <int>X) if problem.transposed else (<int>X, <int>Y)
@@ -120,6 +121,9 @@ cdef class ConvolutionPlan:
             self.plan = settle(problem, &options, False, &self.held, &unpacked, &before,
                                &self.chosen)
             self.make_ready(options.stream, &status)
+        if status.ok():
+            # So that a first call on another stream comes after what the workspace was used for.
+            self.note_use(options.stream)
         if not status.ok():
             raise_status(&self.plan.device.api, status, problem)
         self.stream = options.stream
@@ -130,6 +134,7 @@ cdef class ConvolutionPlan:
         cdef CurrentDevice current
         give_back(&self.weights_loan)
         if self.process != getpid():
+            self.last.abandon()
             return
         if self.plan != NULL and self.plan.device.api.provider != Provider.cpu:
             if current.set(self.plan.device.api, self.plan.device.index).ok():
@@ -164,6 +169,28 @@ cdef class ConvolutionPlan:
             status[0] = self.workspace.lease(
                 self.plan.device.workspaces, self.chosen.workspace, stream)
         return 0
+
+    cdef void note_use(self, hipStream_t stream) noexcept nogil:
+        """The workspace is in use on a stream from now on."""
+        cdef const Api* api = &self.plan.device.api
+        if api.provider != Provider.cpu and not self.last.note(api[0], stream, False).ok():
+            api.hipGetLastError()
+
+    cdef Status follow(self, hipStream_t stream) noexcept nogil:
+        """Let the work of a call come after that of the one before, whatever stream that was on: it
+        may be gone by now, and its handle this one's. In a capture nothing can be waited for:
+        `mioconv.plan` says what the caller owes."""
+        cdef Status status
+        if self.plan.device.api.provider == Provider.cpu:
+            return status
+        if not capturing(self.plan.device.api, stream):
+            status = self.last.wait(self.plan.device.api, stream)
+        if status.ok() and stream != self.stream:
+            status = self.handle.use(stream)
+            if status.ok():
+                self.workspace.use(stream)
+                self.stream = stream
+        return status
 
     @property
     def solution(self):
@@ -368,21 +395,13 @@ cdef class ConvolutionPlan:
             # The workspace was sized for these.
             use_threads(&self.plan.device.api, <int>self.plan.params.threads, &threads)
             status = current.set(self.plan.device.api, self.plan.device.index)
-            if status.ok() and stream != self.stream:
-                # The workspace may still be in use over there, on a stream that may be gone by now.
-                # In a capture nothing can be waited for: `mioconv.plan` says what the caller owes.
-                if not capturing(self.plan.device.api, stream):
-                    status = status_of("hipDeviceSynchronize",
-                                       self.plan.device.api.hipDeviceSynchronize())
-                if status.ok():
-                    status = self.handle.use(stream)
-                if status.ok():
-                    self.workspace.use(stream)
-                    self.stream = stream
+            if status.ok():
+                status = self.follow(stream)
             if status.ok():
                 status = self.plan.calls.run(
                     self.handle.get(), operands, self.plan.convolution(), self.workspace.data(),
                     self.chosen.workspace, self.chosen.id)
+                self.note_use(stream)
         if not status.ok():
             self.plan.device.api.hipGetLastError()
             raise_status(&self.plan.device.api, status, self.problem,

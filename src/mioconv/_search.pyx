@@ -3,6 +3,7 @@
 Everything is measured on scratch memory: the caller's result is written once, by the winner.
 """
 
+from cpython.exc cimport PyErr_CheckSignals
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t
 from libcpp.vector cimport vector
@@ -14,7 +15,7 @@ from mioconv.hip cimport hipStream_t
 from mioconv.miopen cimport miopenConvAlgoPerf_t
 from mioconv.native cimport (
     Api, Choice, Direction, DirectionStatistics, HandleLease, Mutex, Operands, Plan, Provider,
-    Solution, Source, Status, Timing, Workspace, capturing)
+    Solution, Source, Status, Timing, Turn, Workspace, capturing)
 
 cdef extern from "<time.h>" nogil:
     struct timespec:
@@ -69,12 +70,21 @@ cdef int tell(Plan* plan, const Solution* solution, float ms, size_t done,
     return 0
 
 
+cdef int look_at_signals() except -1 nogil:
+    """Whoever waits for a search can end it: what a signal's handler raises, as of Ctrl-C, ends it
+    as a callback does."""
+    with gil:
+        PyErr_CheckSignals()
+    return 0
+
+
 # --- measuring ------------------------------------------------------------------------------------
 
 cdef enum:
     ALWAYS_TRIED = 3  # so many of those that rank first are run once, whatever the budget
     FIRST_RUN = 50    # times slower than the fastest: what a first run rules out
     STALL_MS = 20     # but not if it took no longer than this
+    SIGNALS_US = 50000  # between two looks at signals, at least
 
 
 cdef float limit(int round, float fastest, float spent, float budget) noexcept nogil:
@@ -180,6 +190,7 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
     cdef bint too_few
     cdef int64_t threads
     cdef float ms = 0, fastest, spent = 0
+    cdef int64_t looked = now_us()
     best.resize(ranked.size(), <float>1e30)
     repeats.resize(ranked.size(), 1)
     for round in range(12):
@@ -216,6 +227,11 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
                     if status.ok():
                         best[i] = min(best[i], ms)
             workspace.give_back()
+            if now_us() - looked > SIGNALS_US:
+                look_at_signals()
+                # A handler may have called with other threads.
+                use_threads(api, <int>plan.params.threads, &threads)
+                looked = now_us()
             if not status.ok():
                 api.hipGetLastError()
                 if status.hip and not status.out_of_memory():
@@ -280,9 +296,15 @@ cdef int search(Plan* plan, Operands operands, const Choice& choice,
     cdef int64_t start, end
     cdef DirectionStatistics* row
     cdef bint measured = False
+    cdef Turn turn = Turn.later
     global searching_here
-    if (searching_here or capturing(plan.device.api, options.stream)
-            or not plan.begin_search(choice)):
+    if searching_here or capturing(plan.device.api, options.stream):
+        return 0
+    while turn == Turn.later:
+        turn = plan.begin_search(choice)
+        if turn == Turn.later:
+            look_at_signals()
+    if turn == Turn.nothing:
         return 0
     start = now_us()
     searching_here = True

@@ -353,6 +353,7 @@ cdef void give_back(Loan* loan) noexcept:
     cdef DLManagedTensor* managed = loan.managed
     cdef DLManagedTensorVersioned* versioned = loan.versioned
     cdef PyObject* held = loan.held
+    cdef PyObject* made = loan.made
     if managed != NULL:
         loan.managed = NULL
         if managed.deleter != NULL:
@@ -367,6 +368,10 @@ cdef void give_back(Loan* loan) noexcept:
     if held != NULL:
         loan.held = NULL
         Py_XDECREF(held)
+    if made != NULL:
+        loan.made = NULL
+        (<Tensor>made).note_computed()
+        Py_XDECREF(made)
 
 
 cdef object new_tensor(Kind kind, object like, TensorView* view, Layout layout, Loan* loan):
@@ -394,6 +399,9 @@ cdef object new_tensor(Kind kind, object like, TensorView* view, Layout layout, 
         set_dense_strides(view[0], layout)
         result = Tensor.__new__(Tensor)
         (<Tensor>result).allocate(view, loan.stream)
+        if view.device_type != kDLCPU:
+            Py_INCREF(result)
+            loan.made = <PyObject*>result
         # Its memory is known: no handshake, which would count as handing it to somebody.
         view.data = (<Tensor>result).data
         view.array_library = <int>OTHER

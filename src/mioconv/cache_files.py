@@ -129,7 +129,8 @@ def _read(path: Path) -> list[Record]:
 
 # --- memory ---------------------------------------------------------------------------------------
 
-_lock = threading.Lock()
+# A signal's handler that convolves may come while its own thread holds it.
+_lock = threading.RLock()
 _known: dict[_Key, Record] = {}
 _folder_read: Path | None = None
 
@@ -145,7 +146,7 @@ def _learn(records: Iterable[Record]) -> int:
         count += 1
     # A process that meets ever new problems must not grow for ever.
     while len(_known) > MOST_ENTRIES:
-        del _known[next(iter(_known))]
+        _known.pop(next(iter(_known)), None)
     return count
 
 
@@ -387,7 +388,7 @@ def clear(files: bool) -> None:
 
 def _after_fork() -> None:
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -245,6 +245,15 @@ cdef extern from "mioconv/stream.hpp" namespace "mioconv" nogil:
         void abandon() noexcept
 
 
+cdef extern from "mioconv/stream_id.hpp" namespace "mioconv" nogil:
+    cdef cppclass LastUse:
+        Status note(const Api& api, hipStream_t stream, cbool by_event) noexcept
+        Status wait(const Api& api, hipStream_t stream) noexcept
+        cbool is_on(const Api& api, hipStream_t stream) noexcept
+        cbool recorded() noexcept
+        void abandon() noexcept
+
+
 cdef extern from "mioconv/handle.hpp" namespace "mioconv" nogil:
     cdef cppclass HandlePool:
         pass
@@ -329,6 +338,11 @@ cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
         void lock() noexcept
         void unlock() noexcept
 
+    cdef enum class Turn "mioconv::Plan::Turn"(int):
+        nothing
+        mine
+        later
+
     cdef cppclass Plan:
         Plan(Device& device, const ConvolutionParams& params) except +
         Status describe() noexcept
@@ -345,7 +359,7 @@ cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
         void rank(vector[Solution] listed) except +
         void recall(const vector[Solution]& remembered, cbool complete) except +
         cbool pin(uint64_t id) except +
-        cbool begin_search(const Choice& choice) noexcept
+        Turn begin_search(const Choice& choice) noexcept
         void end_search() noexcept
         vector[Solution] solutions() except +
         vector[Solution] admitted(const Choice& choice) except +

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -272,3 +274,104 @@ def test_sub_interpreters_are_refused(before: str) -> None:
     refusal, result = done.stdout.splitlines()
     assert "interpreter" in refusal
     assert result == "[[[3.]]]"
+
+
+SIGNALS = """
+import os, signal, sys, threading, time
+import numpy as np
+import mioconv
+
+x, w = np.ones((8, 64, 56, 56), 'f'), np.ones((64, 64, 5, 5), 'f')
+small = np.ones((1, 4, 9, 9), 'f'), np.ones((4, 4, 3, 3), 'f')
+mioconv.conv2d_forward(*small)
+mioconv.set_flags(benchmark_budget_ms=60000)
+searching = threading.Event()
+mioconv.on_search(lambda progress: searching.set())
+
+def interrupt():
+    searching.wait(60)
+    time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGINT)
+
+def search():
+    mioconv.conv2d_forward(x, w, padding=2, benchmark=True)
+"""
+INTERRUPTED = """
+threading.Thread(target=interrupt, daemon=True).start()
+try:
+    search()
+except KeyboardInterrupt:
+    print("interrupted", mioconv.cache_info().finds)
+"""
+# Another thread's search, which this one waits for.
+WAITING = """
+other = threading.Thread(target=search, daemon=True)
+other.start()
+searching.wait(60)
+threading.Thread(target=interrupt, daemon=True).start()
+try:
+    search()
+except KeyboardInterrupt:
+    print("interrupted", mioconv.cache_info().finds)
+os._exit(0)
+"""
+HANDLER = """
+seen = []
+
+def handle(*_):
+    mioconv.conv2d_forward(*small)
+    seen.append(mioconv.cache_info().finds)
+
+signal.signal(signal.SIGINT, handle)
+mioconv.set_flags(benchmark_budget_ms=500)
+threading.Thread(target=interrupt, daemon=True).start()
+search()
+print("handled", seen, mioconv.cache_info().finds)
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [(INTERRUPTED, "interrupted 0"), (WAITING, "interrupted 0"), (HANDLER, "handled [0] 1")],
+    ids=["interrupted", "waiting", "handler"],
+)
+def test_signals_during_a_search(program: str, expected: str) -> None:
+    """They are handled between two samples, not when all is over."""
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALS + program], capture_output=True, text=True, timeout=50
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split("\n")[0] == expected
+
+
+@pytest.mark.parametrize("name", ["recall", "_read_folder", "append", "_learn"])
+def test_handlers_that_convolve(name: str, tmp_path: Path) -> None:
+    """A handler runs in whatever the main thread is doing, and must not wait for that."""
+    program = f"""
+import threading
+import numpy as np
+import mioconv
+from mioconv import cache_files
+
+x, w = np.ones((1, 4, 9, 9), 'f'), np.ones((4, 4, 3, 3), 'f')
+original, inner = cache_files.{name}, []
+
+def interrupted(*arguments, **how):
+    if not inner:
+        inner.append(None)
+        inner[0] = mioconv.conv2d_forward(x, w, benchmark=True)
+    return original(*arguments, **how)
+
+cache_files.{name} = interrupted
+outer = mioconv.conv2d_forward(x, w, benchmark=True)
+print((outer == inner[0]).all(), outer.shape)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "MIOCONV_CACHE": "1", "MIOCONV_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "True (1, 4, 7, 7)\n"

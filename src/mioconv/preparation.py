@@ -273,7 +273,7 @@ def plan(
     nothing is packed. What it raises otherwise is a ValueError or a TypeError.
 
     A plan is for one call at a time: calls from other threads wait. When the stream changes, the
-    call first waits on the host for the work of the one before. While a stream is captured it
+    call first waits for the work of the one before, on NVIDIA GPUs on the host. While a stream is captured it
     cannot: let the plan's earlier work end before the capture begins, and keep the plan, whose
     workspace the graph uses, for as long as the graph, without calling it while a replay runs.
 

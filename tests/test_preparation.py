@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mioconv
+from helpers import tolerances
 from helpers.checks import operands
 from helpers.native import fault, live_objects, native_calls, no_native_calls
 from helpers.operators import BACKWARD_INPUT, BACKWARD_WEIGHT, FORWARD, TRANSPOSE_FORWARD
@@ -23,7 +25,7 @@ from helpers.processes import in_a_child
 from helpers.reference import conv_forward
 from helpers.tolerances import assert_same_bits
 from mioconv.cli import main
-from mioconv.cli.reference import reference
+from mioconv.cli.reference import error_bound, reference
 
 PROBLEM = mioconv.Problem("forward", (2, 8, 9, 9), (8, 8, 3, 3), padding=1)
 LINE = "MIOpenDriver conv -n 2 -c 8 -H 10 -W 10 -k 8 -y 3 -x 3 -p 1 -q 1"
@@ -463,6 +465,56 @@ class TestCommands:
         assert text.count("Verifies OK") == 3
         assert text.count("GPU Kernel Time") == 3
         assert text.count("stats: ") == 6
+
+    @pytest.mark.parametrize("line", ["conv -n 200", "conv -n 64 -c 8 -H 56 -W 56 -k 8"])
+    def test_driver_allows_for_long_sums(self, line: str) -> None:
+        """180,000 terms and more, whose roundings add up."""
+        assert main(["driver", *line.split(), "-F", "4", "-i", "1"]) == 0
+
+    def test_driver_looks_at_every_element(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """One of 8,192 that is off by a thousandth is little on the average."""
+        from mioconv.cli import driver
+
+        def slightly_wrong(*args: Any) -> np.ndarray:
+            result = reference(*args)
+            result.flat[5] += 1e-3 * np.abs(result).max()
+            return result
+
+        monkeypatch.setattr(driver, "reference", slightly_wrong)
+        line = "conv -n 2 -c 4 -H 16 -W 16 -k 16 -p 1 -q 1 -F 1 -i 1"
+        assert main(["driver", *line.split()]) == 1
+        assert "FAILED" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("direction", ["forward", "backward_input", "backward_weight"])
+    @pytest.mark.parametrize("transposed", [False, True])
+    @pytest.mark.parametrize("dtype", ["float32", "float16"])
+    def test_bound_of_the_driver(self, direction: Any, transposed: bool, dtype: Any) -> None:
+        """It is that of the tests, for the longest sum of each direction."""
+        problem = mioconv.Problem(
+            direction, (2, 6, 9, 8), (6, 4, 3, 2) if transposed else (4, 3, 3, 2), dtype,
+            stride=2, padding=1, groups=1 if transposed else 2, transposed=transposed,
+        )  # fmt: skip
+        rng = np.random.default_rng(3)
+        shapes = [problem.input_shape, problem.weight_shape, problem.output_shape]
+        x, w, y = (rng.standard_normal(shape) for shape in shapes)
+        given = {
+            "forward": (x, w), "backward_input": (y, w), "backward_weight": (y, x)
+        }[direction]  # fmt: skip
+        terms = {"forward": 18, "backward_input": 12, "backward_weight": 50}
+        if transposed:
+            terms = {"forward": 36, "backward_input": 24, "backward_weight": 2 * 72}
+        expected = reference(problem, *given)
+        magnitude = reference(problem, *map(np.abs, given))
+        for mixes, tf32 in itertools.product([False, True], repeat=2):
+            found = error_bound(problem, *given, expected, mixes=mixes, tf32=tf32)
+            right = tolerances.error_bound(
+                dtype, np.abs(expected), magnitude, terms[direction],
+                amplification=32.0 if mixes else None,
+                operand_roundoff=tolerances.TF32_ROUNDOFF if tf32 else 0.0,
+            )  # fmt: skip
+            np.testing.assert_allclose(found, right, rtol=1e-6)
 
     def test_driver_finds_a_wrong_result(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

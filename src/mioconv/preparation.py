@@ -273,8 +273,8 @@ def plan(
     nothing is packed. What it raises otherwise is a ValueError or a TypeError.
 
     A plan is for one call at a time: calls from other threads wait. When the stream changes, the
-    call first waits for the work of the one before, on NVIDIA GPUs on the host. While a stream is captured it
-    cannot: let the plan's earlier work end before the capture begins, and keep the plan, whose
+    call first waits for the work of the one before (on NVIDIA GPUs, the host waits). While a stream
+    is captured it cannot: let the plan's earlier work end before the capture begins, and keep the plan, whose
     workspace the graph uses, for as long as the graph, without calling it while a replay runs.
 
     With `constant_weights` the solutions are ranked, and measured in benchmark mode, without the

@@ -465,6 +465,44 @@ class TestTorch:
         with refuses(TypeError, "float64", "float32"):
             mioconv.conv2d_forward(x.double(), w.double())
 
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    def test_kinds_without_plain_numbers(self, pair: Any) -> None:
+        """PyTorch's own words for them are about its insides."""
+        torch = import_torch()
+        x, w = pair
+        quantized = torch.quantize_per_tensor(x, 0.1, 0, torch.qint8)
+        with refuses(TypeError, "input", "quantized", r"input\.dequantize"):
+            mioconv.conv2d_forward(quantized, w)
+        for layout in (torch.strided, torch.jagged):
+            nested = torch.nested.nested_tensor(list(x), layout=layout)
+            with refuses(TypeError, "input", "nested"):
+                mioconv.conv2d_forward(nested, w)
+        for dtype in (torch.float8_e4m3fn, torch.float8_e5m2):
+            with refuses(TypeError, "input", str(dtype)[6:], "float32"):
+                mioconv.conv2d_forward(x.to(dtype), w.to(dtype))
+            with refuses(TypeError, "input", str(dtype)[6:], "float32"):
+                mioconv.conv2d_forward(x.to(dtype).__dlpack__(), w.to(dtype).__dlpack__())
+
+    def test_transforms(self, pair: Any) -> None:
+        torch = import_torch()
+        x, w = pair
+        with refuses(TypeError, "input", "torch.func", "mioconv.torch"):
+            torch.func.vmap(lambda a: mioconv.conv2d_forward(a, w))(x[None])
+        with refuses(TypeError, "weight", "torch.func", "mioconv.torch"):
+            torch.func.vmap(lambda a: mioconv.conv2d_forward(x, a))(w[None])
+
+        def sums(a: Any) -> Any:
+            return mioconv.conv2d_forward(a, w).sum()
+
+        with refuses(TypeError, "input"):
+            torch.func.grad(sums)(x)
+
+    def test_fake_tensors(self, pair: Any) -> None:
+        fake_tensor = pytest.importorskip("torch._subclasses.fake_tensor")
+        x, w = pair
+        with fake_tensor.FakeTensorMode() as mode, refuses(BufferError, "input", "no memory"):
+            mioconv.conv2d_forward(mode.from_tensor(x), mode.from_tensor(w))
+
     def test_meta(self, pair: Any) -> None:
         x, w = pair
         with refuses(TypeError, "input", "meta"):

@@ -9,7 +9,8 @@ from libcpp.vector cimport vector
 
 from mioconv._plans cimport all_devices
 from mioconv.hip cimport hipErrorOutOfMemory, hipStream_t, hipSuccess
-from mioconv.native cimport Allocator, Api, Device, MemoryStats, Status, status_of
+from mioconv.native cimport (
+    Allocator, Api, Device, MemoryStats, Status, capturing, refused_in_capture, status_of)
 
 from mioconv._api import PROVIDERS, refusals
 from mioconv._plans import forget_out_of_memory
@@ -47,6 +48,7 @@ cdef str device_text(const Api* api, int index):
 
 # What Python is asked for memory, and what it answered, by address, until that is given back.
 cdef object source = None
+cdef bint in_captures = True  # whether it may be asked while a graph is captured
 cdef dict held = {}
 
 
@@ -65,6 +67,8 @@ cdef Status allocate(const Api& api, int device, size_t bytes, hipStream_t strea
     allocator = source
     if allocator is None:
         return Status()
+    if not in_captures and capturing(api, stream):
+        return refused_in_capture("allocator")
     try:
         owner = allocator(bytes, device_text(&api, device), <uintptr_t>stream)
         if owner is None:
@@ -108,19 +112,19 @@ of_python.allocate = ask_python
 of_python.free = drop
 
 
-def set_source(allocator) -> None:
+def set_source(allocator, captures: bool = True) -> None:
     """Where scratch memory comes from; see `mioconv.set_allocator`. None: from the devices."""
-    global source
+    global source, in_captures
     cdef const Allocator* wanted = NULL
     if allocator is not None:
         wanted = &of_python
-    source = allocator
+    source, in_captures = allocator, captures
     all_devices().set_allocator(wanted)
 
 
 def after_fork() -> None:
     """The devices of a child are new."""
-    set_source(source)
+    set_source(source, in_captures)
 
 
 os.register_at_fork(after_in_child=after_fork)

@@ -28,6 +28,7 @@ from helpers.tensors import (
     to_torch,
 )
 from helpers.tolerances import assert_close, assert_same_bits, error_bound, gamma
+from mioconv import second_ways
 
 PLAIN = next(case for case in CASES if case.name == "2d-same")
 NOT_IMPLEMENTED, UNKNOWN, UNSUPPORTED = 6, 7, 8
@@ -221,6 +222,37 @@ class TestOutIsZ:
             with broken(faults):
                 add_relu(PLAIN, x, w, z, 1.0, out=z)
             assert_close(z, value, bound)
+
+    def test_copied_only_for_separate_steps(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One fused operation reads z where it lies; steps need its values after they have written
+        the convolution."""
+        copies: list[Any] = []
+        copy = second_ways.copy
+        monkeypatch.setattr(second_ways, "copy", lambda *a: copies.append(a) or copy(*a))
+        for faults, way in [({}, "fused"), (FAULTS[-1], "separate")]:
+            for alpha in (0.5, 0.0):  # 0: nothing of z is read
+                x, w, z = tensors(PLAIN)
+                value, bound = expected(PLAIN, x, w, None, z, alpha, steps=3)
+                mioconv.cache_clear()
+                copies.clear()
+                with broken(faults):
+                    add_relu(PLAIN, x, w, z, alpha, out=z)
+                assert len(copies) == (way == "separate" and alpha != 0)
+                assert_close(z, value, bound)
+                if alpha != 0:
+                    assert mioconv.last_call().way == way
+
+    def test_with_a_pinned_solution(self) -> None:
+        """Which means separate steps, with every kind of tensor."""
+        problem = mioconv.Problem("forward", PLAIN.input_shape, PLAIN.weight_shape,
+                                  **PLAIN.settings)  # fmt: skip
+        solution = mioconv.find_solutions(problem)[0]
+        for wrap in KINDS.values():
+            x, w, z = tensors(PLAIN)
+            value, bound = expected(PLAIN, x, w, None, z, -2.0, steps=3)
+            x, w, given = (wrap(a) for a in (x, w, z))
+            add_relu(PLAIN, x, w, given, -2.0, out=given, solution=solution)
+            assert_close(to_numpy(given), value, bound)
 
     def test_another_view_of_the_same_memory(self) -> None:
         """The same elements through another object are z itself; shifted by one they overlap."""

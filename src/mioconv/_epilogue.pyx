@@ -248,6 +248,9 @@ cdef int run_all(Device* device, ConvolutionParams* params, void* x, void* w, vo
             and (not options.strict_accuracy or device.api.provider == Provider.cpu)):
         if run_fused(device, params, x, w, y, epilogue, options):
             return 0
+    if epilogue.z_in_place:
+        epilogue.undone = True
+        return 0
     run(device, params, x, w, y, options, &used)
     if epilogue.anything():
         data[0], data[1], data[2] = x, w, y

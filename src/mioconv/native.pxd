@@ -406,7 +406,7 @@ cdef extern from "mioconv/fusion.hpp" namespace "mioconv" nogil:
         const void* bias
         const void* z
         float alpha
-        cbool relu, bias_pending, z_pending, relu_pending
+        cbool relu, bias_pending, z_pending, relu_pending, z_in_place, undone
         Status refusal
         cbool anything() noexcept
         cbool pending() noexcept

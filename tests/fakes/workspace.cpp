@@ -1,14 +1,11 @@
 // The pool of scratch memory on a table of functions of our own: what it asks of a GPU, in order.
-// The one argument names the case; what does not hold is printed, and the exit status is 1.
 #include "mioconv/workspace.hpp"
 
-#include <cstdio>
 #include <cstring>
-#include <functional>
-#include <map>
 #include <set>
-#include <string>
 #include <vector>
+
+#include "check.hpp"
 
 namespace {
 
@@ -22,16 +19,8 @@ std::vector<hipStream_t> freed_on, recorded_on, waited_by;
 std::uintptr_t next = 0x1000;
 int allocations = 0, frees = 0, waits = 0, refusals = 0;
 bool is_capturing = false;
-bool failed = false;
 
 hipStream_t stream(std::uintptr_t n) { return reinterpret_cast<hipStream_t>(n); }
-
-void check(bool holds, const char* what, int line) {
-    if (holds) return;
-    std::printf("line %d: %s\n", line, what);
-    failed = true;
-}
-#define CHECK(what) check(what, #what, __LINE__)
 
 hipError_t allocate_async(void** data, std::size_t, hipStream_t) {
     if (refusals > 0) return --refusals, hipErrorOutOfMemory;
@@ -225,14 +214,18 @@ void last_use_without_numbers() {
 
 int main(int, char** arguments) {
     ids = {{stream(1), 11}, {stream(2), 12}, {stream(3), 13}};
-    const std::map<std::string, std::function<void()>> cases{
-        {"reuse", reuse},        {"two_leases", two_leases},
-        {"outgrown", outgrown},  {"moved", moved},
-        {"capture", capture},    {"out_of_memory", out_of_memory},
-        {"no_id", no_id},        {"most", most},
-        {"allocator", allocator}, {"last_use", last_use},
-        {"last_use_by_event", last_use_by_event},
-        {"last_use_without_numbers", last_use_without_numbers}};
-    cases.at(arguments[1])();
-    return failed;
+    return run_case(
+        {{"reuse", reuse},
+         {"two_leases", two_leases},
+         {"outgrown", outgrown},
+         {"moved", moved},
+         {"capture", capture},
+         {"out_of_memory", out_of_memory},
+         {"no_id", no_id},
+         {"most", most},
+         {"allocator", allocator},
+         {"last_use", last_use},
+         {"last_use_by_event", last_use_by_event},
+         {"last_use_without_numbers", last_use_without_numbers}},
+        arguments[1]);
 }

@@ -73,16 +73,21 @@ def mutated(text: str, mutation: Mutation) -> str:
     return text.replace(mutation.old, both)
 
 
-def build() -> None:
-    """The mutated tree, and the package from it in SITE."""
-    shutil.rmtree(WORK, ignore_errors=True)
+def copy(*folders: str) -> None:
+    """The files of the checkout, into the tree."""
     files = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True
+        ["git", "ls-files", "-z", *folders], cwd=ROOT, capture_output=True, check=True, text=True
     ).stdout.split("\0")
     for name in filter(None, files):
         target = TREE / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, target)
+
+
+def build() -> None:
+    """The mutated tree, and the package from it in SITE."""
+    shutil.rmtree(WORK, ignore_errors=True)
+    copy()
     (TREE / "include" / "mioconv" / "mutation.hpp").write_text(HEADER)
     for name in dict.fromkeys(mutation.file for mutation in MUTATIONS):
         path = TREE / name
@@ -145,11 +150,15 @@ def survives(mutation: Mutation) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="mutation", description=__doc__)
     parser.add_argument("--only", default="", help="faults whose name has this")
-    parser.add_argument("--keep-build", action="store_true", help="of the last time")
+    parser.add_argument(
+        "--keep-build", action="store_true", help="the last one, with the tests of now"
+    )
     parser.add_argument("-j", type=int, default=1, help="faults at a time")
     args = parser.parse_args()
     wanted = [mutation for mutation in MUTATIONS if args.only in mutation.name]
-    if not args.keep_build:
+    if args.keep_build:
+        copy("tests")
+    else:
         build()
     for selection in dict.fromkeys(test for mutation in wanted for test in mutation.tests):
         if not run(selection, ""):

@@ -1,9 +1,9 @@
 """The faults, and the tests that are to see each.
 
 All are compiled into one copy of the sources, each behind a switch (`__main__.py`). `old` must
-occur exactly once in its file, so that a fault whose place is gone is noticed. It is a statement, or
-part of an expression where `expression` says so. Of the tests, "rocm:" stands for those that run on the
-stand-in of ROCm's libraries, with a selection of `pytest -k`.
+occur exactly once in its file, so that a fault whose place is gone is noticed. It is a statement,
+or part of an expression where `expression` says so. Of the tests, "rocm:" stands for those that run
+on the stand-in of ROCm's libraries, with a selection of `pytest -k`.
 """
 
 from __future__ import annotations

@@ -428,6 +428,26 @@ class TestTorch:
         frozen = torch.nn.Parameter(w, requires_grad=False)
         assert_same_bits(mioconv.conv2d_forward(x, frozen), mioconv.conv2d_forward(x, w))
 
+    def test_autograd_is_told_of_what_is_written(self, pair: Any) -> None:
+        """By the version of each tensor that was passed as a result."""
+        torch = import_torch()
+        x, w = pair
+        y = mioconv.conv2d_forward(x, w)
+        results = torch.zeros_like(x), torch.zeros_like(w), torch.zeros(w.shape[0])
+        for mask in ((True, True, True), (False, True, False)):
+            before = [result._version for result in results]
+            mioconv.conv2d_backward(x, y, w, output_mask=mask, out=results)
+            after = [result._version for result in results]
+            assert [b > a for a, b in zip(before, after, strict=True)] == list(mask)
+        for call in (
+            lambda: mioconv.conv2d_forward(x, w, out=y),
+            lambda: mioconv.conv2d_backward_bias(y, out=results[2]),
+            lambda: mioconv.plan(mioconv.Problem.from_tensors("forward", x, w))(x, w, out=y),
+        ):
+            before = [y._version, results[2]._version]
+            call()
+            assert [y._version, results[2]._version] != before
+
     def test_lazy_negation(self, pair: Any) -> None:
         """A view with the negative bit: its memory holds the opposite sign."""
         torch = import_torch()

@@ -124,6 +124,28 @@ cdef bint usable(int provider) noexcept nogil:
     return ready[provider].load()
 
 
+# How many problems each provider shall remember; 0: as many as it does by itself.
+cdef size_t most_problems = 0
+
+
+cdef void bound_caches(size_t problems) noexcept nogil:
+    """Bound what the providers remember, now and when they are loaded."""
+    global most_problems
+    cdef int provider
+    most_problems = problems
+    for provider in range(3):
+        if ready[provider].load() and tables[provider].mioconvSetCacheCapacity != NULL:
+            tables[provider].mioconvSetCacheCapacity(problems)
+
+
+cdef void trim_caches(size_t problems) noexcept nogil:
+    """Let the providers forget all but so many problems, and what handles keep for scratch."""
+    cdef int provider
+    for provider in range(3):
+        if ready[provider].load() and tables[provider].mioconvTrimCache != NULL:
+            tables[provider].mioconvTrimCache(problems)
+
+
 cdef void after_fork() noexcept nogil:
     """In the child: whoever asks for a GPU again gets an error instead of a crash."""
     cdef int provider
@@ -240,6 +262,8 @@ def install(provider: int, hip: int, miopen: int, own: int, paths: tuple) -> lis
     if table.miopenGetVersion(&major, &minor, &patch) == 0:
         table.miopen_version = major * 1000000 + minor * 1000 + patch
     table.activity = activity
+    if most_problems and table.mioconvSetCacheCapacity != NULL:
+        table.mioconvSetCacheCapacity(most_problems)
     tables[provider] = table
     ready[<int>provider].store(True)
     return missing

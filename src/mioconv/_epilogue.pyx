@@ -258,6 +258,15 @@ cdef int run_all(Device* device, ConvolutionParams* params, void* x, void* w, vo
     return 0
 
 
+def set_fusion_capacity(entries: int) -> None:
+    """How many fused problems are kept; no more than usual, whatever is asked for."""
+    cdef size_t bound = min(entries, 100) if entries else 100
+    global capacity
+    capacity = bound
+    with nogil:
+        fusions.set_capacity(bound)
+
+
 def clear_fusions() -> None:
     """Forget all fused plans and which way is faster."""
     with nogil:

@@ -4,9 +4,10 @@ import os
 
 from cpython.exc cimport PyErr_SetInterrupt
 from libc.stddef cimport size_t
-from libc.stdint cimport uintptr_t
+from libc.stdint cimport SIZE_MAX, uintptr_t
 from libcpp.vector cimport vector
 
+from mioconv._api cimport trim_caches
 from mioconv._plans cimport all_devices
 from mioconv.hip cimport hipErrorOutOfMemory, hipStream_t, hipSuccess
 from mioconv.native cimport (
@@ -37,6 +38,7 @@ def empty_cache() -> None:
         used = all_devices().all()
         for i in range(used.size()):
             used[i].workspaces.release_unused()
+        trim_caches(SIZE_MAX)
     forget_out_of_memory()
 
 

@@ -9,11 +9,11 @@ import os
 
 from cpython.exc cimport PyErr_Occurred, PyErr_SetInterrupt
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport SIZE_MAX, int64_t, uint64_t
 from libcpp.memory cimport make_shared, shared_ptr
 from libcpp.vector cimport vector
 
-from mioconv._api cimport api_of, raise_status
+from mioconv._api cimport api_of, bound_caches, raise_status, trim_caches
 from mioconv.hip cimport hipStream_t
 from mioconv.miopen cimport (
     miopenConvAlgorithm_t, miopenConvSolution_t, miopenStatusNotImplemented)
@@ -413,6 +413,7 @@ def cache_clear() -> None:
     with nogil:
         plans.clear()
         statistics.clear()
+        trim_caches(0)
 
 
 def set_capacity(entries: int) -> None:
@@ -421,6 +422,7 @@ def set_capacity(entries: int) -> None:
     capacity = entries
     with nogil:
         plans.set_capacity(capacity)
+        bound_caches(capacity if capacity else SIZE_MAX)
 
 
 def forget_out_of_memory() -> None:

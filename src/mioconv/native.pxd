@@ -55,6 +55,8 @@ cdef extern from "mioconv/api.hpp" namespace "mioconv" nogil:
         # Optional ones are pointers here, to be asked before they are called.
         void* miopenSetTensorDescriptorV2
         miopenStatus_t (*mioconvGetSolutionName)(uint64_t, char*, size_t) noexcept
+        miopenStatus_t (*mioconvSetCacheCapacity)(size_t) noexcept
+        miopenStatus_t (*mioconvTrimCache)(size_t) noexcept
         miopenStatus_t (*mioconvGetVersions)(char*, size_t) noexcept
         miopenStatus_t (*mioconvDescribe)(char*, size_t) noexcept
         miopenStatus_t (*mioconvSetNumThreads)(int) noexcept

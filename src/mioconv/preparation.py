@@ -274,8 +274,9 @@ def plan(
 
     A plan is for one call at a time: calls from other threads wait. When the stream changes, the
     call first waits for the work of the one before (on NVIDIA GPUs, the host waits). While a stream
-    is captured it cannot: let the plan's earlier work end before the capture begins, and keep the plan, whose
-    workspace the graph uses, for as long as the graph, without calling it while a replay runs.
+    is captured it cannot: let the plan's earlier work end before the capture begins, and keep the
+    plan, whose workspace the graph uses, for as long as the graph, without calling it while a
+    replay runs.
 
     With `constant_weights` the solutions are ranked, and measured in benchmark mode, without the
     packing, so that the choice may be another one than that of the functions. The `cpu` provider

@@ -144,7 +144,7 @@ struct Epilogue {
     Status refusal;
     bool z_in_place = false;  ///< z is the result's own memory: nothing is written but by one fused
                               ///< operation
-    bool undone = false;      ///< for that reason nothing was
+    bool undone = false;  ///< for that reason nothing was
 
     bool anything() const { return bias || z || relu; }
     bool pending() const { return bias_pending || z_pending || relu_pending; }

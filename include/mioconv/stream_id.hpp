@@ -10,8 +10,9 @@ namespace mioconv {
 /// Stands for a stream that nothing tells from a later one of the same handle.
 constexpr std::uint64_t unknown_stream = UINT64_MAX;
 
-/// A number that no other stream of the process has or gets: a handle may be that of a new stream as
-/// soon as its own is destroyed, and the handle of the per-thread default stream is every thread's.
+/// A number that no other stream of the process has or gets: a handle may be that of a new stream
+/// as soon as its own is destroyed, and the handle of the per-thread default stream is every
+/// thread's.
 inline std::uint64_t stream_id(const Api& api, hipStream_t stream) {
     std::uint64_t id = unknown_stream;
     if (api.mioconvGetStreamId) {

@@ -303,8 +303,9 @@ cdef int raise_status(const Api* api, Status status, object problem,
 # --- questions ------------------------------------------------------------------------------------
 
 def versions(provider) -> dict:
-    """Versions that the loaded libraries report: HIP runtime and driver (HIP's number), MIOpen; of our
-    own providers, whose HIP and MIOpen are the ABI's, the libraries behind them too, by name."""
+    """Versions that the loaded libraries report: HIP runtime and driver (HIP's number), MIOpen; of
+    our own providers, whose HIP and MIOpen are the ABI's, the libraries behind them too, by name.
+    """
     cdef const Api* api = ready_api(provider)
     cdef int driver = 0
     cdef char[512] text
@@ -324,7 +325,7 @@ def versions(provider) -> dict:
 
 
 def release(provider) -> str:
-    """The versions that a provider's results and times depend on, as cache files tell them apart."""
+    """The versions that a provider's results and times depend on, for cache files to tell apart."""
     known = versions(provider)
     named = [name for name in ("onednn", "cudnn", "cuda") if name in known] or ["miopen"]
     return ", ".join([f"{name} {'.'.join(map(str, known[name]))}" for name in named])

@@ -1,5 +1,5 @@
-// An operator new, to be preloaded, that fails when mioconv's compiled modules ask for memory, at the
-// time that a test has set. Other libraries always get theirs.
+// An operator new, to be preloaded, that fails when mioconv's compiled modules ask for memory, at
+// the time that a test has set. Other libraries always get theirs.
 
 #include <dlfcn.h>
 #include <unwind.h>
@@ -35,9 +35,7 @@ bool asked_by_mioconv() {
            std::strncmp(name - length, folder, length) == 0 && std::strncmp(name, "/lib", 4) != 0;
 }
 
-bool must_fail() {
-    return left.load() > 0 && asked_by_mioconv() && left.fetch_sub(1) == 1;
-}
+bool must_fail() { return left.load() > 0 && asked_by_mioconv() && left.fetch_sub(1) == 1; }
 
 }  // namespace
 

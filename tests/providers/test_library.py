@@ -35,6 +35,7 @@ ZEROS_ARE_FINE = {
     "miopenGetVersion", "hipGetLastError", "hipDeviceSynchronize", "hipSetDevice", "hipFree",
     "hipFreeAsync", "hipMemcpyAsync", "hipMemsetAsync", "hipStreamSynchronize", "hipStreamDestroy",
     "mioconvSetNumThreads", "mioconvInjectFault", "mioconvHoldStream",
+    "mioconvSetCacheCapacity", "mioconvTrimCache",
 }  # fmt: skip
 
 
@@ -48,6 +49,7 @@ def test_null_arguments_give_a_status(library: abi.Library, function: str) -> No
     destroys = "Destroy" in function and function.startswith("miopen")
     assert (status == 0) == (function in ZEROS_ARE_FINE or destroys), status
     library.call("mioconvSetNumThreads", 0)
+    library.call("mioconvSetCacheCapacity", c.c_size_t(4096))
 
 
 @pytest.mark.parametrize("direction", abi.DIRECTIONS)

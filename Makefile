@@ -3,6 +3,8 @@
 #   make demo         train a small network on handwritten digits, write out/digits.png
 #   make demo-photos  filter two photographs, write out/photographs.png
 #   make test         run the tests                   PYTEST_ARGS="-k forward -x" goes to pytest
+#   make mutate       put faults into a copy of the sources, print those that no test sees
+#                                                     MUTATE_ARGS="--only words" picks some
 #   make bench        time layers of seven networks against PyTorch   BENCH_ARGS="--help"
 #   make lint         ruff, cython-lint, clang-format, mypy
 #   make wheel        build dist/mioconv-*.whl and list what is in it
@@ -15,6 +17,7 @@ VENV ?= .venv
 WERROR ?= OFF
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+MUTATE_ARGS ?=
 TORCH ?= 2.13.0
 
 PY := $(VENV)/bin/python
@@ -26,7 +29,7 @@ SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE \
   $(shell find src include providers cmake examples bench -type f -not -name '*.pyc')
 CPP := $(shell find include providers bench -name '*.h' -o -name '*.hpp' -o -name '*.cpp')
 
-.PHONY: demo demo-photos test bench lint lint-ruff lint-format lint-cython lint-cpp lint-mypy wheel clean
+.PHONY: demo demo-photos test mutate bench lint lint-ruff lint-format lint-cython lint-cpp lint-mypy wheel clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -37,6 +40,11 @@ demo-photos: $(VENV)/demo.stamp
 
 test: $(VENV)/test.stamp
 	$(PY) -m pytest $(PYTEST_ARGS)
+
+# Some of the tests need PyTorch.
+mutate: $(VENV)/test.stamp
+	@$(PY) -c "import torch" || $(PIP) install torch==$(TORCH)
+	cd tests && ../$(PY) -m mutation $(MUTATE_ARGS)
 
 # PyTorch is not among the extras: which wheel is right depends on the machine.
 bench: $(VENV)/bench.stamp

@@ -321,3 +321,14 @@ def test_drawn_wrong_out(case: Case, extra: int, data: st.DataObject) -> None:
     with no_native_calls(), pytest.raises(ValueError, match="out"):
         FORWARD(case, x, w, out=out)
     assert (out == 3).all()
+
+
+def test_out_must_not_overlap_the_bias() -> None:
+    x, w = operands(FORWARD, BASE)
+    memory = np.zeros(int(np.prod(BASE.output_shape)), np.float32)
+    with refuses(ValueError, "out", "overlaps bias"):
+        mioconv.conv2d_forward(
+            x, w, bias=memory[10 : 10 + BASE.k], out=memory.reshape(BASE.output_shape),
+            **BASE.settings,
+        )  # fmt: skip
+    assert not memory.any()

@@ -151,6 +151,9 @@ class TestWhatIsKept:
         assert record["find_ms"] > 0
         assert record["problem"].startswith("MIOpenDriver conv -n 1")
         assert record["identity"][0] == "cpu"
+        # What is behind the provider, not the ABI that it speaks.
+        onednn = mioconv.get_version_info()["providers"]["cpu"]["onednn"]
+        assert f"onednn {'.'.join(map(str, onednn))}" in record["identity"][1]
         assert abs(record["date"] - next(folder.glob("*.plans")).stat().st_mtime) < 60
 
     def test_other_problems_and_flags_are_searched(self, folder: Path) -> None:

@@ -12,7 +12,12 @@ from helpers.standin import FAKES, ROOT, compiler
 CASES = {
     "workspace": (
         "reuse", "two_leases", "outgrown", "moved", "capture", "out_of_memory", "no_id", "most",
-        "allocator",
+        "allocator", "last_use", "last_use_by_event", "last_use_without_numbers",
+    ),
+    "cache": ("cleared_meanwhile", "too_late", "calls_itself", "fails", "bounded"),
+    "activity": (
+        "later_calls_pause", "calls_in_flight_are_waited_for", "but_not_for_ever",
+        "a_call_within_a_call_goes_on", "a_child_starts_anew",
     ),
     "timing": (
         "quick_host", "slow_host", "longest_hold", "failing_hold", "no_hold", "cpu",

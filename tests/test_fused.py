@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 from contextlib import ExitStack
 from typing import Any
 
@@ -28,6 +29,7 @@ from helpers.tensors import (
     to_torch,
 )
 from helpers.tolerances import assert_close, assert_same_bits, error_bound, gamma
+from mioconv import second_ways
 
 PLAIN = next(case for case in CASES if case.name == "2d-same")
 NOT_IMPLEMENTED, UNKNOWN, UNSUPPORTED = 6, 7, 8
@@ -222,6 +224,50 @@ class TestOutIsZ:
                 add_relu(PLAIN, x, w, z, 1.0, out=z)
             assert_close(z, value, bound)
 
+    def test_copied_only_for_separate_steps(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One fused operation reads z where it lies; steps need its values after they have written
+        the convolution."""
+        copies: list[Any] = []
+        copy = second_ways.copy
+        monkeypatch.setattr(second_ways, "copy", lambda *a: copies.append(a) or copy(*a))
+        for faults, way in [({}, "fused"), (FAULTS[-1], "separate")]:
+            for alpha in (0.5, 0.0):  # 0: nothing of z is read
+                x, w, z = tensors(PLAIN)
+                value, bound = expected(PLAIN, x, w, None, z, alpha, steps=3)
+                mioconv.cache_clear()
+                copies.clear()
+                with broken(faults):
+                    add_relu(PLAIN, x, w, z, alpha, out=z)
+                assert len(copies) == (way == "separate" and alpha != 0)
+                assert_close(z, value, bound)
+                if alpha != 0:
+                    assert mioconv.last_call().way == way
+
+    def test_kept_for_a_second_way(self) -> None:
+        """Where the library does not add z, NumPy does, after the convolution has been written."""
+        faults = {"miopenConvolutionBiasActivationForward": NOT_IMPLEMENTED,
+                  "miopenOpTensor": NOT_IMPLEMENTED}  # fmt: skip
+        for wrap in (np.asarray, to_torch):
+            x, w, z = tensors(PLAIN)
+            value, bound = expected(PLAIN, x, w, None, z, 1.5, steps=3)
+            x, w, given = (wrap(a) for a in (x, w, z.copy()))
+            mioconv.cache_clear()
+            with broken(faults):
+                add_relu(PLAIN, x, w, given, 1.5, out=given)
+            assert_close(given, value, bound)
+
+    def test_with_a_pinned_solution(self) -> None:
+        """Which means separate steps, with every kind of tensor."""
+        problem = mioconv.Problem("forward", PLAIN.input_shape, PLAIN.weight_shape,
+                                  **PLAIN.settings)  # fmt: skip
+        solution = mioconv.find_solutions(problem)[0]
+        for wrap in KINDS.values():
+            x, w, z = tensors(PLAIN)
+            value, bound = expected(PLAIN, x, w, None, z, -2.0, steps=3)
+            x, w, given = (wrap(a) for a in (x, w, z))
+            add_relu(PLAIN, x, w, given, -2.0, out=given, solution=solution)
+            assert_close(to_numpy(given), value, bound)
+
     def test_another_view_of_the_same_memory(self) -> None:
         """The same elements through another object are z itself; shifted by one they overlap."""
         x, w, z = tensors(PLAIN)
@@ -383,14 +429,27 @@ class TestWinograd:
         got = add_relu(case, x, w, z, 1.0)
         assert np.array_equal(np.isnan(got), np.isnan(z))
 
-    def test_benchmark(self) -> None:
-        """Against separate steps, measured; either is right."""
+    @pytest.mark.parametrize("slow", ["fused", "separate"])
+    def test_benchmark(self, slow: str) -> None:
+        """The faster way is chosen, and stays; an allocator that sleeps makes one slower."""
         case = WINOGRAD[1]
         x, w, z, _, _ = self.prepared(case, "packed")
         value, bound = expected(case, x, w, None, z, 1.0, steps=3)
         bound = bound + winograd.error_bound("forward", x, w, z, (1, 1), 4)
-        for _ in range(2):
-            assert_close(add_relu(case, x, w, z, 1.0, benchmark=True), value, bound)
+
+        def allocate(nbytes: int, *_: Any) -> None:
+            # The fused operation asks for a bias of zeros, separate steps for their workspace.
+            if (nbytes == 4 * case.k) == (slow == "fused"):
+                time.sleep(0.02)
+
+        fast = {"fused": "separate", "separate": "fused"}[slow]
+        mioconv.set_allocator(allocate)
+        try:
+            for benchmark in (True, True, False):
+                assert_close(add_relu(case, x, w, z, 1.0, benchmark=benchmark), value, bound)
+                assert mioconv.last_call().way == fast
+        finally:
+            mioconv.set_allocator(None)
 
 
 # Rows in one piece and in several, the last vector not full.

@@ -428,6 +428,26 @@ class TestTorch:
         frozen = torch.nn.Parameter(w, requires_grad=False)
         assert_same_bits(mioconv.conv2d_forward(x, frozen), mioconv.conv2d_forward(x, w))
 
+    def test_autograd_is_told_of_what_is_written(self, pair: Any) -> None:
+        """By the version of each tensor that was passed as a result."""
+        torch = import_torch()
+        x, w = pair
+        y = mioconv.conv2d_forward(x, w)
+        results = torch.zeros_like(x), torch.zeros_like(w), torch.zeros(w.shape[0])
+        for mask in ((True, True, True), (False, True, False)):
+            before = [result._version for result in results]
+            mioconv.conv2d_backward(x, y, w, output_mask=mask, out=results)
+            after = [result._version for result in results]
+            assert [b > a for a, b in zip(before, after, strict=True)] == list(mask)
+        for call in (
+            lambda: mioconv.conv2d_forward(x, w, out=y),
+            lambda: mioconv.conv2d_backward_bias(y, out=results[2]),
+            lambda: mioconv.plan(mioconv.Problem.from_tensors("forward", x, w))(x, w, out=y),
+        ):
+            before = [y._version, results[2]._version]
+            call()
+            assert [y._version, results[2]._version] != before
+
     def test_lazy_negation(self, pair: Any) -> None:
         """A view with the negative bit: its memory holds the opposite sign."""
         torch = import_torch()
@@ -464,6 +484,44 @@ class TestTorch:
                 mioconv.conv2d_forward(x.to(dtype), w)
         with refuses(TypeError, "float64", "float32"):
             mioconv.conv2d_forward(x.double(), w.double())
+
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    def test_kinds_without_plain_numbers(self, pair: Any) -> None:
+        """PyTorch's own words for them are about its insides."""
+        torch = import_torch()
+        x, w = pair
+        quantized = torch.quantize_per_tensor(x, 0.1, 0, torch.qint8)
+        with refuses(TypeError, "input", "quantized", r"input\.dequantize"):
+            mioconv.conv2d_forward(quantized, w)
+        for layout in (torch.strided, torch.jagged):
+            nested = torch.nested.nested_tensor(list(x), layout=layout)
+            with refuses(TypeError, "input", "nested"):
+                mioconv.conv2d_forward(nested, w)
+        for dtype in (torch.float8_e4m3fn, torch.float8_e5m2):
+            with refuses(TypeError, "input", str(dtype)[6:], "float32"):
+                mioconv.conv2d_forward(x.to(dtype), w.to(dtype))
+            with refuses(TypeError, "input", str(dtype)[6:], "float32"):
+                mioconv.conv2d_forward(x.to(dtype).__dlpack__(), w.to(dtype).__dlpack__())
+
+    def test_transforms(self, pair: Any) -> None:
+        torch = import_torch()
+        x, w = pair
+        with refuses(TypeError, "input", "torch.func", "mioconv.torch"):
+            torch.func.vmap(lambda a: mioconv.conv2d_forward(a, w))(x[None])
+        with refuses(TypeError, "weight", "torch.func", "mioconv.torch"):
+            torch.func.vmap(lambda a: mioconv.conv2d_forward(x, a))(w[None])
+
+        def sums(a: Any) -> Any:
+            return mioconv.conv2d_forward(a, w).sum()
+
+        with refuses(TypeError, "input"):
+            torch.func.grad(sums)(x)
+
+    def test_fake_tensors(self, pair: Any) -> None:
+        fake_tensor = pytest.importorskip("torch._subclasses.fake_tensor")
+        x, w = pair
+        with fake_tensor.FakeTensorMode() as mode, refuses(BufferError, "input", "no memory"):
+            mioconv.conv2d_forward(mode.from_tensor(x), mode.from_tensor(w))
 
     def test_meta(self, pair: Any) -> None:
         x, w = pair
@@ -553,3 +611,47 @@ def test_odd_layouts_of_bare_tensors() -> None:
     odd = [BareTensor(byte_offset(x)), BareTensor(sliced(w)), BareTensor(bias[::-1])]
     assert_same_bits(run(PLAIN, *odd), run(PLAIN, x, w, bias[::-1].copy()))
     assert is_channels_last(channels_last(x))
+
+
+class TestWhatProducersSay:
+    """Fields that a producer may leave out, and such as none should have."""
+
+    x = random_array((1, 2, 12), seed=3)
+    w = random_array((1, 2, 3), seed=4)
+
+    def run(self, **fields: Any) -> Any:
+        return mioconv.conv1d_forward(BareTensor(self.x, fields=fields), BareTensor(self.w))
+
+    def test_what_may_be_left_out(self) -> None:
+        expected = mioconv.conv1d_forward(self.x, self.w)
+        assert_same_bits(self.run(strides=None), expected)
+        empty = BareTensor(self.x[:0], fields={"data": None})
+        assert tuple(mioconv.conv1d_forward(empty, BareTensor(self.w)).shape) == (0, 1, 10)
+
+    @pytest.mark.parametrize(
+        ("fields", "exception", "words"),
+        [
+            ({"data": None}, BufferError, "no memory"),
+            ({"data": None, "byte_offset": 64}, BufferError, "no memory"),
+            ({"byte_offset": 2}, BufferError, "aligned"),
+            ({"shape": None}, BufferError, "without their sizes"),
+            ({"shape": (1, 2, -12)}, BufferError, "-12"),
+            ({"shape": (1, -2, -12)}, BufferError, "-12"),
+            ({"shape": (1, 2, 2**62)}, ValueError, "large"),
+            ({"shape": (1, 2, 2**62), "strides": None}, ValueError, "large"),
+            ({"ndim": -1}, BufferError, "-1 dimensions"),
+            ({"ndim": 0, "shape": None, "strides": None}, ValueError, "0-D"),
+        ],
+        ids=str,
+    )
+    def test_refused(self, fields: dict[str, Any], exception: type[Exception], words: str) -> None:
+        with refuses(exception, "input", words):
+            self.run(**fields)
+        assert dlpack.live_exports() == 0
+
+    def test_elements_that_straddle(self) -> None:
+        """PyTorch can make them: they are no memory that a library takes."""
+        torch = import_torch()
+        x = torch.frombuffer(bytearray(4 * 24 + 1), dtype=torch.float32, offset=1)
+        with refuses(BufferError, "input", "aligned"):
+            mioconv.conv1d_forward(x.reshape(1, 2, 12), to_torch(self.w))

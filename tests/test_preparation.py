@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mioconv
-from helpers.checks import operands
+from helpers import tolerances
+from helpers.checks import operands, refuses
 from helpers.native import fault, live_objects, native_calls, no_native_calls
 from helpers.operators import BACKWARD_INPUT, BACKWARD_WEIGHT, FORWARD, TRANSPOSE_FORWARD
 from helpers.problems import CASES, TRANSPOSED_CASES, Case, valid_cases
@@ -23,7 +26,7 @@ from helpers.processes import in_a_child
 from helpers.reference import conv_forward
 from helpers.tolerances import assert_same_bits
 from mioconv.cli import main
-from mioconv.cli.reference import reference
+from mioconv.cli.reference import error_bound, reference
 
 PROBLEM = mioconv.Problem("forward", (2, 8, 9, 9), (8, 8, 3, 3), padding=1)
 LINE = "MIOpenDriver conv -n 2 -c 8 -H 10 -W 10 -k 8 -y 3 -x 3 -p 1 -q 1"
@@ -193,15 +196,21 @@ class TestOnSearch:
     def test_it_may_call_with_other_threads(self) -> None:
         """The bound on threads is the calling thread's: a search must keep its own."""
         x, w = np.ones((4, 16, 20, 20), np.float32), np.ones((16, 16, 3, 3), np.float32)
+        mioconv.conv2d_forward(x, w)
+        provider = ctypes.CDLL(next(iter(mioconv.providers()["cpu"].paths.values())))
+        bounds: list[int] = []
 
         def other(at: mioconv.SearchProgress) -> None:
-            with mioconv.flags(num_threads=1 + at.done % 2):
+            bound = ctypes.c_int()
+            provider.mioconvGetNumThreads(ctypes.byref(bound))
+            bounds.append(bound.value)
+            with mioconv.flags(num_threads=1):
                 mioconv.conv2d_forward(*arrays(), padding=1)
 
-        with watching(other):
+        with watching(other), mioconv.flags(num_threads=2):
             mioconv.conv2d_forward(x, w, benchmark=True)
-        problem = mioconv.Problem.from_tensors("forward", x, w)
-        assert {s.source for s in mioconv.find_solutions(problem)} == {"measured"}
+        assert len(bounds) > 1
+        assert set(bounds) == {2}
 
     def test_two_searches_that_call_each_other(self) -> None:
         """Each would wait for the other, if a callback's call searched."""
@@ -264,6 +273,22 @@ OPERATORS = {
 
 
 class TestPlan:
+    def test_alignment_is_part_of_it(self) -> None:
+        """Solutions may count on it: other memory is refused, before anything is written."""
+        x, w = arrays()
+        plan = mioconv.plan(mioconv.Problem.from_tensors("forward", x, w))
+        expected = plan(x, w)
+        for place in range(3):
+            given = [x, w, np.zeros_like(expected)]
+            memory = np.empty(given[place].size + 8, np.float32)
+            start = next(i for i in range(1, 5) if memory[i:].ctypes.data % 16 == 4)
+            shifted = memory[start : start + given[place].size].reshape(given[place].shape)
+            shifted[...] = given[place]
+            given[place] = shifted
+            with refuses(ValueError, ("input", "weight", "out")[place], "aligned to 16 bytes"):
+                plan(given[0], given[1], out=given[2])
+            assert not given[2].any()
+
     @pytest.mark.parametrize("case", CASES, ids=str)
     @pytest.mark.parametrize("direction", OPERATORS)
     def test_backward_and_forward_as_the_functions(self, case: Case, direction: Any) -> None:
@@ -463,6 +488,56 @@ class TestCommands:
         assert text.count("Verifies OK") == 3
         assert text.count("GPU Kernel Time") == 3
         assert text.count("stats: ") == 6
+
+    @pytest.mark.parametrize("line", ["conv -n 200", "conv -n 64 -c 8 -H 56 -W 56 -k 8"])
+    def test_driver_allows_for_long_sums(self, line: str) -> None:
+        """180,000 terms and more, whose roundings add up."""
+        assert main(["driver", *line.split(), "-F", "4", "-i", "1"]) == 0
+
+    def test_driver_looks_at_every_element(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """One of 8,192 that is off by a thousandth is little on the average."""
+        from mioconv.cli import driver
+
+        def slightly_wrong(*args: Any) -> np.ndarray:
+            result = reference(*args)
+            result.flat[5] += 1e-3 * np.abs(result).max()
+            return result
+
+        monkeypatch.setattr(driver, "reference", slightly_wrong)
+        line = "conv -n 2 -c 4 -H 16 -W 16 -k 16 -p 1 -q 1 -F 1 -i 1"
+        assert main(["driver", *line.split()]) == 1
+        assert "FAILED" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("direction", ["forward", "backward_input", "backward_weight"])
+    @pytest.mark.parametrize("transposed", [False, True])
+    @pytest.mark.parametrize("dtype", ["float32", "float16"])
+    def test_bound_of_the_driver(self, direction: Any, transposed: bool, dtype: Any) -> None:
+        """It is that of the tests, for the longest sum of each direction."""
+        problem = mioconv.Problem(
+            direction, (2, 6, 9, 8), (6, 4, 3, 2) if transposed else (4, 3, 3, 2), dtype,
+            stride=2, padding=1, groups=1 if transposed else 2, transposed=transposed,
+        )  # fmt: skip
+        rng = np.random.default_rng(3)
+        shapes = [problem.input_shape, problem.weight_shape, problem.output_shape]
+        x, w, y = (rng.standard_normal(shape) for shape in shapes)
+        given = {
+            "forward": (x, w), "backward_input": (y, w), "backward_weight": (y, x)
+        }[direction]  # fmt: skip
+        terms = {"forward": 18, "backward_input": 12, "backward_weight": 50}
+        if transposed:
+            terms = {"forward": 36, "backward_input": 24, "backward_weight": 2 * 72}
+        expected = reference(problem, *given)
+        magnitude = reference(problem, *map(np.abs, given))
+        for mixes, tf32 in itertools.product([False, True], repeat=2):
+            found = error_bound(problem, *given, expected, mixes=mixes, tf32=tf32)
+            right = tolerances.error_bound(
+                dtype, np.abs(expected), magnitude, terms[direction],
+                amplification=32.0 if mixes else None,
+                operand_roundoff=tolerances.TF32_ROUNDOFF if tf32 else 0.0,
+            )  # fmt: skip
+            np.testing.assert_allclose(found, right, rtol=1e-6)
 
     def test_driver_finds_a_wrong_result(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

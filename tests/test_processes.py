@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -178,3 +181,197 @@ def test_exit_with_work_in_flight(work: str, setting: str) -> None:
         timeout=120,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+WORKER = """
+import atexit, queue, threading
+import numpy as np
+
+jobs, done = queue.Queue(), []
+
+def work():
+    import mioconv
+    x, w = np.ones((4, 16, 40, 40), 'f'), np.ones((16, 16, 3, 3), 'f')
+    while jobs.get():
+        done.append(mioconv.conv2d_forward(x, w, benchmark=len(done) == 1).sum())
+
+worker = threading.Thread(target=work, daemon=True)
+
+def finish():
+    for more in (True, True, True, False):
+        jobs.put(more)
+    worker.join()
+    print(len(done), len(set(done)))
+
+{order}
+jobs.put(True)
+worker.start()
+while not done:
+    pass
+"""
+ORDERS = {
+    "before the import": "atexit.register(finish); import mioconv",
+    "after the import": "import mioconv; atexit.register(finish)",
+    "both": "atexit.register(finish); import mioconv; atexit.register(finish)",
+}
+
+
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
+def test_exit_that_waits_for_a_worker(order: str) -> None:
+    """Functions of `atexit` may wait for threads that convolve, whoever registered first."""
+    done = subprocess.run(
+        [sys.executable, "-c", WORKER.format(order=order)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0] == "4 1"
+
+
+def test_a_callback_that_calls_at_the_end() -> None:
+    """A daemon thread whose search's callback convolves does not hold the end up."""
+    work = "mioconv.cache_clear(); mioconv.conv2d_forward(x, w, benchmark=True)"
+    setting = "mioconv.on_search(lambda progress: mioconv.conv2d_forward(x, w))"
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(work=work, setting=setting)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert time.monotonic() - start < 9  # it would wait for ten seconds
+
+
+SUB_INTERPRETER = """
+{before}
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+inner = interpreters.create()
+code = "try: import mioconv\\nexcept ImportError as error: print(error)"
+if hasattr(interpreters, "exec"):
+    interpreters.exec(inner, code)
+else:
+    interpreters.run_string(inner, code)
+import mioconv, numpy
+print(mioconv.conv1d_forward(numpy.ones((1, 1, 3), "f"), numpy.ones((1, 1, 3), "f")))
+"""
+
+
+@pytest.mark.parametrize("before", ["", "import mioconv"], ids=["first", "second"])
+def test_sub_interpreters_are_refused(before: str) -> None:
+    """In words, at the import; the main interpreter works and ends."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SUB_INTERPRETER.format(before=before)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    refusal, result = done.stdout.splitlines()
+    assert "interpreter" in refusal
+    assert result == "[[[3.]]]"
+
+
+SIGNALS = """
+import os, signal, sys, threading, time
+import numpy as np
+import mioconv
+
+x, w = np.ones((8, 64, 56, 56), 'f'), np.ones((64, 64, 5, 5), 'f')
+small = np.ones((1, 4, 9, 9), 'f'), np.ones((4, 4, 3, 3), 'f')
+mioconv.conv2d_forward(*small)
+mioconv.set_flags(benchmark_budget_ms=60000)
+searching = threading.Event()
+mioconv.on_search(lambda progress: searching.set())
+
+def interrupt():
+    searching.wait(60)
+    time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGINT)
+
+def search():
+    mioconv.conv2d_forward(x, w, padding=2, benchmark=True)
+"""
+INTERRUPTED = """
+threading.Thread(target=interrupt, daemon=True).start()
+try:
+    search()
+except KeyboardInterrupt:
+    print("interrupted", mioconv.cache_info().finds)
+"""
+# Another thread's search, which this one waits for.
+WAITING = """
+other = threading.Thread(target=search, daemon=True)
+other.start()
+searching.wait(60)
+threading.Thread(target=interrupt, daemon=True).start()
+try:
+    search()
+except KeyboardInterrupt:
+    print("interrupted", mioconv.cache_info().finds)
+os._exit(0)
+"""
+HANDLER = """
+seen = []
+
+def handle(*_):
+    mioconv.conv2d_forward(*small)
+    seen.append(mioconv.cache_info().finds)
+
+signal.signal(signal.SIGINT, handle)
+mioconv.set_flags(benchmark_budget_ms=500)
+threading.Thread(target=interrupt, daemon=True).start()
+search()
+print("handled", seen, mioconv.cache_info().finds)
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [(INTERRUPTED, "interrupted 0"), (WAITING, "interrupted 0"), (HANDLER, "handled [0] 1")],
+    ids=["interrupted", "waiting", "handler"],
+)
+def test_signals_during_a_search(program: str, expected: str) -> None:
+    """They are handled between two samples, not when all is over."""
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALS + program], capture_output=True, text=True, timeout=50
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split("\n")[0] == expected
+
+
+@pytest.mark.parametrize("name", ["recall", "_read_folder", "append", "_learn"])
+def test_handlers_that_convolve(name: str, tmp_path: Path) -> None:
+    """A handler runs in whatever the main thread is doing, and must not wait for that."""
+    program = f"""
+import threading
+import numpy as np
+import mioconv
+from mioconv import cache_files
+
+x, w = np.ones((1, 4, 9, 9), 'f'), np.ones((4, 4, 3, 3), 'f')
+original, inner = cache_files.{name}, []
+
+def interrupted(*arguments, **how):
+    if not inner:
+        inner.append(None)
+        inner[0] = mioconv.conv2d_forward(x, w, benchmark=True)
+    return original(*arguments, **how)
+
+cache_files.{name} = interrupted
+outer = mioconv.conv2d_forward(x, w, benchmark=True)
+print((outer == inner[0]).all(), outer.shape)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "MIOCONV_CACHE": "1", "MIOCONV_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "True (1, 4, 7, 7)\n"

@@ -189,4 +189,5 @@ def test_version_info() -> None:
     info = mioconv.get_version_info()
     assert info["mioconv"] == mioconv.__version__
     assert info["numpy"] == np.__version__
-    assert "cpu" in info["providers"]
+    assert info["providers"]["cpu"]["onednn"] >= (3, 2, 0)
+    assert info["providers"]["cpu"] == mioconv.providers()["cpu"].versions

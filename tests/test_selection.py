@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,6 +113,44 @@ class TestMemory:
         with fault("hipMalloc", nth=0, above_bytes=bound + 4096, status=HIP_OUT_OF_MEMORY):
             check(mioconv.conv2d_forward(x, w, padding=1), expected)
         assert call().workspace_bytes <= bound
+
+    def test_what_is_remembered_of_lacking_memory(self) -> None:
+        """Nothing that needs as much is tried after a failure; what failed is put aside for later
+        calls, until `empty_cache`."""
+        x, w = random_array((2, 32, 14, 14)), random_array((32, 32, 3, 3), seed=1)
+        listed = sorted(solutions(x, w), key=lambda s: s.workspace_bytes)
+        most, failing = listed[-1], listed[-2]
+        least = [s for s in listed if s.workspace_bytes < failing.workspace_bytes]
+        assert most.workspace_bytes > failing.workspace_bytes
+        assert least
+        # Ranked: the failing one by hand, the neediest by measurement, the others behind.
+        others = [s.id for s in listed if s.id != most.id]
+        mioconv.conv2d_forward(x, w, padding=1, exclude=others, benchmark=True)
+        problem = mioconv.Problem.from_tensors("forward", x, w, padding=1)
+        mioconv.prepare(problem, solution=failing)
+        assert [s.id for s in solutions(x, w)[:2]] == [failing.id, most.id]
+        asked: list[int] = []
+
+        def allocate(nbytes: int, *_: Any) -> None:
+            asked.append(nbytes)
+            if short and nbytes >= failing.workspace_bytes:
+                raise MemoryError
+
+        mioconv.set_allocator(allocate)
+        try:
+            short = True
+            mioconv.conv2d_forward(x, w, padding=1, workspace_limit=1 << 40)
+            assert call().solution_id in [s.id for s in least]
+            assert call().tried == 1
+            assert most.workspace_bytes not in asked
+            short = False
+            mioconv.conv2d_forward(x, w, padding=1, workspace_limit=1 << 40)
+            assert call().solution_id == most.id, "what lacked memory is put aside"
+            mioconv.empty_cache()
+            mioconv.conv2d_forward(x, w, padding=1, workspace_limit=1 << 40)
+            assert call().solution_id == failing.id
+        finally:
+            mioconv.set_allocator(None)
 
     def test_no_memory_at_all(self, pair: tuple) -> None:
         x, w, expected = pair
@@ -403,7 +442,8 @@ class TestAlgorithmsAndScratchMemory:
             call(solution=greedy()[0])
             assert mioconv.last_call().solution_id == greedy()[0].id
             # A limit is a question too: then a search measures them as well.
-            call(benchmark=benchmark, workspace_limit=1 << 40)
+            with mioconv.flags(benchmark_budget_ms=30_000):  # on a busy machine too
+                call(benchmark=benchmark, workspace_limit=1 << 40)
             assert any(s.source == "measured" for s in greedy()) == benchmark
 
     def test_the_only_solutions_are_used_however_greedy(self) -> None:

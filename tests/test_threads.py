@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from helpers.checks import operands
 from helpers.native import live_objects
 from helpers.operators import FORWARD
 from helpers.problems import CASES, Case
+from helpers.tensors import random_array
 from helpers.tolerances import assert_close, assert_same_bits
 
 THREADS = 8
@@ -81,6 +83,25 @@ def test_many_calls_are_all_right() -> None:
             assert_same_bits(FORWARD(SHARED, x, w, out=out), expected)
 
     together(work)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 0])
+def test_openmp_is_left_as_it_was(threads: int) -> None:
+    """How many threads this one's own parallel regions have is not for a call to change."""
+    openmp = ctypes.CDLL("libgomp.so.1")
+    x, w = random_array((4, 32, 28, 28)), random_array((32, 32, 3, 3), seed=1)
+    before = openmp.omp_get_max_threads()
+    try:
+        for own in (1, 2, 5):
+            openmp.omp_set_num_threads(own)
+            mioconv.cache_clear()
+            with mioconv.flags(num_threads=threads):
+                mioconv.conv2d_forward(x, w, benchmark=True)
+                mioconv.conv2d_relu_forward(x, w)
+                mioconv.conv2d_backward_weight(w.shape, x[:, :, 2:, 2:].copy(), x)
+            assert openmp.omp_get_max_threads() == own
+    finally:
+        openmp.omp_set_num_threads(before)
 
 
 def test_flags_belong_to_their_context() -> None:

@@ -8,6 +8,8 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <new>
+#include <thread>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -46,10 +48,16 @@ public:
                 order_.splice(order_.begin(), order_, found->second.use);
                 return found->second.value;
             }
+            if (found->second.builder == std::this_thread::get_id()) {
+                // A signal's handler, or a callback, came while this thread builds the same: it
+                // cannot wait for itself.
+                lock.unlock();
+                return build(params, context);
+            }
             published_.wait(lock);
         }
         ++counters_of(params).misses;
-        entries_.try_emplace(key);
+        entries_.try_emplace(key).first->second.builder = std::this_thread::get_id();
         const std::uint64_t generation = generation_;
         lock.unlock();
         Value value;
@@ -64,10 +72,7 @@ public:
         // value still serves this caller, the cache stays as cleared.
         if (generation == generation_) {
             const auto place = entries_.find(key);
-            if (value)
-                publish(place, value);
-            else
-                entries_.erase(place);
+            if (!value || !publish(place, value)) entries_.erase(place);
         }
         published_.notify_all();
         if (failure) std::rethrow_exception(failure);
@@ -113,15 +118,22 @@ private:
     using Order = std::list<const HashedParams*>;
     struct Entry {
         Value value;  ///< null while it is being built
+        std::thread::id builder;
         Order::iterator use;
     };
     using Entries = std::unordered_map<HashedParams, Entry, HashedParams::Hash>;
 
-    void publish(typename Entries::iterator place, Value value) {
-        order_.push_front(&place->first);
+    /// Whether there was memory for it: a value is of use without being kept.
+    bool publish(typename Entries::iterator place, Value value) {
+        try {
+            order_.push_front(&place->first);
+        } catch (const std::bad_alloc&) {
+            return false;
+        }
         place->second.value = std::move(value);
         place->second.use = order_.begin();
         trim();
+        return true;
     }
 
     void trim() {

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -141,6 +142,9 @@ struct Epilogue {
     bool relu = false;
     bool bias_pending = false, z_pending = false, relu_pending = false;
     Status refusal;
+    bool z_in_place = false;  ///< z is the result's own memory: nothing is written but by one fused
+                              ///< operation
+    bool undone = false;  ///< for that reason nothing was
 
     bool anything() const { return bias || z || relu; }
     bool pending() const { return bias_pending || z_pending || relu_pending; }
@@ -173,7 +177,11 @@ public:
     }
     void give_back(std::unique_ptr<FusionPlan> plan) {
         const std::lock_guard<std::mutex> lock(mutex_);
-        idle_.push_back(std::move(plan));
+        try {
+            idle_.push_back(std::move(plan));
+        } catch (const std::bad_alloc&) {
+            // Without room to keep it, it is compiled again.
+        }
     }
 
     /// Makes the calling thread the one that times both ways; others go on fused meanwhile.

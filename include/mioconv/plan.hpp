@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <limits>
@@ -226,21 +227,24 @@ public:
         return any;
     }
 
+    enum class Turn : int { nothing = 0, mine, later };
+
     /// Makes the calling thread the one that searches among the solutions that `choice` admits and
-    /// no search has looked at; whoever comes meanwhile waits. False: there is nothing to search
-    /// (any more), or this very thread is searching. No lock is held during the search.
-    bool begin_search(const Choice& choice) {
-        if (settled_.load(std::memory_order_acquire)) return false;
+    /// no search has looked at; whoever comes meanwhile waits, and is sent back to come again from
+    /// time to time. Nothing: there is nothing to search (any more), or this very thread is
+    /// searching. No lock is held during the search.
+    Turn begin_search(const Choice& choice) {
+        if (settled_.load(std::memory_order_acquire)) return Turn::nothing;
         std::unique_lock<std::mutex> lock(mutex_);
-        for (;;) {
-            if (!searchable(choice)) return false;
-            if (!searching_) break;
-            if (searcher_ == std::this_thread::get_id()) return false;
-            search_ended_.wait(lock);
+        if (!searchable(choice)) return Turn::nothing;
+        if (searching_) {
+            if (searcher_ == std::this_thread::get_id()) return Turn::nothing;
+            search_ended_.wait_for(lock, std::chrono::milliseconds(50));
+            return Turn::later;
         }
         searching_ = true;
         searcher_ = std::this_thread::get_id();
-        return true;
+        return Turn::mine;
     }
     void end_search() {
         const std::lock_guard<std::mutex> lock(mutex_);

@@ -52,14 +52,15 @@ struct TensorView {
     }
 };
 
-/// Strides of a tensor without gaps in the given layout.
+/// Strides of a tensor without gaps in the given layout. Sizes that nobody has checked yet may make
+/// them wrap around.
 inline std::array<std::int64_t, max_dims> dense_strides(
     std::int64_t ndim, const std::array<std::int64_t, max_dims>& shape, Layout layout) {
     std::array<std::int64_t, max_dims> strides{};
     std::int64_t step = 1;
     const auto place = [&](std::int64_t i) {
         strides[i] = step;
-        step *= shape[i];
+        (void)__builtin_mul_overflow(step, shape[i], &step);
     };
     if (layout == Layout::channels_last) {
         place(1);
@@ -174,6 +175,25 @@ inline bool same_memory(const TensorView& a, const TensorView& b) {
     for (int i = 0; same && i < a.ndim; ++i)
         same = a.shape[i] == b.shape[i] && (a.shape[i] == 1 || a.strides[i] == b.strides[i]);
     return same;
+}
+
+/// A hash of elements that are spread evenly over a dense tensor on the host: other values, such as
+/// a step of an optimizer makes, give another one. Of a small tensor all elements count.
+inline std::uint64_t sample(const TensorView& tensor) {
+    const std::int64_t count = tensor.count(), size = tensor.itemsize();
+    const std::int64_t samples = std::min<std::int64_t>(count, 256);
+    std::uint64_t hash = 0x9E3779B97F4A7C15u;
+    for (std::int64_t i = 0; i < samples; ++i) {
+        // The first and the last are among them.
+        const std::int64_t element = samples > 1 ? i * (count - 1) / (samples - 1) : 0;
+        std::uint32_t value = 0;
+        std::memcpy(
+            &value, static_cast<const char*>(tensor.data) + element * size,
+            static_cast<std::size_t>(size));
+        hash = (hash ^ value) * 0x9FB21C651E98DF25u;
+        hash ^= hash >> 29;
+    }
+    return hash;
 }
 
 namespace detail {

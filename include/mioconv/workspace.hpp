@@ -5,10 +5,12 @@
 #include <atomic>
 #include <cstdint>
 #include <mutex>
+#include <new>
 #include <vector>
 
 #include "current_device.hpp"
 #include "error.hpp"
+#include "stream_id.hpp"
 
 namespace mioconv {
 
@@ -86,19 +88,17 @@ public:
 
     /// Gives every block that no call holds back to the device, after the work on them has ended.
     void release_unused() {
-        std::vector<void*> unused;
+        std::vector<Kept> unused;
         {
             const std::lock_guard<std::mutex> lock(mutex_);
             const auto first = std::partition(
                 blocks_.begin(), blocks_.end(), [](const Kept& kept) { return kept.leased; });
             if (first != blocks_.end() && !work_has_ended()) return;
-            for (auto kept = first; kept != blocks_.end(); ++kept) {
-                unused.push_back(kept->data);
-                stats_.reserved -= static_cast<std::int64_t>(kept->size);
-            }
+            unused.assign(first, blocks_.end());
             blocks_.erase(first, blocks_.end());
+            for (const Kept& kept : unused) stats_.reserved -= static_cast<std::int64_t>(kept.size);
         }
-        for (void* data : unused) api_.hipFree(data);
+        for (const Kept& kept : unused) api_.hipFree(kept.data);
         hipMemPool_t pool = nullptr;
         if (stream_ordered_ && api_.hipDeviceGetDefaultMemPool && api_.hipMemPoolTrimTo &&
             (api_.hipDeviceGetDefaultMemPool(&pool, device_) != hipSuccess ||
@@ -134,7 +134,7 @@ private:
         }
         if (api_.mioconvGetStreamId && !capturing(api_, stream)) {
             const std::uint64_t order = order_of(stream);
-            if (order != no_order) return lease_kept(bytes, stream, order, out);
+            if (order != unknown_stream) return lease_kept(bytes, stream, order, out);
         }
         MIOCONV_TRY(MIOCONV_CALL(api_, hipMallocAsync, &out->data, bytes, stream));
         count_reserved(bytes);
@@ -149,17 +149,12 @@ private:
         std::uint64_t order;
         bool leased;
     };
-    static constexpr std::uint64_t no_order = UINT64_MAX;
 
-    /// What a stream has and no later one: where memory comes in stream order its number, since a
-    /// handle may be given to another stream while work is still queued. Elsewhere the handle has
-    /// to do.
+    /// What a stream has and no later one, where memory comes in stream order. Elsewhere the handle
+    /// has to do.
     std::uint64_t order_of(hipStream_t stream) const {
         if (!stream_ordered_) return reinterpret_cast<std::uintptr_t>(stream);
-        std::uint64_t id = no_order;
-        if (api_.mioconvGetStreamId(stream, &id) == miopenStatusSuccess) return id;
-        api_.hipGetLastError();
-        return no_order;
+        return stream_id(api_, stream);
     }
 
     /// Waits for the device, where hipFree does not do so itself; whether that was possible.
@@ -200,10 +195,7 @@ private:
                 blocks_.erase(blocks_.begin() + (largest - blocks_.data()));
             }
         }
-        if (outgrown && stream_ordered_)
-            api_.hipFreeAsync(outgrown, stream);
-        else if (outgrown)
-            api_.hipFree(outgrown);
+        if (outgrown) free_kept(outgrown, stream);
         // Streams that come and go must not leave blocks behind without end.
         constexpr std::size_t most_kept = 128;
         if (kept_blocks() >= most_kept) release_unused();
@@ -213,14 +205,23 @@ private:
             MIOCONV_TRY(MIOCONV_CALL(api_, hipMallocAsync, &out->data, out->size, stream));
         else
             MIOCONV_TRY(MIOCONV_CALL(api_, hipMalloc, &out->data, out->size));
-        {
+        try {
             const std::lock_guard<std::mutex> lock(mutex_);
             blocks_.push_back({out->data, out->size, stream, order, true});
+        } catch (const std::bad_alloc&) {
+            free_kept(out->data, stream);
+            throw;
         }
         count_reserved(out->size);
         return {};
     }
 
+    void free_kept(void* data, hipStream_t stream) const {
+        if (stream_ordered_)
+            api_.hipFreeAsync(data, stream);
+        else
+            api_.hipFree(data);
+    }
     std::size_t kept_blocks() const {
         const std::lock_guard<std::mutex> lock(mutex_);
         return blocks_.size();

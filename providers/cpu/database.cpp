@@ -1,19 +1,43 @@
 #include "database.hpp"
 
 #include <algorithm>
+#include <list>
 
 #include "common/fork_gate.hpp"
 
 namespace mioconv::cpu {
 namespace {
 
-// A process that meets ever new shapes must not grow for ever. Forgetting all is crude and rare;
-// entries in use live on with their users.
-constexpr std::size_t kMaxProblems = 4096;
-
+// A process that meets ever new shapes must not grow for ever. Entries in use live on with their
+// users.
 struct Database {
+    struct Place;
+    using Entries = std::unordered_map<ConvProblem, Place, ConvProblemHash>;
+    using Order = std::list<const ConvProblem*>;
+    struct Place {
+        std::shared_ptr<ProblemEntry> entry;
+        Order::iterator use;
+    };
+
     std::mutex mutex;
-    std::unordered_map<ConvProblem, std::shared_ptr<ProblemEntry>, ConvProblemHash> entries;
+    Entries entries;
+    Order order;  // most recently used first
+    std::size_t capacity = 4096;
+
+    std::shared_ptr<ProblemEntry> find(const ConvProblem& problem) {
+        const auto found = entries.find(problem);
+        if (found == entries.end()) return nullptr;
+        order.splice(order.begin(), order, found->second.use);
+        return found->second.entry;
+    }
+    void trim(std::size_t problems) {
+        while (order.size() > problems) {
+            const auto oldest = entries.find(*order.back());
+            oldest->second.entry->retire();
+            order.pop_back();
+            entries.erase(oldest);
+        }
+    }
 };
 
 Database& database() {
@@ -42,6 +66,10 @@ std::vector<Ranked> ProblemEntry::ranked() const {
     return list;
 }
 
+void ProblemEntry::retire() const noexcept {
+    for (const auto& solution : solutions_) solution->retire();
+}
+
 SolutionPtr ProblemEntry::find(std::uint64_t id) const noexcept {
     for (const auto& solution : solutions_) {
         if (solution->id() == id) return solution;
@@ -60,14 +88,32 @@ std::shared_ptr<ProblemEntry> lookup(const ConvProblem& problem) {
     Database& all = database();
     {
         std::lock_guard lock(all.mutex);
-        const auto found = all.entries.find(problem);
-        if (found != all.entries.end()) return found->second;
+        if (auto known = all.find(problem)) return known;
     }
     // Enumerated without the lock: it takes milliseconds. Two threads may both do it; one wins.
     auto entry = std::make_shared<ProblemEntry>(problem);
     std::lock_guard lock(all.mutex);
-    if (all.entries.size() >= kMaxProblems) all.entries.clear();
-    return all.entries.emplace(problem, std::move(entry)).first->second;
+    if (auto known = all.find(problem)) return known;
+    const auto place = all.entries.emplace(problem, Database::Place{entry, {}}).first;
+    all.order.push_front(&place->first);
+    place->second.use = all.order.begin();
+    all.trim(all.capacity);
+    return entry;
+}
+
+void set_capacity(std::size_t problems) {
+    const provider::ForkGate gate;
+    Database& all = database();
+    std::lock_guard lock(all.mutex);
+    all.capacity = std::max<std::size_t>(problems, 1);
+    all.trim(all.capacity);
+}
+
+void trim(std::size_t problems) {
+    const provider::ForkGate gate;
+    Database& all = database();
+    std::lock_guard lock(all.mutex);
+    all.trim(problems);
 }
 
 }  // namespace mioconv::cpu

@@ -25,6 +25,8 @@ public:
     // nullptr if the problem has no such solution.
     SolutionPtr find(std::uint64_t id) const noexcept;
     void set_measured(std::uint64_t id, float ms);
+    // It is forgotten: nothing of it need be kept.
+    void retire() const noexcept;
 
 private:
     const std::vector<SolutionPtr> solutions_;
@@ -34,5 +36,10 @@ private:
 
 // Independent of handles. Enumerates the solutions where the problem is new.
 std::shared_ptr<ProblemEntry> lookup(const ConvProblem& problem);
+
+// How many problems are remembered, at least one; the least recently used leave first.
+void set_capacity(std::size_t problems);
+// Forgets all but so many now.
+void trim(std::size_t problems);
 
 }  // namespace mioconv::cpu

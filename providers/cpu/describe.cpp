@@ -37,6 +37,17 @@ std::string cpu_model() {
     return "CPU";
 }
 
+namespace {
+
+// Of the library that is loaded, which may be another one than was compiled against.
+std::string versions() {
+    const dnnl_version_t& v = *dnnl_version();
+    return "oneDNN " + std::to_string(v.major) + "." + std::to_string(v.minor) + "." +
+           std::to_string(v.patch);
+}
+
+}  // namespace
+
 const char* instruction_set() {
     switch (dnnl::get_effective_cpu_isa()) {
         case dnnl::cpu_isa::sse41: return "sse41";
@@ -72,12 +83,14 @@ MIOCONV_EXPORT miopenStatus_t mioconvSetScratchGap(size_t bytes) {
     return guarded({__func__}, [&] { mioconv::cpu::set_scratch_gap(bytes); });
 }
 
+MIOCONV_EXPORT miopenStatus_t mioconvGetVersions(char* text, size_t size) {
+    return guarded({__func__}, [&] { copy_text(mioconv::cpu::versions(), text, size); });
+}
+
 MIOCONV_EXPORT miopenStatus_t mioconvDescribe(char* text, size_t size) {
     return guarded({__func__}, [&] {
-        const dnnl_version_t& v = *dnnl_version();
         copy_text(
-            "oneDNN " + std::to_string(v.major) + "." + std::to_string(v.minor) + "." +
-                std::to_string(v.patch) + ", " + mioconv::cpu::instruction_set() + ", " +
+            mioconv::cpu::versions() + ", " + mioconv::cpu::instruction_set() + ", " +
                 std::to_string(mioconv::cpu::thread_limit()) + " threads" +
                 (mioconv::cpu::is_fuzzed_here() ? "" : kNotFuzzed),
             text, size);

@@ -1,9 +1,13 @@
 #include "handle.hpp"
 
+#include <malloc.h>
+
 #include <cstdlib>
 #include <new>
+#include <unordered_set>
 
 #include "common/export.hpp"
+#include "common/fork_gate.hpp"
 #include "common/guard.hpp"
 #include "database.hpp"
 #include "dnnl_error.hpp"
@@ -31,6 +35,18 @@ namespace {
 
 constexpr std::size_t kMaxExecutables = 2048;
 
+// All handles there are, for trimming what they keep.
+struct Handles {
+    std::mutex mutex;
+    std::unordered_set<miopenHandle*> all;
+};
+
+Handles& handles() {
+    // Never destroyed: threads may use handles while the process ends.
+    static auto* const instance = new Handles;
+    return *instance;
+}
+
 mioconv::cpu::SolutionPtr choose(
     const mioconv::cpu::ConvProblem& problem, std::uint64_t solution_id) {
     const auto entry = mioconv::cpu::lookup(problem);
@@ -47,7 +63,28 @@ mioconv::cpu::SolutionPtr choose(
 }  // namespace
 
 miopenHandle::miopenHandle()
-    : stream_object_(mioconv::cpu::engine()), dnnl_stream_(stream_object_.get()) {}
+    : stream_object_(mioconv::cpu::engine()), dnnl_stream_(stream_object_.get()) {
+    const ForkGate gate;
+    std::lock_guard lock(handles().mutex);
+    handles().all.insert(this);
+}
+
+miopenHandle::~miopenHandle() {
+    const ForkGate gate;
+    std::lock_guard lock(handles().mutex);
+    handles().all.erase(this);
+}
+
+void miopenHandle::sweep() {
+    for (auto at = executables_.begin(); at != executables_.end();) {
+        if (!at->second->solution().retired()) {
+            ++at;
+            continue;
+        }
+        if (last_ == at->second.get()) last_ = nullptr;
+        at = executables_.erase(at);
+    }
+}
 
 mioconv::cpu::Executable& miopenHandle::executable(
     const mioconv::cpu::ConvProblem& problem, std::uint64_t solution_id) {
@@ -61,6 +98,8 @@ mioconv::cpu::Executable& miopenHandle::executable(
     auto found = executables_.find(key);
     if (found == executables_.end()) {
         auto solution = choose(problem, solution_id);
+        // That may have made others leave.
+        sweep();
         if (executables_.size() >= kMaxExecutables) {
             last_ = nullptr;
             executables_.clear();
@@ -76,6 +115,27 @@ mioconv::cpu::Executable& miopenHandle::executable(
 namespace mioconv::provider {
 Profile& profile_of(miopenHandle& handle) noexcept { return handle.profile; }
 }  // namespace mioconv::provider
+
+MIOCONV_EXPORT miopenStatus_t mioconvSetCacheCapacity(size_t problems) {
+    return guarded({__func__}, [&] { mioconv::cpu::set_capacity(problems); });
+}
+
+MIOCONV_EXPORT miopenStatus_t mioconvTrimCache(size_t problems) {
+    return guarded({__func__}, [&] {
+        mioconv::cpu::trim(problems);
+        const ForkGate gate;
+        std::lock_guard lock(handles().mutex);
+        for (miopenHandle* handle : handles().all) {
+            // One that is in use does it when it meets another problem.
+            std::unique_lock own(handle->mutex, std::try_to_lock);
+            if (!own.owns_lock()) continue;
+            handle->sweep();
+            handle->scratch.release();
+        }
+        // Descriptors are many small pieces, which the allocator would keep.
+        malloc_trim(0);
+    });
+}
 
 MIOCONV_EXPORT miopenStatus_t miopenCreate(miopenHandle_t* handle) {
     return guarded({__func__}, [&] { deref(handle) = new miopenHandle; });

@@ -19,6 +19,10 @@ constexpr std::uint64_t kBestSolution = 0;  // MIOpen's "no id"
 class ScratchMemory {
 public:
     void* at_least(std::size_t bytes);
+    void release() noexcept {
+        memory_.reset();
+        size_ = 0;
+    }
 
 private:
     struct Free {
@@ -35,6 +39,7 @@ private:
 struct miopenHandle : mioconv::provider::Counted<&mioconv::provider::Counters::handles> {
 public:
     miopenHandle();
+    ~miopenHandle();
 
     std::mutex mutex;
     mioconv::provider::Profile profile;
@@ -49,6 +54,9 @@ public:
     // all). The one that ran last is found by one comparison.
     mioconv::cpu::Executable& executable(
         const mioconv::cpu::ConvProblem& problem, std::uint64_t solution_id);
+
+    // Lets go of the executables of forgotten problems.
+    void sweep();
 
     dnnl_stream_t dnnl_stream() const noexcept { return dnnl_stream_; }
     mioconv::cpu::ScratchMemory scratch;

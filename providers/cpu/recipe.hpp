@@ -2,6 +2,7 @@
 #pragma once
 
 #include <dnnl.hpp>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -68,6 +69,9 @@ struct Recipe {
     std::vector<Buffer> buffers;
     std::vector<Step> steps;
     std::vector<dnnl::primitive_desc_base> primitives;
+    // Describes the one that is left empty there, oneDNN's convolution, when it is compiled: some
+    // descriptors take megabytes, and most solutions never run.
+    std::function<dnnl::primitive_desc_base()> convolution;
     std::size_t workspace = 0;  // bytes, with room to align its start
     std::size_t gap = 0;  // bytes behind each buffer in the workspace that nothing may touch
     Traffic traffic;

@@ -99,6 +99,58 @@ dnnl::primitive_desc_base clone(const dnnl::primitive_desc_base& desc) {
     return result;
 }
 
+// Hands oneDNN's descriptor of the problem, for one strategy, to `use`: the first implementation,
+// from which it can be advanced to the others. Empty where there is none.
+template <class Use>
+void describe(
+    const ConvProblem& problem, const Strategy& strategy, memory::data_type type, Use&& use) {
+    const Geometry g(problem);
+    const auto attr = make_attributes(problem);
+    // Gradients of weights add up in float and are rounded once, by us.
+    const auto weights_type =
+        problem.direction == Direction::backward_weights ? memory::data_type::f32 : type;
+    constexpr auto kDirect = dnnl::algorithm::convolution_direct;
+    const auto src = offered_desc(problem, Role::src, strategy.activations, type);
+    const auto dst = offered_desc(problem, Role::dst, strategy.activations, type);
+    const auto wei = offered_desc(problem, Role::wei, strategy.weights, weights_type);
+    if (problem.direction == Direction::forward) {
+        const auto bias =
+            problem.has_bias != 0 ? caller_desc(problem, Role::bias, type) : memory::desc();
+        return use(dnnl::convolution_forward::primitive_desc(
+            engine(), dnnl::prop_kind::forward_inference, kDirect, src, wei, bias, dst, g.stride,
+            g.dilation, g.pad_before, g.pad_after, attr, true));
+    }
+    // The gradients ask for a forward descriptor as a hint.
+    const auto any = [&](Role role) { return offered_desc(problem, role, Layout::any, type); };
+    const dnnl::convolution_forward::primitive_desc hint(
+        engine(), dnnl::prop_kind::forward_training, kDirect, any(Role::src), any(Role::wei),
+        any(Role::dst), g.stride, g.dilation, g.pad_before, g.pad_after, attr, true);
+    if (!hint) return;
+    if (problem.direction == Direction::backward_data) {
+        use(dnnl::convolution_backward_data::primitive_desc(
+            engine(), kDirect, src, wei, dst, g.stride, g.dilation, g.pad_before, g.pad_after, hint,
+            attr, true));
+    } else {
+        use(dnnl::convolution_backward_weights::primitive_desc(
+            engine(), kDirect, src, wei, dst, g.stride, g.dilation, g.pad_before, g.pad_after, hint,
+            attr, true));
+    }
+}
+
+// The implementation at that place among those of one strategy.
+dnnl::primitive_desc_base describe_again(
+    const ConvProblem& problem, const Strategy& strategy, memory::data_type type, int place) {
+    dnnl::primitive_desc_base found;
+    describe(problem, strategy, type, [&](auto desc) {
+        for (int i = 0; desc && i < place; ++i) {
+            if (!desc.next_impl()) return;
+        }
+        found = std::move(desc);
+    });
+    provider::require(static_cast<bool>(found), miopenStatusInternalError);
+    return found;
+}
+
 class Enumerator {
 public:
     explicit Enumerator(const ConvProblem& problem)
@@ -123,7 +175,12 @@ public:
         };
         for (const auto& item : found_.empty() ? references_ : found_) {
             const auto form = item.conv.query_md(dnnl::query::exec_arg_md, DNNL_ARG_WEIGHTS);
-            add(make_recipe(problem_, item.conv), item.name,
+            Recipe recipe = make_recipe(problem_, item.conv);
+            for (auto& primitive : recipe.primitives) {
+                if (primitive.get() == item.conv.get()) primitive = {};
+            }
+            recipe.convolution = item.again;
+            add(std::move(recipe), item.name,
                 packs ? make_packing_recipe(problem_, form) : Recipe{}, &item);
         }
         if (small_direct_applies(problem_)) {
@@ -160,64 +217,34 @@ private:
         dnnl::primitive_desc_base conv;
         std::string name, implementation;
         provider::Basis basis;
+        std::function<dnnl::primitive_desc_base()> again;
     };
 
     void offer(memory::data_type type, const char* suffix) {
-        const Geometry g(problem_);
-        const auto attr = make_attributes(problem_);
-        // Gradients of weights add up in float and are rounded once, by us.
-        const auto weights_type =
-            problem_.direction == Direction::backward_weights ? memory::data_type::f32 : type;
-        constexpr auto kDirect = dnnl::algorithm::convolution_direct;
         for (const Strategy& strategy : kStrategies) {
             if (strategy.activations == Layout::channel_blocks && !is_depthwise(problem_)) continue;
-            const auto src = offered_desc(problem_, Role::src, strategy.activations, type);
-            const auto dst = offered_desc(problem_, Role::dst, strategy.activations, type);
-            const auto wei = offered_desc(problem_, Role::wei, strategy.weights, weights_type);
             const auto label = [&](const std::string& implementation) {
                 return implementation + "|" + strategy.name + suffix;
             };
-            if (problem_.direction == Direction::forward) {
-                const auto bias = problem_.has_bias != 0 ? caller_desc(problem_, Role::bias, type)
-                                                         : memory::desc();
-                collect(
-                    dnnl::convolution_forward::primitive_desc(
-                        engine(), dnnl::prop_kind::forward_inference, kDirect, src, wei, bias, dst,
-                        g.stride, g.dilation, g.pad_before, g.pad_after, attr, true),
-                    label);
-                continue;
-            }
-            // The gradients ask for a forward descriptor as a hint.
-            const auto any = [&](Role role) {
-                return offered_desc(problem_, role, Layout::any, type);
+            const auto again = [this, &strategy, type](int place) {
+                return [problem = problem_, &strategy, type, place] {
+                    return describe_again(problem, strategy, type, place);
+                };
             };
-            const dnnl::convolution_forward::primitive_desc hint(
-                engine(), dnnl::prop_kind::forward_training, kDirect, any(Role::src),
-                any(Role::wei), any(Role::dst), g.stride, g.dilation, g.pad_before, g.pad_after,
-                attr, true);
-            if (!hint) return;
-            if (problem_.direction == Direction::backward_data) {
-                collect(
-                    dnnl::convolution_backward_data::primitive_desc(
-                        engine(), kDirect, src, wei, dst, g.stride, g.dilation, g.pad_before,
-                        g.pad_after, hint, attr, true),
-                    label);
-            } else {
-                collect(
-                    dnnl::convolution_backward_weights::primitive_desc(
-                        engine(), kDirect, src, wei, dst, g.stride, g.dilation, g.pad_before,
-                        g.pad_after, hint, attr, true),
-                    label);
-            }
+            describe(problem_, strategy, type, [&](auto desc) {
+                collect(std::move(desc), label, again);
+            });
         }
     }
 
-    template <class Desc, class Label>
-    void collect(Desc desc, const Label& label) {
+    template <class Desc, class Label, class Again>
+    void collect(Desc desc, const Label& label, const Again& again) {
         if (!desc) return;
         // Of this strategy: the first one that is admitted has the best set.
         std::vector<std::string> kinds;
+        int place = -1;
         do {
+            ++place;
             const std::string implementation = desc.impl_info_str();
             const std::string kind = kind_of(implementation);
             if (std::find(kinds.begin(), kinds.end(), kind) != kinds.end()) continue;
@@ -232,7 +259,8 @@ private:
                 continue;
             }
             kinds.push_back(kind);
-            Found item{clone(desc), label(implementation), implementation, std::move(basis)};
+            Found item{
+                clone(desc), label(implementation), implementation, std::move(basis), again(place)};
             auto& list = is_reference(implementation) ? references_ : found_;
             const bool known = std::any_of(list.begin(), list.end(), [&](const Found& other) {
                 return same_work(item, other);
@@ -293,7 +321,9 @@ const std::vector<dnnl::primitive>& Solution::compile() const {
         for (const Step& step : recipe_.steps) {
             if (step.primitive < 0) continue;
             ThreadScope scope(step.routine != nullptr ? 1 : threads_);
-            made.emplace_back(recipe_.primitives[static_cast<std::size_t>(step.primitive)].get());
+            auto description = recipe_.primitives[static_cast<std::size_t>(step.primitive)];
+            if (!description) description = recipe_.convolution();
+            made.emplace_back(description.get());
         }
         primitives_ = std::move(made);
     }

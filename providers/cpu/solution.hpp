@@ -2,6 +2,7 @@
 // algorithms.
 #pragma once
 
+#include <atomic>
 #include <dnnl.hpp>
 #include <memory>
 #include <mutex>
@@ -41,6 +42,10 @@ public:
     // In the order of Recipe::primitives.
     const std::vector<dnnl::primitive>& compile() const;
 
+    // Its problem was forgotten: who keeps it for later calls should let it go.
+    void retire() const noexcept { retired_.store(true, std::memory_order_relaxed); }
+    bool retired() const noexcept { return retired_.load(std::memory_order_relaxed); }
+
 private:
     std::string name_;
     provider::Basis basis_;
@@ -52,6 +57,7 @@ private:
     std::shared_ptr<const Solution> packing_;
     mutable std::mutex mutex_;
     mutable std::vector<dnnl::primitive> primitives_;
+    mutable std::atomic<bool> retired_{false};
 };
 
 using SolutionPtr = std::shared_ptr<const Solution>;

@@ -1,12 +1,18 @@
 #include "threads.hpp"
 
+#include <dlfcn.h>
 #include <omp.h>
 #include <pthread.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <cstdlib>
+#include <fstream>
+#include <sstream>
+#include <string>
 
 #include "common/export.hpp"
 #include "common/guard.hpp"
@@ -35,8 +41,49 @@ int machine_threads() noexcept {
     return std::max(count, 1);
 }
 
-// Runs when the library is loaded: a fork may come at any time after.
+// Whether this process was forked and has run no other program since, by the kernel's own flag.
+bool is_forked() {
+    std::ifstream file("/proc/self/stat");
+    std::string text;
+    std::getline(file, text);
+    const std::size_t name_end = text.rfind(')');  // a name may contain anything
+    if (name_end == std::string::npos) return false;
+    std::istringstream fields(text.substr(name_end + 1));
+    std::string skipped;  // state, parent, group, session, terminal, its group
+    for (int i = 0; i < 6; ++i) fields >> skipped;
+    unsigned long flags = 0;
+    constexpr unsigned long forked_no_exec = 0x40;  // PF_FORKNOEXEC
+    return (fields >> flags) && (flags & forked_no_exec) != 0;
+}
+
+// Where the library of a function begins in this process, as the lines of /proc/PID/maps begin.
+std::string place_of_library(void* function) {
+    Dl_info info{};
+    if (dladdr(function, &info) == 0) return {};
+    std::ostringstream text;
+    text << std::hex << reinterpret_cast<std::uintptr_t>(info.dli_fbase) << '-';
+    return text.str();
+}
+
+// Whether a parent may have left us an OpenMP pool without its threads: whoever uses that waits for
+// ever. Not if the parent, known by where its C library lies, has no OpenMP where ours is. A parent
+// that is gone says nothing.
+bool inherits_openmp() {
+    if (!is_forked()) return false;
+    const std::string openmp = place_of_library(reinterpret_cast<void*>(&omp_get_num_procs));
+    const std::string libc = place_of_library(reinterpret_cast<void*>(&getppid));
+    std::ifstream maps("/proc/" + std::to_string(getppid()) + "/maps");
+    bool is_parent = false;
+    for (std::string line; std::getline(maps, line);) {
+        if (line.rfind(openmp, 0) == 0) return true;
+        is_parent = is_parent || line.rfind(libc, 0) == 0;
+    }
+    return !is_parent;
+}
+
+// Runs when the library is loaded: a fork may come at any time after, or have come before.
 [[gnu::constructor]] void watch_forks() {
+    forked_child.store(inherits_openmp(), std::memory_order_relaxed);
     pthread_atfork(nullptr, nullptr, [] { forked_child.store(true, std::memory_order_relaxed); });
 }
 

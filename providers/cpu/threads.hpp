@@ -5,7 +5,8 @@ namespace mioconv::cpu {
 
 // The calling thread's bound: what it set by mioconvSetNumThreads, else the cores that this process
 // may use (OMP_NUM_THREADS respected). Always 1 in a forked child: OpenMP's pool does not survive
-// fork, and a parallel region in the child would wait for ever.
+// fork, and a parallel region in the child would wait for ever. That holds too where the library is
+// loaded in the child only, if the parent may have used OpenMP by another library.
 int thread_limit() noexcept;
 
 // Sets the calling thread's OpenMP count for as long as it lives. oneDNN reads it both where a

@@ -31,7 +31,8 @@ MIOCONV_EXPORT miopenStatus_t mioconvGetStreamId(hipStream_t stream, uint64_t* i
     });
 }
 
-MIOCONV_EXPORT miopenStatus_t mioconvDescribe(char* text, size_t size) {
+// Of the libraries that are loaded, which may be others than were compiled against.
+MIOCONV_EXPORT miopenStatus_t mioconvGetVersions(char* text, size_t size) {
     return guarded({__func__}, [&] {
         const auto version = [](std::size_t number, std::size_t major, std::size_t minor) {
             return std::to_string(number / major) + "." + std::to_string(number % major / minor);
@@ -45,6 +46,10 @@ MIOCONV_EXPORT miopenStatus_t mioconvDescribe(char* text, size_t size) {
                 (is_fuzzed_here() ? "" : kNotFuzzed),
             text, size);
     });
+}
+
+MIOCONV_EXPORT miopenStatus_t mioconvDescribe(char* text, size_t size) {
+    return mioconvGetVersions(text, size);
 }
 
 // A GPU has no threads of ours to bound; 0 says so.

@@ -12,6 +12,7 @@ own core.
 
 import os as _os
 
+from mioconv import _interpreter as _interpreter
 from mioconv._own_tensor import Tensor
 from mioconv.conv import (
     conv1d_add_relu_forward,

@@ -16,7 +16,11 @@ def install(provider: int, hip: int, miopen: int, own: int, paths: tuple[str, st
     """Fill a provider's table; returns the optional functions that its libraries lack."""
 
 def versions(provider: int | str) -> dict[str, Any]:
-    """Versions that the loaded libraries report: hip_runtime, hip_driver, miopen."""
+    """Versions that the loaded libraries report: hip_runtime, hip_driver, miopen, and onednn or
+    cudnn and cuda."""
+
+def release(provider: int | str) -> str:
+    """The versions that a provider's results and times depend on."""
 
 def devices(provider: int | str) -> list[dict[str, Any]]:
     """Name, architecture, compute units and memory (bytes) of each device."""

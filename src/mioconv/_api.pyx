@@ -17,6 +17,7 @@ from mioconv.native cimport (
 import atexit
 import threading
 
+from mioconv._interpreter import REFUSAL
 from mioconv._loader.advice import hip_advice, miopen_advice
 from mioconv.errors import (
     CaptureError, MioconvError, OutOfMemoryError, StatusError, UnsupportedError)
@@ -47,6 +48,16 @@ cdef extern from "<pthread.h>" nogil:
 cdef extern from *:
     const unsigned int CYTHON_HEX_VERSION
 
+cdef extern from "Python.h":
+    ctypedef struct PyInterpreterState:
+        pass
+    PyInterpreterState* PyInterpreterState_Get()
+    PyInterpreterState* PyInterpreterState_Main()
+
+# For Pythons that do not tell `_interpreter`.
+if PyInterpreterState_Get() != PyInterpreterState_Main():
+    raise ImportError(REFUSAL)
+
 cython_version = f"{CYTHON_HEX_VERSION >> 24}.{CYTHON_HEX_VERSION >> 16 & 255}." \
                  f"{CYTHON_HEX_VERSION >> 8 & 255}"
 
@@ -65,13 +76,23 @@ PROVIDERS = ("cpu", "rocm", "cuda")
 refusals = threading.local()
 
 
-def _close() -> None:
-    """At the interpreter's end: see Activity."""
-    with nogil:
-        activity.close(10)
+cdef class End:
+    """What the interpreter drops when all functions that were registered with `atexit` have run,
+    in whatever order: the last moment at which other threads still get the GIL. Until then they may
+    call, for instance threads that such a function waits for. See Activity."""
+    cdef bint reached
+
+    def reach(self):
+        # In a forked child of multiprocessing this may be dropped long before the end.
+        self.reached = True
+
+    def __dealloc__(self):
+        if self.reached:
+            with nogil:
+                activity.close(10)
 
 
-atexit.register(_close)
+atexit.register(End().reach)
 
 
 # --- the table ------------------------------------------------------------------------------------
@@ -101,6 +122,28 @@ cdef int load_provider(int provider) except -1:
 cdef bint usable(int provider) noexcept nogil:
     """Whether a provider is loaded and this process may call it."""
     return ready[provider].load()
+
+
+# How many problems each provider shall remember; 0: as many as it does by itself.
+cdef size_t most_problems = 0
+
+
+cdef void bound_caches(size_t problems) noexcept nogil:
+    """Bound what the providers remember, now and when they are loaded."""
+    global most_problems
+    cdef int provider
+    most_problems = problems
+    for provider in range(3):
+        if ready[provider].load() and tables[provider].mioconvSetCacheCapacity != NULL:
+            tables[provider].mioconvSetCacheCapacity(problems)
+
+
+cdef void trim_caches(size_t problems) noexcept nogil:
+    """Let the providers forget all but so many problems, and what handles keep for scratch."""
+    cdef int provider
+    for provider in range(3):
+        if ready[provider].load() and tables[provider].mioconvTrimCache != NULL:
+            tables[provider].mioconvTrimCache(problems)
 
 
 cdef void after_fork() noexcept nogil:
@@ -220,6 +263,8 @@ def install(provider: int, hip: int, miopen: int, own: int, paths: tuple) -> lis
     if table.miopenGetVersion(&major, &minor, &patch) == 0:
         table.miopen_version = major * 1000000 + minor * 1000 + patch
     table.activity = activity
+    if most_problems and table.mioconvSetCacheCapacity != NULL:
+        table.mioconvSetCacheCapacity(most_problems)
     tables[provider] = table
     ready[<int>provider].store(True)
     return missing
@@ -259,17 +304,32 @@ cdef int raise_status(const Api* api, Status status, object problem,
 # --- questions ------------------------------------------------------------------------------------
 
 def versions(provider) -> dict:
-    """Versions that the loaded libraries report: HIP runtime and driver (HIP's number), MIOpen."""
+    """Versions that the loaded libraries report: HIP runtime and driver (HIP's number), MIOpen; of
+    our own providers, whose HIP and MIOpen are the ABI's, the libraries behind them too, by name.
+    """
     cdef const Api* api = ready_api(provider)
     cdef int driver = 0
+    cdef char[512] text
     if api.hipDriverGetVersion(&driver) != 0:
         api.hipGetLastError()
     cdef uint64_t miopen = api.miopen_version
-    return {
+    found = {
         "hip_runtime": api.hip_version,
         "hip_driver": driver,
         "miopen": (miopen // 1000000, miopen // 1000 % 1000, miopen % 1000),
     }
+    if api.mioconvGetVersions != NULL and api.mioconvGetVersions(text, sizeof(text)) == 0:
+        for library in (<bytes>text).decode().split(", "):
+            name, _, number = library.partition(" ")
+            found[name.lower()] = tuple(map(int, number.split(".")))
+    return found
+
+
+def release(provider) -> str:
+    """The versions that a provider's results and times depend on, for cache files to tell apart."""
+    known = versions(provider)
+    named = [name for name in ("onednn", "cudnn", "cuda") if name in known] or ["miopen"]
+    return ", ".join([f"{name} {'.'.join(map(str, known[name]))}" for name in named])
 
 
 def devices(provider) -> list:

@@ -8,7 +8,8 @@ from libc.string cimport memset
 
 from mioconv._execute cimport convolve
 from mioconv._flags cimport default_flags
-from mioconv._geometry cimport Geometry, Names, check_geometry, check_shape, output_sizes
+from mioconv._geometry cimport (
+    Geometry, Names, check_geometry, check_shape, output_sizes, sizes)
 from mioconv._plans cimport Options
 from mioconv.dlpack cimport kDLCPU
 from mioconv.miopen cimport miopenBFloat16, miopenDataType_t, miopenFloat, miopenHalf
@@ -26,6 +27,12 @@ cdef int fill_geometry(Geometry* geometry, int spatial, const int64_t* stride,
     memset(geometry, 0, sizeof(Geometry))
     geometry.spatial = spatial
     geometry.groups = groups
+    if not 1 <= spatial <= max_dims - 2:
+        return check_geometry(geometry)
+    if stride == NULL or padding == NULL or dilation == NULL:
+        with gil:
+            raise ValueError("stride, padding, dilation: expected a number for each spatial "
+                             "dimension, but got NULL")
     for i in range(spatial):
         geometry.stride[i] = stride[i]
         geometry.padding[i] = padding[i]
@@ -33,9 +40,13 @@ cdef int fill_geometry(Geometry* geometry, int spatial, const int64_t* stride,
     return check_geometry(geometry)
 
 
-cdef void fill_view(TensorView* view, const void* data, miopenDataType_t dtype, int ndim,
-                    const int64_t* shape) noexcept nogil:
+cdef int fill_view(TensorView* view, const char* name, const void* data, bint only_shape,
+                   miopenDataType_t dtype, int ndim, const int64_t* shape) except -1 nogil:
+    """A packed tensor of the host, whose rank has been checked."""
     cdef int i
+    if shape == NULL:
+        with gil:
+            raise ValueError(f"{name.decode()}_shape: expected {ndim} sizes, but got NULL")
     view.data = <void*>data
     view.dtype = dtype
     view.ndim = ndim
@@ -43,7 +54,15 @@ cdef void fill_view(TensorView* view, const void* data, miopenDataType_t dtype, 
     view.device_id = 0
     for i in range(ndim):
         view.shape[i] = shape[i]
+    if view.too_large():
+        with gil:
+            raise ValueError(f"{name.decode()}: sizes {sizes(shape, ndim)} are too large")
     set_dense_strides(view[0], Layout.packed)
+    if data == NULL and not only_shape and view.count() > 0:
+        with gil:
+            raise ValueError(
+                f"{name.decode()}: expected memory for {sizes(shape, ndim)}, but got NULL")
+    return 0
 
 
 cdef int conv_output_shape(int spatial, const int64_t* x_shape, const int64_t* w_shape,
@@ -52,8 +71,11 @@ cdef int conv_output_shape(int spatial, const int64_t* x_shape, const int64_t* w
     cdef Geometry geometry
     cdef TensorView x, w
     fill_geometry(&geometry, spatial, stride, padding, dilation, groups)
-    fill_view(&x, NULL, miopenFloat, spatial + 2, x_shape)
-    fill_view(&w, NULL, miopenFloat, spatial + 2, w_shape)
+    fill_view(&x, "x", NULL, True, miopenFloat, spatial + 2, x_shape)
+    fill_view(&w, "w", NULL, True, miopenFloat, spatial + 2, w_shape)
+    if y_shape == NULL:
+        with gil:
+            raise ValueError(f"y_shape: expected room for {spatial + 2} sizes, but got NULL")
     return output_sizes(&geometry, &x, &w, y_shape, &forward_names)
 
 
@@ -68,9 +90,9 @@ cdef int conv_forward(int spatial, int dtype, const void* x, const int64_t* x_sh
             raise TypeError(
                 f"dtype: expected miopenFloat, miopenHalf or miopenBFloat16, but got {dtype}")
     conv_output_shape(spatial, x_shape, w_shape, stride, padding, dilation, groups, y_shape)
-    fill_view(&x_view, x, <miopenDataType_t>dtype, spatial + 2, x_shape)
-    fill_view(&w_view, w, <miopenDataType_t>dtype, spatial + 2, w_shape)
-    fill_view(&y_view, y, <miopenDataType_t>dtype, spatial + 2, y_shape)
+    fill_view(&x_view, "x", x, False, <miopenDataType_t>dtype, spatial + 2, x_shape)
+    fill_view(&w_view, "w", w, False, <miopenDataType_t>dtype, spatial + 2, w_shape)
+    fill_view(&y_view, "y", y, False, <miopenDataType_t>dtype, spatial + 2, y_shape)
     return forward_views(&x_view, &w_view, &y_view, stride, padding, dilation, groups)
 
 

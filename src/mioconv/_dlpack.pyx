@@ -32,6 +32,14 @@ cdef object dtype_error(str name, str dtype, Kind kind):
         f"{advice(kind, dtype)}")
 
 
+# DLPack's type codes: those that come in several widths, and those that say theirs.
+cdef dict names = {0: "int", 1: "uint", 2: "float", 3: "opaque", 4: "bfloat", 5: "complex"}
+cdef dict whole_names = {
+    6: "bool", 7: "float8_e3m4", 8: "float8_e4m3", 9: "float8_e4m3b11fnuz", 10: "float8_e4m3fn",
+    11: "float8_e4m3fnuz", 12: "float8_e5m2", 13: "float8_e5m2fnuz", 14: "float8_e8m0fnu",
+    15: "float6_e2m3fn", 16: "float6_e3m2fn", 17: "float4_e2m1fn"}
+
+
 cdef int take_dlpack_dtype(DLDataType dtype, str name, Kind kind, TensorView* view) except -1:
     if dtype.lanes == 1 and dtype.code == kDLFloat and dtype.bits == 32:
         view.dtype = miopenFloat
@@ -40,9 +48,9 @@ cdef int take_dlpack_dtype(DLDataType dtype, str name, Kind kind, TensorView* vi
     elif dtype.lanes == 1 and dtype.code == kDLBfloat and dtype.bits == 16:
         view.dtype = miopenBFloat16
     else:
-        codes = {0: "int", 1: "uint", 2: "float", 4: "bfloat", 5: "complex", 6: "bool"}
-        label = codes.get(dtype.code, f"code {dtype.code} ")
-        label = label if label == "bool" else f"{label}{dtype.bits}"
+        label = whole_names.get(dtype.code)
+        if label is None:
+            label = names.get(dtype.code, f"type code {dtype.code} of bits ") + str(dtype.bits)
         raise dtype_error(name, f"{label}x{dtype.lanes}" if dtype.lanes != 1 else label, kind)
     return 0
 
@@ -52,19 +60,20 @@ cdef int take_dlpack_dtype(DLDataType dtype, str name, Kind kind, TensorView* vi
 cdef int take_dltensor(const DLTensor* lent, str name, Kind kind, TensorView* view) except -1:
     cdef int i
     take_dlpack_dtype(lent.dtype, name, kind, view)
-    view.data = <char*>lent.data + lent.byte_offset
+    view.data = NULL if lent.data == NULL else <char*>lent.data + lent.byte_offset
     view.ndim = lent.ndim
     view.device_type = lent.device.device_type
     view.device_id = lent.device.device_id
+    if lent.shape == NULL and lent.ndim > 0:
+        raise BufferError(f"{name}: its producer lends a tensor of {lent.ndim} dimensions without "
+                          f"their sizes")
     for i in range(min(view.ndim, max_dims)):
         view.shape[i] = lent.shape[i]
     if lent.strides != NULL:
         for i in range(min(view.ndim, max_dims)):
             view.strides[i] = lent.strides[i]
-    elif view.ndim <= max_dims:
+    elif 0 <= view.ndim <= max_dims:
         set_dense_strides(view[0], Layout.packed)
-    if lent.data == NULL and view.ndim <= max_dims and view.count() > 0:
-        raise BufferError(f"{name}: its producer lends no memory, as for a tensor without values")
     if view.device_type == kDLCUDA:
         unmask(view, kind)
     return 0

@@ -89,46 +89,50 @@ cdef struct FusionContext:
     bint bias
 
 
-cdef shared_ptr[Fusion] build_fusion(const ConvolutionParams& params,
-                                     void* context) noexcept nogil:
+# As for plans, what a builder raises stays with the thread.
+ctypedef shared_ptr[Fusion] (*FusionBuilder)(const ConvolutionParams&, void*) noexcept nogil
+
+
+cdef shared_ptr[Fusion] build_fusion(const ConvolutionParams& params, void* context) except * nogil:
     cdef FusionContext* build = <FusionContext*>context
     return make_shared[Fusion](build.convolution[0], build.bias)
 
 
-cdef Status zero_bias(Plan* plan, Workspace* held, const Options* options) noexcept nogil:
+cdef int zero_bias(Plan* plan, Workspace* held, const Options* options,
+                   Status* status) except -1 nogil:
     """The call that takes z wants a bias too."""
     cdef size_t bytes = 4 * <size_t>plan.params.shape[<int>Y][1]  # enough for every dtype
-    cdef Status status = held.lease(plan.device.workspaces, bytes, options.stream)
-    if not status.ok():
-        return status
-    return status_of("hipMemsetAsync", plan.device.api.hipMemsetAsync(
-        held.data(), 0, bytes, options.stream))
+    status[0] = held.lease(plan.device.workspaces, bytes, options.stream)
+    if status.ok():
+        status[0] = status_of("hipMemsetAsync", plan.device.api.hipMemsetAsync(
+            held.data(), 0, bytes, options.stream))
+    return 0
 
 
-cdef Status fuse(Plan* plan, Fusion* fusion, void* x, void* w, void* y, const Epilogue* epilogue,
-                 const Options* options) noexcept nogil:
+cdef int fuse(Plan* plan, Fusion* fusion, void* x, void* w, void* y, const Epilogue* epilogue,
+              const Options* options, Status* status) except -1 nogil:
     """The whole operator as one native operation."""
     cdef HandleLease lease
     cdef Workspace zeros
     cdef unique_ptr[FusionPlan] leased
     cdef const void* bias = epilogue.bias
-    cdef Status status
     if epilogue.z != NULL:
-        status = lease.lease(plan.device.handles, options.stream)
+        status[0] = lease.lease(plan.device.handles, options.stream)
         if status.ok() and bias == NULL:
-            status = zero_bias(plan, &zeros, options)
+            zero_bias(plan, &zeros, options, status)
             bias = zeros.data()
         if status.ok():
-            status = run_bias_activation(
+            status[0] = run_bias_activation(
                 plan[0], lease.get(), x, w, epilogue.alpha, epilogue.z, bias, y)
-        return status
+        return 0
     if not FusionPlan.available(plan.device.api):
-        return status_of("miopenCreateFusionPlan", miopenStatusNotImplemented)
-    status = fusion.lease(options.stream, &leased)
+        status[0] = status_of("miopenCreateFusionPlan", miopenStatusNotImplemented)
+        return 0
+    status[0] = fusion.lease(options.stream, &leased)
     if status.ok():
-        status = leased.get().execute(options.stream, x, w, bias, y)
+        status[0] = leased.get().execute(options.stream, x, w, bias, y)
         fusion.give_back(move(leased))
-    return status
+    return 0
 
 
 cdef int faster_way(Plan* plan, Fusion* fusion, void* x, void* w, const Epilogue* epilogue,
@@ -151,7 +155,7 @@ cdef int faster_way(Plan* plan, Fusion* fusion, void* x, void* w, const Epilogue
     for _round in range(5):
         status = timing.begin(options.stream, 4)
         if status.ok():
-            status = fuse(plan, fusion, x, w, scratch.data(), epilogue, options)
+            fuse(plan, fusion, x, w, scratch.data(), epilogue, options, &status)
         if status.ok():
             status = timing.end(options.stream, &ms)
         if not status.ok():
@@ -187,15 +191,15 @@ cdef bint run_separately(Device* device, ConvolutionParams* params, void* x, voi
 
 
 cdef bint fusion_is_due(Plan* plan, Fusion* fusion, const Options* options) noexcept nogil:
-    """As `_verify.is_due`, for a fused call."""
+    """As `_verify.is_due`, for a fused call. What bias and z hold, only the host can see."""
     cdef Solution stand_in
-    stand_in.inspected = fusion.inspected.load()
-    return is_due(plan, &stand_in, options)
+    stand_in.inspected = <int>fusion.inspected.load()
+    return plan.device.api.provider == Provider.cpu and is_due(plan, &stand_in, options)
 
 
-cdef Status inspect_fusion(Plan* plan, Fusion* fusion, void* x, void* w, void* y,
-                           const Epilogue* epilogue, const Options* options,
-                           cbool* wrong) except *:
+cdef int inspect_fusion(Plan* plan, Fusion* fusion, void* x, void* w, void* y,
+                        const Epilogue* epilogue, const Options* options, Status* status,
+                        cbool* wrong) except -1:
     """A fused call that is looked at. It writes to memory of ours first: z may be the result, and is
     needed again where the call has to be done anew."""
     cdef GuardedMemory result
@@ -203,7 +207,6 @@ cdef Status inspect_fusion(Plan* plan, Fusion* fusion, void* x, void* w, void* y
     cdef CheckedEpilogue followed
     cdef Operands operands = plan.operands
     cdef Solution stand_in  # of any algorithm
-    cdef Status status
     cdef string fault
     cdef cbool intact = True
     cdef size_t bytes = plan.params.bytes(plan.result())
@@ -215,21 +218,18 @@ cdef Status inspect_fusion(Plan* plan, Fusion* fusion, void* x, void* w, void* y
     followed.alpha = epilogue.alpha
     followed.relu = epilogue.relu
     wrong[0] = False
-    # What the values of bias and z are, only the host can see.
-    if plan.device.api.provider != Provider.cpu:
-        with nogil:
-            return fuse(plan, fusion, x, w, y, epilogue, options)
     with nogil:
-        status = result.lease(plan.device.api, plan.device.workspaces, bytes, options.stream)
+        status[0] = result.lease(plan.device.api, plan.device.workspaces, bytes, options.stream)
         if status.ok():
-            status = inspection.begin(
+            status[0] = inspection.begin(
                 plan[0], operands, options.stream, fusion.inspected.load(), followed)
         if status.ok():
-            status = fuse(plan, fusion, x, w, result.data(), epilogue, options)
+            fuse(plan, fusion, x, w, result.data(), epilogue, options, status)
         if status.ok():
-            status = result.look(&intact)
+            status[0] = result.look(&intact)
         if status.ok() and intact:
-            status = inspection.look(plan[0], stand_in, result.data(), options.stream, &fault)
+            status[0] = inspection.look(
+                plan[0], stand_in, result.data(), options.stream, &fault)
         if status.ok() and not intact:
             fault = string(b"it wrote outside of its result")
         if status.ok() and fault.empty():
@@ -238,7 +238,7 @@ cdef Status inspect_fusion(Plan* plan, Fusion* fusion, void* x, void* w, void* y
     if status.ok() and not fault.empty():
         wrong[0] = True
         warn_of(plan, "a fused operation", fault)
-    return status
+    return 0
 
 
 cdef bint run_fused(Device* device, ConvolutionParams* params, void* x, void* w, void* y,
@@ -262,8 +262,10 @@ cdef bint run_fused(Device* device, ConvolutionParams* params, void* x, void* w,
                   BIAS_RELU if epilogue.bias != NULL else RELU)
     context.convolution = &held
     context.bias = epilogue.bias != NULL
-    entry = fusions.get_or_create(key, build_fusion, &context)
+    entry = fusions.get_or_create(key, <FusionBuilder>build_fusion, &context)
     fusion = entry.get()
+    if fusion == NULL:
+        return -1
     if fusion.way.load() == Way.separate:
         return False
     # While one thread times, others run fused: deterministic calls keep to that way.
@@ -277,11 +279,11 @@ cdef bint run_fused(Device* device, ConvolutionParams* params, void* x, void* w,
             return False
     if fusion_is_due(plan, fusion, options):
         with gil:
-            status = inspect_fusion(plan, fusion, x, w, y, epilogue, options, &wrong)
+            inspect_fusion(plan, fusion, x, w, y, epilogue, options, &status, &wrong)
         if status.out_of_memory():
-            status = fuse(plan, fusion, x, w, y, epilogue, options)
+            fuse(plan, fusion, x, w, y, epilogue, options, &status)
     else:
-        status = fuse(plan, fusion, x, w, y, epilogue, options)
+        fuse(plan, fusion, x, w, y, epilogue, options, &status)
     if wrong:
         fusion.way.store(Way.separate)
         return False
@@ -312,11 +314,23 @@ cdef int run_all(Device* device, ConvolutionParams* params, void* x, void* w, vo
             and (not options.strict_accuracy or device.api.provider == Provider.cpu)):
         if run_fused(device, params, x, w, y, epilogue, options):
             return 0
+    if epilogue.z_in_place:
+        epilogue.undone = True
+        return 0
     run(device, params, x, w, y, options, &used)
     if epilogue.anything():
         data[0], data[1], data[2] = x, w, y
         steps(used.get(), data[<int>used.get().result()], epilogue, options)
     return 0
+
+
+def set_fusion_capacity(entries: int) -> None:
+    """How many fused problems are kept; no more than usual, whatever is asked for."""
+    cdef size_t bound = min(entries, 100) if entries else 100
+    global capacity
+    capacity = bound
+    with nogil:
+        fusions.set_capacity(bound)
 
 
 def clear_fusions() -> None:

@@ -305,6 +305,9 @@ cdef int convolve(Direction direction, const TensorView* x, const TensorView* w,
     make_current(device, &current)
     samples = samples_at_once(device, x, w, y, geometry)
     if samples < x.shape[0]:
+        if epilogue.z_in_place:
+            epilogue.undone = True
+            return 0
         return convolve_parts(
             device, samples, direction, x, w, y, bias, z, epilogue, geometry, options)
     return convolve_whole(device, direction, x, w, y, bias, z, epilogue, geometry, options)
@@ -354,12 +357,12 @@ cdef int convolve_whole(Device* device, Direction direction, const TensorView* x
         dense_z = z[0]
         if geometry.spatial == 1:
             add_height(&dense_z)
-        align_z(device, &dense_z, &tensors[result], target, &held[4], options)
+        align_z(device, &dense_z, &tensors[result], target, epilogue.z_in_place, &held[4], options)
         epilogue.z = dense_z.data
     fill_params(&params, device, direction, tensors, geometry, options)
     run_all(device, &params, tensors[<int>X].data, tensors[<int>W].data, tensors[<int>Y].data,
             epilogue, options)
-    if staged:
+    if staged and not epilogue.undone:
         # Padding that the result got has no place in the caller's memory.
         inner = tensors[result]
         for i in range(<int>inner.ndim):
@@ -369,15 +372,15 @@ cdef int convolve_whole(Device* device, Direction direction, const TensorView* x
 
 
 cdef int align_z(Device* device, TensorView* z, const TensorView* result, TensorView target,
-                 Workspace* held, const Options* options) except -1 nogil:
+                 bint in_place, Workspace* held, const Options* options) except -1 nogil:
     """Make `z` lie exactly as the result does, by a copy where it does not.
 
     Separate steps write the convolution before they read z: where that is the result's own memory,
-    its values must be kept aside.
+    its values must be kept aside, unless it stays `in_place` for a fused operation.
     """
     cdef TensorView original = z[0]
     cdef int i
-    cdef bint equal = not same_memory(original, target)
+    cdef bint equal = in_place or not same_memory(original, target)
     for i in range(<int>z.ndim):
         equal = equal and (z.shape[i] == 1 or z.strides[i] == result.strides[i])
     if equal:

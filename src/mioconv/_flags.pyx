@@ -122,11 +122,15 @@ cdef int64_t to_exclusions(object given) except? -1:
     wanted = (*sorted(ids), *sorted(patterns))
     if wanted not in addresses:
         made = new Exclusions()
-        for id in sorted(ids):
-            made.ids.push_back(id)
-        for pattern in sorted(patterns):
-            made.patterns.push_back(pattern.encode())
-        addresses[wanted] = <int64_t>made
+        try:
+            for id in sorted(ids):
+                made.ids.push_back(id)
+            for pattern in sorted(patterns):
+                made.patterns.push_back(pattern.encode())
+            addresses[wanted] = <int64_t>made
+        except MemoryError:
+            del made
+            raise
     return addresses[wanted]
 
 

@@ -170,6 +170,11 @@ cdef int check_geometry(const Geometry* geometry) except -1 nogil:
     return 0
 
 
+cdef int64_t input_channels(const Geometry* geometry, const TensorView* w) noexcept nogil:
+    """Of an ordinary convolution, for a weight whose sizes nobody has checked yet."""
+    return min(w.shape[1], INT32_MAX) * geometry.groups
+
+
 cdef bint sizes_fit(const Geometry* geometry, const TensorView* x, const TensorView* w,
                     int64_t channels) noexcept nogil:
     """Ranks, no empty dimension but the batch, and channels: `channels` is what `x` should have."""
@@ -222,9 +227,9 @@ cdef int output_sizes(Geometry* geometry, const TensorView* x, const TensorView*
     cdef int64_t reach
     cdef int64_t[3] padded
     cdef bint fits = True
-    if not sizes_fit(geometry, x, w, w.shape[1] * geometry.groups):
+    if not sizes_fit(geometry, x, w, input_channels(geometry, w)):
         with gil:
-            raise_sizes(geometry, x, w, w.shape[1] * geometry.groups, names.x, names.w)
+            raise_sizes(geometry, x, w, input_channels(geometry, w), names.x, names.w)
     y[0] = x.shape[0]
     y[1] = w.shape[0]
     for i in range(spatial):
@@ -270,8 +275,8 @@ cdef int transposed_input_sizes(Geometry* geometry, const TensorView* x, const T
     """Sizes of the input whose transposed convolution has `x`'s: the inverse of the above."""
     cdef int i, spatial = geometry.spatial
     cdef int64_t steps
-    if not sizes_fit(geometry, x, w, w.shape[1] * geometry.groups):
-        raise_sizes(geometry, x, w, w.shape[1] * geometry.groups, names.x, names.w)
+    if not sizes_fit(geometry, x, w, input_channels(geometry, w)):
+        raise_sizes(geometry, x, w, input_channels(geometry, w), names.x, names.w)
     y[0] = x.shape[0]
     y[1] = w.shape[0]
     for i in range(spatial):

@@ -7,7 +7,7 @@ def memory_stats() -> dict[str, dict[str, int]]:
 def empty_cache() -> None:
     """Give unused scratch memory back, and retry what ran out of memory."""
 
-def set_source(allocator: Callable[[int, str, int], Any] | None) -> None:
+def set_source(allocator: Callable[[int, str, int], Any] | None, captures: bool = True) -> None:
     """Where scratch memory comes from; None: from the devices."""
 
 def after_fork() -> None:

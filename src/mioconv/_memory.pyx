@@ -4,12 +4,14 @@ import os
 
 from cpython.exc cimport PyErr_SetInterrupt
 from libc.stddef cimport size_t
-from libc.stdint cimport uintptr_t
+from libc.stdint cimport SIZE_MAX, uintptr_t
 from libcpp.vector cimport vector
 
+from mioconv._api cimport trim_caches
 from mioconv._plans cimport all_devices
 from mioconv.hip cimport hipErrorOutOfMemory, hipStream_t, hipSuccess
-from mioconv.native cimport Allocator, Api, Device, MemoryStats, Status, status_of
+from mioconv.native cimport (
+    Allocator, Api, Device, MemoryStats, Status, capturing, refused_in_capture, status_of)
 
 from mioconv._api import PROVIDERS, refusals
 from mioconv._plans import forget_out_of_memory
@@ -36,6 +38,7 @@ def empty_cache() -> None:
         used = all_devices().all()
         for i in range(used.size()):
             used[i].workspaces.release_unused()
+        trim_caches(SIZE_MAX)
     forget_out_of_memory()
 
 
@@ -47,6 +50,7 @@ cdef str device_text(const Api* api, int index):
 
 # What Python is asked for memory, and what it answered, by address, until that is given back.
 cdef object source = None
+cdef bint in_captures = True  # whether it may be asked while a graph is captured
 cdef dict held = {}
 
 
@@ -65,6 +69,8 @@ cdef Status allocate(const Api& api, int device, size_t bytes, hipStream_t strea
     allocator = source
     if allocator is None:
         return Status()
+    if not in_captures and capturing(api, stream):
+        return refused_in_capture("allocator")
     try:
         owner = allocator(bytes, device_text(&api, device), <uintptr_t>stream)
         if owner is None:
@@ -108,19 +114,19 @@ of_python.allocate = ask_python
 of_python.free = drop
 
 
-def set_source(allocator) -> None:
+def set_source(allocator, captures: bool = True) -> None:
     """Where scratch memory comes from; see `mioconv.set_allocator`. None: from the devices."""
-    global source
+    global source, in_captures
     cdef const Allocator* wanted = NULL
     if allocator is not None:
         wanted = &of_python
-    source = allocator
+    source, in_captures = allocator, captures
     all_devices().set_allocator(wanted)
 
 
 def after_fork() -> None:
     """The devices of a child are new."""
-    set_source(source)
+    set_source(source, in_captures)
 
 
 os.register_at_fork(after_in_child=after_fork)

@@ -328,12 +328,8 @@ cdef object operate(
             check_shape(&z_view, "z", expected.shape, spatial + 2, batched)
             if given and not same_memory(tensors[result], z_view):
                 check_overlap(&tensors[result], &z_view, "z")
-            elif given and kind != OTHER:
-                # The library may refuse the sum after the convolution has overwritten z.
-                z = second_ways.copy(z, kind)
-                give_back(&loans[4])
-                borrow(z, "z", False, &z_view, &loans[4])
-                check_shape(&z_view, "z", expected.shape, spatial + 2, batched)
+            else:
+                epilogue.z_in_place = given and epilogue.alpha != 0
         epilogue.relu = relu
         if not given:
             last = only_channels_last(tensors[first]) or only_channels_last(tensors[second])
@@ -344,6 +340,18 @@ cdef object operate(
             convolve(op.direction, &tensors[<int>X], &tensors[<int>W], &tensors[<int>Y],
                      &bias_view if has_bias else NULL, &z_view if has_z else NULL,
                      &epilogue, &geometry, &options)
+        if epilogue.undone:
+            # Separate steps, of which the library may refuse the sum after the convolution has
+            # overwritten z.
+            epilogue.undone = epilogue.z_in_place = False
+            if kind != OTHER:
+                z = second_ways.copy(z, kind)
+                give_back(&loans[4])
+                borrow(z, "z", False, &z_view, &loans[4])
+                check_shape(&z_view, "z", expected.shape, spatial + 2, batched)
+            with nogil:
+                convolve(op.direction, &tensors[<int>X], &tensors[<int>W], &tensors[<int>Y],
+                         &bias_view if has_bias else NULL, &z_view, &epilogue, &geometry, &options)
         return finish(out, kind, given, z, bias, spatial, &epilogue)
     finally:
         for i in range(5):

@@ -4,11 +4,12 @@ from libc.stdint cimport int64_t
 
 from mioconv.hip cimport hipStream_t
 from mioconv.miopen cimport miopenDataType_t
-from mioconv.native cimport DeviceMemory, TensorView
+from mioconv.native cimport DeviceMemory, LastUse, TensorView
 
 cdef class Tensor:
     cdef void* data
     cdef DeviceMemory memory  # a GPU's; the host's is `data` alone
+    cdef LastUse computed  # where and when: the stream may be gone before this tensor
     cdef bint lent  # the memory is another's
     cdef int device_type
     cdef int device_id
@@ -23,6 +24,7 @@ cdef class Tensor:
     cdef int allocate(self, TensorView* view, hipStream_t stream) except -1
     cdef int show(self, const TensorView* view) except -1
     cdef Tensor without_batch(self)
+    cdef void note_computed(self) noexcept
     cdef int make_ready(self, object stream) except -1
 
 cdef str dtype_name(miopenDataType_t dtype)

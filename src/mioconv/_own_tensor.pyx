@@ -16,7 +16,7 @@ from mioconv.dlpack cimport (
     MIOCONV_DLPACK_MINOR, kDLBfloat, kDLCPU, kDLFloat, kDLROCM)
 from mioconv.hip cimport hipStream_t
 from mioconv.miopen cimport miopenBFloat16, miopenDataType_t, miopenFloat, miopenHalf
-from mioconv.native cimport Provider, Status, TensorView
+from mioconv.native cimport Api, CurrentDevice, Provider, Status, TensorView
 
 cdef extern from "<stdlib.h>" nogil:
     void* aligned_alloc(size_t alignment, size_t size)
@@ -110,6 +110,7 @@ cdef class Tensor:
             free(self.data)
         elif self.data != NULL and not usable(provider_number(self.device_type)):
             self.memory.abandon()
+            self.computed.abandon()
 
     @property
     def shape(self):
@@ -211,9 +212,20 @@ cdef class Tensor:
             return export_versioned(self)
         return export_legacy(self)
 
+    cdef void note_computed(self) noexcept:
+        """What computes it is queued."""
+        cdef const Api* api = self.memory.api()
+        cdef CurrentDevice current
+        if api != NULL and current.set(api[0], self.device_id).ok():
+            if not self.computed.note(api[0], self.memory.stream(), True).ok():
+                api.hipGetLastError()
+
     cdef int make_ready(self, object stream) except -1:
         """Let the consumer's stream wait for the one that computed this tensor."""
         cdef hipStream_t consumer
+        cdef const Api* api
+        cdef CurrentDevice current
+        cdef Status status
         number = 0 if stream is None else stream
         if isinstance(number, bool) or not hasattr(number, "__index__"):
             raise TypeError(f"stream: expected an integer or None, but got {stream!r}")
@@ -225,9 +237,19 @@ cdef class Tensor:
         if number == -1 or self.lent:
             return 0
         consumer = own_stream(<hipStream_t><uintptr_t>number, self.device_type)
-        if consumer != self.memory.stream():
-            order(provider_number(self.device_type), self.device_id, self.memory.stream(), consumer)
-            self.memory.share()
+        api = api_of(provider_number(self.device_type))
+        if self.computed.is_on(api[0], consumer):
+            return 0
+        self.memory.share()
+        if not self.computed.recorded():
+            # It is a captured graph's, whose stream is there.
+            return order(provider_number(self.device_type), self.device_id, self.memory.stream(),
+                         consumer)
+        status = current.set(api[0], self.device_id)
+        if status.ok():
+            status = self.computed.wait(api[0], consumer)
+        if not status.ok():
+            raise_status(api, status, None)
         return 0
 
 

@@ -1,6 +1,6 @@
 """A problem bound to one solution: what a hot loop, or the capture of a graph, calls."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 from libcpp.memory cimport shared_ptr
 from posix.unistd cimport getpid
@@ -18,14 +18,14 @@ from mioconv._problems cimport settle
 from mioconv._select cimport call_record, raise_no_solution
 from mioconv._stream cimport own_stream, stream_pointer
 from mioconv._tensor cimport borrow, give_back
-from mioconv._torch_tensor cimport note_write
+from mioconv._torch_tensor cimport hold, note_write, version_of
 from mioconv._verify cimport passes_on_pattern
 from mioconv.dlpack cimport kDLCUDA, kDLROCM
 from mioconv.hip cimport hipStream_t
 from mioconv.loan cimport TORCH, Kind, Loan
 from mioconv.native cimport (
-    Api, CallRecord, Choice, CurrentDevice, HandleLease, InFlight, Operands, Plan, Provider,
-    Solution, Status, TensorView, W, Workspace, X, Y, capturing, status_of)
+    Api, CallRecord, Choice, CurrentDevice, HandleLease, InFlight, LastUse, Operands, Plan,
+    Provider, Solution, Status, TensorView, W, Workspace, X, Y, capturing, sample)
 
 import threading
 
@@ -58,19 +58,23 @@ cdef class ConvolutionPlan:
     cdef HandleLease* handle
     cdef Workspace* workspace
     cdef hipStream_t stream
+    cdef LastUse last
     cdef int process
     cdef object one_at_a_time
     cdef tuple names
     cdef int first, second, result
     cdef readonly bint constant_weights
     # The packed copy of the weights, if the solution has a use for one, and what is packed there: a
-    # tensor that is held and stays on loan, so that its memory comes to be no other's. NULL:
-    # nothing yet.
+    # tensor that is held and stays on loan, so that its memory comes to be no other's, and what
+    # tells its values from others. NULL: nothing yet.
     cdef Workspace* packed
     cdef size_t packed_bytes
     cdef void* weights
     cdef Loan weights_loan
     cdef object weights_owner
+    cdef Kind weights_kind
+    cdef int64_t weights_version
+    cdef uint64_t weights_sample
 
     def __cinit__(self, problem, benchmark, deterministic, allow_tf32, solution, workspace_limit,
                   exclude, stream, constant_weights):
@@ -93,7 +97,7 @@ cdef class ConvolutionPlan:
         self.workspace = new Workspace()
         self.packed = new Workspace()
         self.problem = problem
-        self.one_at_a_time = threading.Lock()
+        self.one_at_a_time = threading.RLock()  # a signal's handler may call too
         self.names = NAMES[problem.direction]
         # In a transposed convolution, input and output change places.
         input, output = (<int>Y, <int>X) if problem.transposed else (<int>X, <int>Y)
@@ -111,7 +115,7 @@ cdef class ConvolutionPlan:
             status = self.handle.lease(self.plan.device.handles, options.stream)
         if status.ok():
             self.choose_right(&options, &choice)
-            status = self.make_ready(options.stream)
+            self.make_ready(options.stream, &status)
         if status.out_of_memory() and self.plan.params.packed_weights:
             # Without room for a copy, every call packs.
             self.packed.give_back()
@@ -119,7 +123,10 @@ cdef class ConvolutionPlan:
             self.plan = settle(problem, &options, False, &self.held, &unpacked, &before,
                                &self.chosen)
             self.choose_right(&options, &unpacked)
-            status = self.make_ready(options.stream)
+            self.make_ready(options.stream, &status)
+        if status.ok():
+            # So that a first call on another stream comes after what the workspace was used for.
+            self.note_use(options.stream)
         if not status.ok():
             raise_status(&self.plan.device.api, status, problem)
         self.stream = options.stream
@@ -130,6 +137,7 @@ cdef class ConvolutionPlan:
         cdef CurrentDevice current
         give_back(&self.weights_loan)
         if self.process != getpid():
+            self.last.abandon()
             return
         if self.plan != NULL and self.plan.device.api.provider != Provider.cpu:
             if current.set(self.plan.device.api, self.plan.device.index).ok():
@@ -153,11 +161,14 @@ cdef class ConvolutionPlan:
                 raise_no_solution(self.plan, options, choice, Status())
         return 0
 
-    cdef Status make_ready(self, hipStream_t stream):
+    cdef int make_ready(self, hipStream_t stream, Status* status) except -1:
         """Compile, and take the memory that calls will use."""
+        cdef InFlight call
         cdef const Api* api = &self.plan.device.api
         cdef int64_t threads
-        cdef Status status
+        with nogil:
+            call.enter(api[0])
+        status[0] = Status()
         # A search may have called back, and the callback with other threads.
         use_threads(api, <int>self.plan.params.threads, &threads)
         # A library that does not compile ahead does it in the first run.
@@ -165,13 +176,36 @@ cdef class ConvolutionPlan:
             self.handle.get(), self.plan.operands, self.plan.convolution(), self.chosen.id)
         api.hipGetLastError()
         if self.plan.params.packed_weights:
-            status = self.plan.packed_size(
+            status[0] = self.plan.packed_size(
                 self.handle.get(), self.chosen.id, &self.packed_bytes)
             if status.ok():
-                status = self.packed.lease(self.plan.device.workspaces, self.packed_bytes, stream)
+                status[0] = self.packed.lease(
+                    self.plan.device.workspaces, self.packed_bytes, stream)
         if status.ok():
-            status = self.workspace.lease(
+            status[0] = self.workspace.lease(
                 self.plan.device.workspaces, self.chosen.workspace, stream)
+        return 0
+
+    cdef void note_use(self, hipStream_t stream) noexcept nogil:
+        """The workspace is in use on a stream from now on."""
+        cdef const Api* api = &self.plan.device.api
+        if api.provider != Provider.cpu and not self.last.note(api[0], stream, False).ok():
+            api.hipGetLastError()
+
+    cdef Status follow(self, hipStream_t stream) noexcept nogil:
+        """Let the work of a call come after that of the one before, whatever stream that was on: it
+        may be gone by now, and its handle this one's. In a capture nothing can be waited for:
+        `mioconv.plan` says what the caller owes."""
+        cdef Status status
+        if self.plan.device.api.provider == Provider.cpu:
+            return status
+        if not capturing(self.plan.device.api, stream):
+            status = self.last.wait(self.plan.device.api, stream)
+        if status.ok() and stream != self.stream:
+            status = self.handle.use(stream)
+            if status.ok():
+                self.workspace.use(stream)
+                self.stream = stream
         return status
 
     @property
@@ -242,20 +276,34 @@ cdef class ConvolutionPlan:
                 self.plan.device.api.hipGetLastError()
                 raise_status(&self.plan.device.api, status, self.problem,
                              (solution_name(&self.plan.device.api, self.chosen.id),))
+        self.weights_kind = loan.kind
+        # A PyTorch tensor may be given other memory: then it no longer holds what was lent.
+        owner = hold(weight) if loan.kind == TORCH else weight
+        self.weights_version = version_of(owner) if loan.kind == TORCH else 0
+        self.weights_sample = sample(tensor[0]) if self.packed_bytes else 0
         self.weights_loan = loan[0]
         memset(loan, 0, sizeof(Loan))
-        self.weights_owner = weight
+        self.weights_owner = owner
         self.weights = tensor.data
         return 0
 
     cdef int keep(self, weight, TensorView* tensor, Loan* loan) except -1:
-        """The first call's weights are packed; those of later calls must be the same memory."""
+        """The first call's weights are packed; those of later calls must be the same memory, and
+        hold the same values, as far as PyTorch's own count and a sample of them tell."""
+        cdef bint changed = False
         if self.weights == NULL:
             return self.adopt(weight, tensor, loan)
         if self.weights != tensor.data:
             raise ValueError(
                 "weight: this plan was made with constant_weights=True and has other memory as its "
                 "weight; pass the same tensor, or tell plan.update_weights of the new one")
+        if self.packed_bytes:
+            if self.weights_kind == TORCH:
+                changed = version_of(self.weights_owner) != self.weights_version
+            if changed or sample(tensor[0]) != self.weights_sample:
+                raise ValueError(
+                    "weight: this plan was made with constant_weights=True and has packed the "
+                    "weight, whose values have changed since; tell plan.update_weights")
         return 0
 
     cdef int check_process(self) except -1:
@@ -363,21 +411,13 @@ cdef class ConvolutionPlan:
             # The workspace was sized for these.
             use_threads(&self.plan.device.api, <int>self.plan.params.threads, &threads)
             status = current.set(self.plan.device.api, self.plan.device.index)
-            if status.ok() and stream != self.stream:
-                # The workspace may still be in use over there, on a stream that may be gone by now.
-                # In a capture nothing can be waited for: `mioconv.plan` says what the caller owes.
-                if not capturing(self.plan.device.api, stream):
-                    status = status_of("hipDeviceSynchronize",
-                                       self.plan.device.api.hipDeviceSynchronize())
-                if status.ok():
-                    status = self.handle.use(stream)
-                if status.ok():
-                    self.workspace.use(stream)
-                    self.stream = stream
+            if status.ok():
+                status = self.follow(stream)
             if status.ok():
                 status = self.plan.calls.run(
                     self.handle.get(), operands, self.plan.convolution(), self.workspace.data(),
                     self.chosen.workspace, self.chosen.id)
+                self.note_use(stream)
         if not status.ok():
             self.plan.device.api.hipGetLastError()
             raise_status(&self.plan.device.api, status, self.problem,

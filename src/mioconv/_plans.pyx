@@ -7,13 +7,13 @@ a log line or to look into the cache files, and never while a C++ lock is held.
 import logging
 import os
 
-from cpython.exc cimport PyErr_SetInterrupt
+from cpython.exc cimport PyErr_Occurred, PyErr_SetInterrupt
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport SIZE_MAX, int64_t, uint64_t
 from libcpp.memory cimport make_shared, shared_ptr
 from libcpp.vector cimport vector
 
-from mioconv._api cimport api_of, raise_status
+from mioconv._api cimport api_of, bound_caches, raise_status, trim_caches
 from mioconv.hip cimport hipStream_t
 from mioconv.miopen cimport (
     miopenConvAlgorithm_t, miopenConvSolution_t, miopenStatusNotImplemented)
@@ -22,7 +22,7 @@ from mioconv.native cimport (
     Direction, DirectionStatistics, HandleLease, InFlight, Mutex, Plan, Provider, Solution,
     Source, Statistics, Status, X, algorithm_name, capturing, refused_in_capture)
 
-from mioconv._api import PROVIDERS, versions
+from mioconv._api import PROVIDERS, release
 from mioconv._loader.installation import forwarding
 from mioconv._loader.search import mapped_files
 from mioconv.errors import NoSolutionError
@@ -102,9 +102,13 @@ cdef struct BuildContext:
     bint built
 
 
-cdef shared_ptr[Plan] build_plan(const ConvolutionParams& params, void* context) noexcept nogil:
-    """Descriptors, and the solutions as far as the library and the cache files know them. Null: see
-    the status; if that is good, the library has no solution."""
+# The cache passes on what a builder raised: the exception stays with the thread.
+ctypedef shared_ptr[Plan] (*PlanBuilder)(const ConvolutionParams&, void*) noexcept nogil
+
+
+cdef shared_ptr[Plan] build_plan(const ConvolutionParams& params, void* context) except * nogil:
+    """Descriptors, and the solutions as far as the library and the cache files know them. Null:
+    what was raised, or else the status says why; if that is good, the library has no solution."""
     cdef BuildContext* build = <BuildContext*>context
     cdef shared_ptr[Plan] plan = make_shared[Plan](build.device[0], params)
     cdef HandleLease lease
@@ -119,7 +123,7 @@ cdef shared_ptr[Plan] build_plan(const ConvolutionParams& params, void* context)
     if build.status.ok():
         build.status[0] = lease.lease(build.device.handles, build.stream)
     if build.status.ok():
-        build.status[0] = rank_by_heuristic(plan.get(), &lease)
+        rank_by_heuristic(plan.get(), &lease, build.status)
     # An empty list is not kept: a library that is asked again may know better.
     if not build.status.ok() or plan.get().empty():
         plan.reset()
@@ -129,32 +133,34 @@ cdef shared_ptr[Plan] build_plan(const ConvolutionParams& params, void* context)
     return plan
 
 
-cdef Status rank_by_heuristic(Plan* plan, HandleLease* lease) noexcept nogil:
+cdef int rank_by_heuristic(Plan* plan, HandleLease* lease, Status* status) except -1 nogil:
     """Ask the library for its solutions, best first. None at all leaves the ranking as it was."""
     cdef size_t count = 0, i
     cdef vector[miopenConvSolution_t] found
     cdef vector[Solution] ranked
     cdef Solution solution
     cdef Mutex* lock = vendor_lock(&plan.device)
-    cdef Status status
     if lock != NULL:
         lock.lock()
-    status = plan.calls.solution_count(lease.get(), plan.operands, plan.convolution(), &count)
-    if status.code == <int>miopenStatusNotImplemented:
-        # An unsupported problem answers so, and leaves the count unwritten.
-        status = Status()
-    elif status.ok() and count > 0:
-        # The count is an upper bound; what GetSolution returns is the list.
-        # A library that answers nonsense must not make us ask for that much memory.
-        count = min(count, <size_t>4096)
-        found.resize(count)
-        status = plan.calls.solutions(
-            lease.get(), plan.operands, plan.convolution(), found.size(), &count, found.data())
-        found.resize(min(count, found.size()))
-    if lock != NULL:
-        lock.unlock()
+    try:
+        status[0] = plan.calls.solution_count(
+            lease.get(), plan.operands, plan.convolution(), &count)
+        if status.code == <int>miopenStatusNotImplemented:
+            # An unsupported problem answers so, and leaves the count unwritten.
+            status[0] = Status()
+        elif status.ok() and count > 0:
+            # The count is an upper bound; what GetSolution returns is the list.
+            # A library that answers nonsense must not make us ask for that much memory.
+            count = min(count, <size_t>4096)
+            found.resize(count)
+            status[0] = plan.calls.solutions(
+                lease.get(), plan.operands, plan.convolution(), found.size(), &count, found.data())
+            found.resize(min(count, found.size()))
+    finally:
+        if lock != NULL:
+            lock.unlock()
     if not status.ok():
-        return status
+        return 0
     for i in range(found.size()):
         solution = Solution()
         solution.id = found[i].solution_id
@@ -164,7 +170,7 @@ cdef Status rank_by_heuristic(Plan* plan, HandleLease* lease) noexcept nogil:
         ranked.push_back(solution)
     if not ranked.empty():
         plan.rank(ranked)
-    return status
+    return 0
 
 
 cdef Plan* plan_of(Device* device, ConvolutionParams* params, hipStream_t stream,
@@ -175,7 +181,7 @@ cdef Plan* plan_of(Device* device, ConvolutionParams* params, hipStream_t stream
     context.stream = stream
     context.status = &status
     context.built = False
-    held[0] = plans.get_or_create(params[0], build_plan, &context)
+    held[0] = plans.get_or_create(params[0], <PlanBuilder>build_plan, &context)
     if held.get() == NULL:
         with gil:
             raise_no_plan(device, params, status)
@@ -186,6 +192,8 @@ cdef Plan* plan_of(Device* device, ConvolutionParams* params, hipStream_t stream
 
 
 cdef int raise_no_plan(Device* device, const ConvolutionParams* params, Status status) except -1:
+    if PyErr_Occurred() != NULL:
+        return -1
     problem = problem_of(params)
     if status.ok():
         raise NoSolutionError(
@@ -216,12 +224,10 @@ cdef dict identities = {}
 
 
 cdef tuple identity_of(Device* device):
-    """Provider, library version and device, as cache files tell results apart."""
+    """Provider, library versions and device, as cache files tell results apart."""
     found = identities.get(<size_t>device)
     if found is None:
         provider = PROVIDERS[<int>device.api.provider]
-        known = versions(provider)
-        release = ".".join([str(part) for part in known["miopen"]])
         architecture = device.info.architecture.decode(errors="replace")
         if device.api.provider == Provider.cpu:
             # The same instruction set runs at different speeds on different processors; how many
@@ -229,7 +235,7 @@ cdef tuple identity_of(Device* device):
             architecture = f"{device.info.name.decode(errors='replace')} {architecture}"
         else:
             architecture = f"{architecture} {device.info.compute_units} CU"
-        found = (provider, release, architecture, *layers_before(provider))
+        found = (provider, release(provider), architecture, *layers_before(provider))
         identities[<size_t>device] = found
     return found
 
@@ -423,6 +429,7 @@ def cache_clear() -> None:
     with nogil:
         plans.clear()
         statistics.clear()
+        trim_caches(0)
 
 
 def set_capacity(entries: int) -> None:
@@ -431,6 +438,7 @@ def set_capacity(entries: int) -> None:
     capacity = entries
     with nogil:
         plans.set_capacity(capacity)
+        bound_caches(capacity if capacity else SIZE_MAX)
 
 
 def forget_out_of_memory() -> None:

@@ -191,11 +191,14 @@ cdef bint compile_everywhere(Plan* plan, const Solution* solution,
                              const Options* options) except -1:
     """Compile a solution on every pooled handle that nobody uses now, on a new one if there is
     none: the vendor's kernels belong to a handle. False: the library does not compile ahead."""
+    cdef InFlight call
     cdef vector[HandleLease] leases
     cdef CurrentDevice current
-    cdef Status status = current.set(plan.device.api, plan.device.index)
+    cdef Status status
     leases.resize(1)
     with nogil:
+        call.enter(plan.device.api)
+        status = current.set(plan.device.api, plan.device.index)
         if status.ok():
             status = leases[0].lease(plan.device.handles, options.stream)
         while status.ok():
@@ -267,7 +270,7 @@ def prepare(problem, benchmark, deterministic, allow_tf32, solution, workspace_l
     }
 
 
-cdef Solution before_now(Plan* plan, uint64_t id) noexcept:
+cdef Solution before_now(Plan* plan, uint64_t id) except *:
     """A solution with what is known of it now: its measured time."""
     cdef vector[Solution] ranked = plan.solutions()
     cdef Solution found

@@ -3,6 +3,7 @@
 Everything is measured on scratch memory: the caller's result is written once, by the winner.
 """
 
+from cpython.exc cimport PyErr_CheckSignals
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t
 from libcpp cimport bool as cbool
@@ -17,7 +18,7 @@ from mioconv.hip cimport hipStream_t
 from mioconv.miopen cimport miopenConvAlgoPerf_t
 from mioconv.native cimport (
     Api, Choice, Direction, DirectionStatistics, GuardedMemory, HandleLease, Inspection, Mutex,
-    Operand, Operands, Pattern, Plan, Provider, Solution, Source, Status, Timing, Workspace,
+    Operand, Operands, Pattern, Plan, Provider, Solution, Source, Status, Timing, Turn, Workspace,
     capturing)
 
 cdef extern from "<time.h>" nogil:
@@ -73,12 +74,21 @@ cdef int tell(Plan* plan, const Solution* solution, float ms, size_t done,
     return 0
 
 
+cdef int look_at_signals() except -1 nogil:
+    """Whoever waits for a search can end it: what a signal's handler raises, as of Ctrl-C, ends it
+    as a callback does."""
+    with gil:
+        PyErr_CheckSignals()
+    return 0
+
+
 # --- measuring ------------------------------------------------------------------------------------
 
 cdef enum:
     ALWAYS_TRIED = 3  # so many of those that rank first are run once, whatever the budget
     FIRST_RUN = 50    # times slower than the fastest: what a first run rules out
     STALL_MS = 20     # but not if it took no longer than this
+    SIGNALS_US = 50000  # between two looks at signals, at least
 
 
 cdef float limit(int round, float fastest, float spent, float budget) noexcept nogil:
@@ -133,8 +143,8 @@ cdef Status time_solution(Plan* plan, HandleLease* lease, const Operands* operan
     return status
 
 
-cdef void find_once(Plan* plan, HandleLease* lease, const Operands* operands,
-                    const Options* options) noexcept nogil:
+cdef int find_once(Plan* plan, HandleLease* lease, const Operands* operands,
+                   const Options* options) except -1 nogil:
     """Let the library fill its own database. Its failure is no error: the list serves without.
 
     The cpu provider lists all that it has without that, and its Find would time all of it twice.
@@ -146,13 +156,13 @@ cdef void find_once(Plan* plan, HandleLease* lease, const Operands* operands,
     cdef Mutex* lock = vendor_lock(&plan.device)
     # Find runs whatever the library has; what is excluded must not run.
     if options.exclusions != NULL or plan.device.api.provider == Provider.cpu:
-        return
+        return 0
     if not plan.calls.workspace(lease.get(), operands[0], plan.convolution(), &bytes).ok():
         bytes = 0
     if options.workspace_limit >= 0:
         bytes = min(bytes, <size_t>options.workspace_limit)
     if not workspace.lease(plan.device.workspaces, bytes, options.stream).ok():
-        return
+        return 0
     if lock != NULL:
         lock.lock()
     plan.calls.find(
@@ -160,6 +170,7 @@ cdef void find_once(Plan* plan, HandleLease* lease, const Operands* operands,
     if lock != NULL:
         lock.unlock()
     plan.device.api.hipGetLastError()
+    return 0
 
 
 cdef Status inspect(Plan* plan, Inspection* inspection, const Operands* operands,
@@ -250,6 +261,7 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
     cdef bint too_few
     cdef int64_t threads
     cdef float ms = 0, fastest, spent = 0
+    cdef int64_t looked = now_us()
     best.resize(ranked.size(), <float>1e30)
     repeats.resize(ranked.size(), 1)
     for round in range(12):
@@ -300,6 +312,11 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
                                      options)
             workspace.give_back()
             guarded.give_back()
+            if now_us() - looked > SIGNALS_US:
+                look_at_signals()
+                # A handler may have called with other threads.
+                use_threads(api, <int>plan.params.threads, &threads)
+                looked = now_us()
             if ranked[i].wrong:
                 best[i] = 1e30
                 continue
@@ -354,7 +371,7 @@ cdef int measure_on_scratch(Plan* plan, Operands* operands, const Choice& choice
     with gil:
         begin_inspection(plan, operands, memory, &inspection, options)
     find_once(plan, &lease, operands, options)
-    status = rank_by_heuristic(plan, &lease)
+    rank_by_heuristic(plan, &lease, &status)
     if status.ok():
         status = timing.make(api[0])
     if status.ok():
@@ -372,9 +389,15 @@ cdef int search(Plan* plan, Operands operands, const Choice& choice,
     cdef int64_t start, end
     cdef DirectionStatistics* row
     cdef bint measured = False
+    cdef Turn turn = Turn.later
     global searching_here
-    if (searching_here or capturing(plan.device.api, options.stream)
-            or not plan.begin_search(choice)):
+    if searching_here or capturing(plan.device.api, options.stream):
+        return 0
+    while turn == Turn.later:
+        turn = plan.begin_search(choice)
+        if turn == Turn.later:
+            look_at_signals()
+    if turn == Turn.nothing:
         return 0
     start = now_us()
     searching_here = True

@@ -11,7 +11,7 @@ from cpython.buffer cimport (
     PyObject_GetBuffer)
 from cpython.pycapsule cimport PyCapsule_CheckExact
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
-from libc.stdint cimport uintptr_t
+from libc.stdint cimport int64_t, uintptr_t
 
 from mioconv._cupy_array cimport borrow_cupy, cupy_stream, is_cupy, new_cupy
 from mioconv._dlpack cimport borrow_dlpack, cuda_is_hip, dtype_error, exchange_api_of
@@ -80,7 +80,7 @@ cdef int borrow_numpy(cnp.ndarray array, str name, bint writable, TensorView* vi
     if not PyArray_ISALIGNED(array) or misaligned_strides(array, shift):
         # Elements that straddle addresses cannot be read in place by any library.
         if writable:
-            raise BufferError(f"{name}: the array's elements are not aligned to their size")
+            raise unaligned(name)
         array = array.copy()
         Py_INCREF(array)
         loan.held = <PyObject*>array
@@ -99,6 +99,10 @@ cdef bint misaligned_strides(cnp.ndarray array, int shift) noexcept:
     for i in range(cnp.PyArray_NDIM(array)):
         bits |= cnp.PyArray_STRIDE(array, i)
     return (bits & ((1 << shift) - 1)) != 0
+
+
+cdef object unaligned(str name):
+    return BufferError(f"{name}: the array's elements are not aligned to their size")
 
 
 # --- buffer protocol ------------------------------------------------------------------------------
@@ -121,30 +125,68 @@ cdef int borrow_buffer(object tensor, str name, bint writable, TensorView* view,
     else:
         raise dtype_error(name, {"d": "float64", "Zf": "complex64"}.get(code, f"format {code!r}"),
                           OTHER)
+    if buffer.itemsize != view.itemsize():
+        raise BufferError(f"{name}: the buffer has elements of {buffer.itemsize} bytes, which is "
+                          f"not what its format {code!r} says")
+    if buffer.suboffsets != NULL:
+        for i in range(buffer.ndim):
+            if buffer.suboffsets[i] >= 0:
+                raise BufferError(f"{name}: the buffer consists of pointers to its parts")
     view.data = buffer.buf
     view.ndim = buffer.ndim
     view.device_type = kDLCPU
     view.device_id = 0
     view.read_only = buffer.readonly
+    # Without sizes it is a row of elements, without strides it has no gaps.
+    if buffer.shape == NULL and buffer.ndim > 0:
+        view.ndim = 1
+        view.shape[0] = buffer.len // buffer.itemsize
+    else:
+        for i in range(min(view.ndim, max_dims)):
+            view.shape[i] = buffer.shape[i]
+    if buffer.shape == NULL or buffer.strides == NULL:
+        if 0 <= view.ndim <= max_dims:
+            set_dense_strides(view[0], Layout.packed)
+        return 0
     for i in range(min(view.ndim, max_dims)):
         if buffer.strides[i] % buffer.itemsize:
-            raise BufferError(f"{name}: the buffer's elements are not aligned to their size")
-        view.shape[i] = buffer.shape[i]
+            raise unaligned(name)
         view.strides[i] = buffer.strides[i] // buffer.itemsize
     return 0
 
 
 # --- __cuda_array_interface__ ---------------------------------------------------------------------
 
+cdef object malformed(str name, str what):
+    return BufferError(
+        f"{name}: its __cuda_array_interface__ is not what the protocol says: {what}")
+
+
+cdef int64_t whole(str name, object value) except? -1:
+    """One size or stride."""
+    try:
+        return value
+    except (OverflowError, TypeError):
+        raise malformed(name, f"a size or stride of {value!r}") from None
+
+
 cdef int borrow_cuda_array(object tensor, str name, TensorView* view, Loan* loan) except -1:
     """Numba's protocol, for objects of a GPU that have no DLPack; version 3 and before."""
     cdef int i, shift
     cdef uintptr_t number
     interface = tensor.__cuda_array_interface__
-    typestr = interface["typestr"]
-    shape, strides = interface["shape"], interface.get("strides")
+    try:
+        typestr = interface["typestr"]
+        shape, strides = tuple(interface["shape"]), interface.get("strides")
+        number, view.read_only = interface["data"]
+        if strides is not None:
+            strides = tuple(strides)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise malformed(name, f"{type(error).__name__}: {error}") from None
     if interface.get("mask") is not None:
         raise TypeError(f"{name}: expected a plain array, but got a masked one")
+    if not isinstance(typestr, str):
+        raise malformed(name, f"its typestr is {typestr!r}")
     if typestr[:1] == ">":
         raise TypeError(f"{name}: expected native byte order, but got typestr {typestr!r}")
     if typestr[1:] == "f4":
@@ -155,26 +197,28 @@ cdef int borrow_cuda_array(object tensor, str name, TensorView* view, Loan* loan
         raise dtype_error(name, {"f8": "float64", "c8": "complex64"}.get(
             typestr[1:], f"typestr {typestr!r}"), OTHER)
     shift = 2 if view.dtype == miopenFloat else 1
-    number, view.read_only = interface["data"]
     view.data = <void*>number
     view.ndim = len(shape)
+    if strides is not None and len(strides) != view.ndim:
+        raise malformed(name, f"{len(strides)} strides for {view.ndim} dimensions")
     for i in range(min(view.ndim, max_dims)):
-        view.shape[i] = shape[i]
+        view.shape[i] = whole(name, shape[i])
     if strides is None:
         if view.ndim <= max_dims:
             set_dense_strides(view[0], Layout.packed)
     else:
         for i in range(min(view.ndim, max_dims)):
-            if strides[i] % (1 << shift):
-                raise BufferError(f"{name}: the array's elements are not aligned to their size")
-            view.strides[i] = <Py_ssize_t>strides[i] >> shift
+            view.strides[i] = whole(name, strides[i])
+            if view.strides[i] & ((1 << shift) - 1):
+                raise unaligned(name)
+            view.strides[i] >>= shift
     # The protocol does not say which device it is; an empty array is on any.
     if not find_owner(view.data, cuda_is_hip(), &view.device_type, &view.device_id):
         view.device_type = kDLCUDA
         view.device_id = 0
     stream = interface.get("stream")
     if stream is not None:
-        if not isinstance(stream, int) or stream < 1:
+        if not isinstance(stream, int) or not 1 <= stream < 1 << 64:
             raise ValueError(f"{name}: expected the stream of __cuda_array_interface__ to be 1, 2 "
                              f"or an address, but got {stream!r}")
         number = stream
@@ -278,8 +322,29 @@ cdef int borrow(object tensor, str name, bint writable, TensorView* view, Loan* 
     view.array_library = <int>loan.kind
     if writable and view.read_only:
         raise BufferError(f"{name}: the array is read-only")
-    if view.ndim <= max_dims and view.too_large():
+    # A rank that no convolution has is refused with the others' rank, and nothing is read before.
+    if view.ndim <= max_dims:
+        check_lent(view, name)
+    return 0
+
+
+cdef int check_lent(const TensorView* view, str name) except -1:
+    """What no producer of tensors should say, and one may: everything is computed from it."""
+    cdef int i
+    for i in range(<int>view.ndim):
+        if view.shape[i] < 0:
+            raise BufferError(f"{name}: its producer lends a tensor of size "
+                              f"{sizes(view.shape, <int>view.ndim)}")
+    if view.ndim < 0:
+        raise BufferError(f"{name}: its producer lends a tensor of {view.ndim} dimensions")
+    if view.too_large():
         raise ValueError(f"{name}: sizes {sizes(view.shape, <int>view.ndim)} are too large")
+    if view.count() == 0:
+        return 0
+    if view.data == NULL:
+        raise BufferError(f"{name}: its producer lends no memory, as for a tensor without values")
+    if <uintptr_t>view.data & (view.itemsize() - 1):
+        raise unaligned(name)
     return 0
 
 
@@ -288,6 +353,7 @@ cdef void give_back(Loan* loan) noexcept:
     cdef DLManagedTensor* managed = loan.managed
     cdef DLManagedTensorVersioned* versioned = loan.versioned
     cdef PyObject* held = loan.held
+    cdef PyObject* made = loan.made
     if managed != NULL:
         loan.managed = NULL
         if managed.deleter != NULL:
@@ -302,6 +368,10 @@ cdef void give_back(Loan* loan) noexcept:
     if held != NULL:
         loan.held = NULL
         Py_XDECREF(held)
+    if made != NULL:
+        loan.made = NULL
+        (<Tensor>made).note_computed()
+        Py_XDECREF(made)
 
 
 cdef object new_tensor(Kind kind, object like, TensorView* view, Layout layout, Loan* loan):
@@ -329,6 +399,9 @@ cdef object new_tensor(Kind kind, object like, TensorView* view, Layout layout, 
         set_dense_strides(view[0], layout)
         result = Tensor.__new__(Tensor)
         (<Tensor>result).allocate(view, loan.stream)
+        if view.device_type != kDLCPU:
+            Py_INCREF(result)
+            loan.made = <PyObject*>result
         # Its memory is known: no handshake, which would count as handing it to somebody.
         view.data = (<Tensor>result).data
         view.array_library = <int>OTHER

@@ -1,5 +1,7 @@
 # PyTorch's tensors.
 
+from libc.stdint cimport int64_t
+
 from mioconv.hip cimport hipStream_t
 from mioconv.loan cimport Loan
 from mioconv.native cimport Layout, TensorView
@@ -9,4 +11,6 @@ cdef int borrow_torch(
     object tensor, str name, bint writable, TensorView* view, Loan* loan) except -1
 cdef object new_torch(object like, TensorView* view, Layout layout, Loan* loan)
 cdef hipStream_t torch_stream(const TensorView* view) except? NULL
+cdef object hold(object tensor)
+cdef int64_t version_of(object tensor) except? -1
 cdef int note_write(object tensor) except -1

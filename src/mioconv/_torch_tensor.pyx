@@ -1,9 +1,10 @@
 """PyTorch's tensors: what they lend, what they refuse, new ones, their stream."""
 
 from cpython.object cimport PyObject_TypeCheck, PyTypeObject
-from libc.stdint cimport uintptr_t
+from libc.stdint cimport int64_t, uintptr_t
 
-from mioconv._dlpack cimport borrow_dlpack, exchange_api, take_dltensor, torch_says_hip
+from mioconv._dlpack cimport (
+    borrow_dlpack, dtype_error, exchange_api, take_dltensor, torch_says_hip)
 from mioconv._geometry cimport sizes
 from mioconv.dlpack cimport DLPackExchangeAPI, DLTensor, kDLBfloat, kDLFloat
 from mioconv.hip cimport hipStream_t
@@ -61,17 +62,30 @@ cdef int borrow_torch(object tensor, str name, bint writable, TensorView* view,
         return borrow_dlpack(tensor, name, writable, view, loan)
     try:
         api.dltensor_from_py_object_no_sync(<void*>tensor, &lent)
-    except Exception:
+    except Exception as error:
         # PyTorch's own words are about a data pointer.
         refuse(tensor, name)
-        raise
+        raise TypeError(f"{name}: PyTorch lends no memory of this tensor ({type(tensor).__name__}: "
+                        f"{str(error).partition(chr(10))[0]})") from error
     if lent.dtype.code != kDLFloat and lent.dtype.code != kDLBfloat:
         refuse(tensor, name)
+        raise dtype_error(name, str(tensor.dtype).removeprefix("torch."), TORCH)
     return take_dltensor(&lent, name, TORCH, view)
 
 
 cdef int refuse(object tensor, str name) except -1:
     """Say what is wrong with a tensor that lends no plain numbers, where we know it."""
+    wrapped = getattr(getattr(torch._C, "_functorch", None), "is_functorch_wrapped_tensor", None)
+    if wrapped is not None and wrapped(tensor):
+        raise TypeError(
+            f"{name}: the tensor is one of a transform of torch.func, as vmap and grad make them; "
+            f"use the operators of mioconv.torch")
+    if tensor.is_nested:
+        raise TypeError(f"{name}: expected a plain tensor, but got a nested one; pass its parts")
+    if tensor.is_quantized:
+        raise TypeError(
+            f"{name}: expected a plain tensor, but got a quantized one of {tensor.dtype}; pass "
+            f"{name}.dequantize()")
     if tensor.layout is not torch.strided:
         raise TypeError(f"{name}: expected a dense (strided) tensor, but got {tensor.layout}")
     if tensor.is_meta:
@@ -107,6 +121,17 @@ cdef hipStream_t torch_stream(const TensorView* view) except? NULL:
     if current_stream is None:
         current_stream = torch.cuda.current_stream
     return <hipStream_t><uintptr_t>current_stream(view.device_id).cuda_stream
+
+
+cdef object hold(object tensor):
+    """A tensor that keeps the memory of another one, whatever becomes of that one, and counts what
+    is written to it through either."""
+    return tensor.detach()
+
+
+cdef int64_t version_of(object tensor) except? -1:
+    """How often PyTorch wrote to a tensor's memory; 0 always for tensors of inference mode."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 cdef int note_write(object tensor) except -1:

@@ -3,7 +3,7 @@
 One folder for all; each process appends to a file of its own there, so that writers never meet, and
 reads everybody's. A line is one plan, with a checksum before it:
 
-    1c291ca3 {"identity": ["cpu", "3.2.0", "…"], "key": […], "source": "measured", …}
+    1c291ca3 {"identity": ["cpu", "onednn 3.2.0", "…"], "key": […], "source": "measured", …}
 
 The first line of a file names the format. A damaged line costs that line and nothing else; a file
 of another format is left alone. Nothing in a file can make a result wrong: an id that the library
@@ -129,7 +129,8 @@ def _read(path: Path) -> list[Record]:
 
 # --- memory ---------------------------------------------------------------------------------------
 
-_lock = threading.Lock()
+# A signal's handler that convolves may come while its own thread holds it.
+_lock = threading.RLock()
 _known: dict[_Key, Record] = {}
 _folder_read: Path | None = None
 
@@ -145,7 +146,7 @@ def _learn(records: Iterable[Record]) -> int:
         count += 1
     # A process that meets ever new problems must not grow for ever.
     while len(_known) > MOST_ENTRIES:
-        del _known[next(iter(_known))]
+        _known.pop(next(iter(_known)), None)
     return count
 
 
@@ -387,7 +388,7 @@ def clear(files: bool) -> None:
 
 def _after_fork() -> None:
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_after_fork)

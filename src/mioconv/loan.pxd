@@ -29,6 +29,9 @@ ctypedef struct Loan:
     # Before the loan, for tensors of a GPU:
     Ordering order
     hipStream_t stream
+    # A tensor of mioconv's own that the call makes, on a GPU: its work is queued when the loan
+    # ends.
+    PyObject* made
     # After it: the stream that the data is ready on, where the producer left the waiting to us.
     bint has_ready
     hipStream_t ready

@@ -46,7 +46,14 @@ def set_allocator(allocator: Literal["torch", "cupy"] | Allocate | None) -> None
     ------
     ValueError, TypeError
         Not one of these, or the library has not been imported.
+
+    Notes
+    -----
+    While a graph is captured, CuPy's allocator is not asked: it may ask the device, which would
+    spoil the capture. What needs scratch memory is a `CaptureError` then. PyTorch's allocator
+    serves captures of PyTorch's own; of a callable mioconv does not know, and asks it.
     """
+    captures = allocator != "cupy"
     if isinstance(allocator, str):
         if allocator not in _NAMED:
             raise ValueError(
@@ -58,7 +65,7 @@ def set_allocator(allocator: Literal["torch", "cupy"] | Allocate | None) -> None
         allocator = _NAMED[allocator]
     elif allocator is not None and not callable(allocator):
         raise TypeError(f"allocator: expected a callable or None, but got {allocator!r}")
-    _memory.set_source(allocator)
+    _memory.set_source(allocator, captures)
 
 
 def _from_torch(nbytes: int, device: str, stream: int) -> Any:

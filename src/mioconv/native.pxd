@@ -1,4 +1,5 @@
-# The C++ headers of include/mioconv. Declarations only.
+# The C++ headers of include/mioconv. Declarations only. What may throw is `except +`: that is what
+# allocates, for they throw nothing else. C functions throw nothing at all.
 
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint64_t
@@ -16,21 +17,21 @@ from mioconv.miopen cimport (
 
 cdef extern from *:
     cdef cppclass AtomicBool "std::atomic<bool>":
-        cbool load() nogil
-        void store(cbool) nogil
+        cbool load() noexcept nogil
+        void store(cbool) noexcept nogil
 
 
 cdef extern from "<atomic>" nogil:
     cdef cppclass AtomicCount "std::atomic<std::int64_t>":
-        int64_t load()
-        int64_t add "fetch_add"(int64_t)
+        int64_t load() noexcept
+        int64_t add "fetch_add"(int64_t) noexcept
 
 
 cdef extern from "mioconv/activity.hpp" namespace "mioconv" nogil:
     cdef cppclass Activity:
-        Activity()
-        void close(int seconds)
-        void reset()
+        Activity() except +
+        void close(int seconds) noexcept
+        void reset() noexcept
 
 
 cdef extern from "mioconv/api.hpp" namespace "mioconv" nogil:
@@ -44,27 +45,30 @@ cdef extern from "mioconv/api.hpp" namespace "mioconv" nogil:
         Activity* activity
         int hip_version
         uint64_t miopen_version
-        cbool mixed_layouts()
-        cbool packs_weights()
-        const char* hipGetErrorString(hipError_t)
-        hipError_t hipGetLastError()
-        hipError_t hipRuntimeGetVersion(int*)
-        hipError_t hipDriverGetVersion(int*)
-        hipError_t hipGetDeviceCount(int*)
-        hipError_t hipMemsetAsync(void*, int, size_t, hipStream_t)
-        hipError_t hipMemcpyAsync(void*, const void*, size_t, hipMemcpyKind, hipStream_t)
-        hipError_t hipStreamSynchronize(hipStream_t)
-        hipError_t hipDeviceSynchronize()
-        const char* miopenGetErrorString(miopenStatus_t)
-        miopenStatus_t miopenGetVersion(size_t*, size_t*, size_t*)
+        cbool mixed_layouts() noexcept
+        cbool packs_weights() noexcept
+        const char* hipGetErrorString(hipError_t) noexcept
+        hipError_t hipGetLastError() noexcept
+        hipError_t hipRuntimeGetVersion(int*) noexcept
+        hipError_t hipDriverGetVersion(int*) noexcept
+        hipError_t hipGetDeviceCount(int*) noexcept
+        hipError_t hipMemsetAsync(void*, int, size_t, hipStream_t) noexcept
+        hipError_t hipMemcpyAsync(void*, const void*, size_t, hipMemcpyKind, hipStream_t) noexcept
+        hipError_t hipStreamSynchronize(hipStream_t) noexcept
+        hipError_t hipDeviceSynchronize() noexcept
+        const char* miopenGetErrorString(miopenStatus_t) noexcept
+        miopenStatus_t miopenGetVersion(size_t*, size_t*, size_t*) noexcept
         # Optional ones are pointers here, to be asked before they are called.
         void* miopenSetTensorDescriptorV2
-        miopenStatus_t (*mioconvGetSolutionName)(uint64_t, char*, size_t)
-        miopenStatus_t (*mioconvDescribe)(char*, size_t)
-        miopenStatus_t (*mioconvSetNumThreads)(int)
-        miopenStatus_t (*mioconvGetNumThreads)(int*)
-        miopenStatus_t (*mioconvGetObjectCounts)(mioconvObjectCounts_t*)
-        miopenStatus_t (*mioconvInjectFault)(const mioconvFault_t*)
+        miopenStatus_t (*mioconvGetSolutionName)(uint64_t, char*, size_t) noexcept
+        miopenStatus_t (*mioconvSetCacheCapacity)(size_t) noexcept
+        miopenStatus_t (*mioconvTrimCache)(size_t) noexcept
+        miopenStatus_t (*mioconvGetVersions)(char*, size_t) noexcept
+        miopenStatus_t (*mioconvDescribe)(char*, size_t) noexcept
+        miopenStatus_t (*mioconvSetNumThreads)(int) noexcept
+        miopenStatus_t (*mioconvGetNumThreads)(int*) noexcept
+        miopenStatus_t (*mioconvGetObjectCounts)(mioconvObjectCounts_t*) noexcept
+        miopenStatus_t (*mioconvInjectFault)(const mioconvFault_t*) noexcept
 
     cdef enum class MemoryType:
         unregistered
@@ -76,23 +80,23 @@ cdef extern from "mioconv/api.hpp" namespace "mioconv" nogil:
 
 cdef extern from "mioconv/activity.hpp" namespace "mioconv" nogil:
     cdef cppclass InFlight:
-        void enter(const Api& api)
+        void enter(const Api& api) noexcept
 
 
 cdef extern from "mioconv/error.hpp" namespace "mioconv" nogil:
     cdef cppclass Status:
-        Status()
+        Status() noexcept
         const char* call
         int code
         cbool hip
-        cbool ok()
-        cbool out_of_memory()
-        cbool capture()
+        cbool ok() noexcept
+        cbool out_of_memory() noexcept
+        cbool capture() noexcept
 
-    Status status_of(const char* call, hipError_t code)
-    Status status_of(const char* call, miopenStatus_t code)
-    cbool capturing(const Api& api, hipStream_t stream)
-    Status refused_in_capture(const char* call)
+    Status status_of(const char* call, hipError_t code) noexcept
+    Status status_of(const char* call, miopenStatus_t code) noexcept
+    cbool capturing(const Api& api, hipStream_t stream) noexcept
+    Status refused_in_capture(const char* call) noexcept
 
 
 cdef extern from "mioconv/directions.hpp" namespace "mioconv" nogil:
@@ -106,26 +110,27 @@ cdef extern from "mioconv/directions.hpp" namespace "mioconv" nogil:
         W
         Y
 
-    Operand result_of(Direction direction)
+    Operand result_of(Direction direction) noexcept
 
     cdef cppclass Operands:
         void** data "data.data()"
 
     cdef cppclass DirectionCalls:
         Status solution_count(
-            miopenHandle_t, const Operands&, miopenConvolutionDescriptor_t, size_t*)
+            miopenHandle_t, const Operands&, miopenConvolutionDescriptor_t, size_t*) noexcept
         Status solutions(
             miopenHandle_t, const Operands&, miopenConvolutionDescriptor_t, size_t room,
-            size_t* count, miopenConvSolution_t* list)
+            size_t* count, miopenConvSolution_t* list) noexcept
         Status compile(
-            miopenHandle_t, const Operands&, miopenConvolutionDescriptor_t, uint64_t id)
+            miopenHandle_t, const Operands&, miopenConvolutionDescriptor_t, uint64_t id) noexcept
         Status run(
             miopenHandle_t, const Operands&, miopenConvolutionDescriptor_t, void* workspace,
-            size_t bytes, uint64_t id)
-        Status workspace(miopenHandle_t, const Operands&, miopenConvolutionDescriptor_t, size_t*)
+            size_t bytes, uint64_t id) noexcept
+        Status workspace(
+            miopenHandle_t, const Operands&, miopenConvolutionDescriptor_t, size_t*) noexcept
         Status find(
             miopenHandle_t, const Operands&, miopenConvolutionDescriptor_t, int room, int* count,
-            miopenConvAlgoPerf_t* list, void* workspace, size_t bytes)
+            miopenConvAlgoPerf_t* list, void* workspace, size_t bytes) noexcept
 
 
 cdef extern from "mioconv/convolution_params.hpp" namespace "mioconv" nogil:
@@ -145,12 +150,12 @@ cdef extern from "mioconv/convolution_params.hpp" namespace "mioconv" nogil:
         int64_t[3][5] shape  # [operand][dimension]
         int64_t[3][5] strides
         int64_t[3] alignment
-        size_t bytes(Operand operand)
+        size_t bytes(Operand operand) noexcept
 
 
 cdef extern from "mioconv/tensor_view.hpp" namespace "mioconv" nogil:
     cdef cppclass TensorView:
-        TensorView()
+        TensorView() noexcept
         void* data
         int64_t ndim
         int64_t* shape "shape.data()"
@@ -160,30 +165,34 @@ cdef extern from "mioconv/tensor_view.hpp" namespace "mioconv" nogil:
         int device_id
         cbool read_only
         int array_library
-        int64_t count()
-        int64_t itemsize()
-        int64_t bytes()
-        cbool too_large()
-        int64_t alignment()
+        int64_t count() noexcept
+        int64_t itemsize() noexcept
+        int64_t bytes() noexcept
+        cbool too_large() noexcept
+        int64_t alignment() noexcept
 
-    cbool lies_in(const TensorView& tensor, Layout layout)
-    cbool only_channels_last(const TensorView& tensor)
-    cbool same_memory(const TensorView& a, const TensorView& b)
-    cbool overlaps_itself(const TensorView& tensor)
-    cbool may_overlap(const TensorView& a, const TensorView& b)
-    void set_dense_strides(TensorView& tensor, Layout layout)
+    cbool lies_in(const TensorView& tensor, Layout layout) noexcept
+    cbool only_channels_last(const TensorView& tensor) noexcept
+    cbool same_memory(const TensorView& a, const TensorView& b) noexcept
+    cbool overlaps_itself(const TensorView& tensor) noexcept
+    cbool may_overlap(const TensorView& a, const TensorView& b) noexcept
+    void set_dense_strides(TensorView& tensor, Layout layout) noexcept
     void describe_operand(
-        ConvolutionParams& params, Operand operand, const TensorView& tensor)
-    void copy_on_host(const TensorView& source, const TensorView& target)
+        ConvolutionParams& params, Operand operand, const TensorView& tensor) noexcept
+    uint64_t sample(const TensorView& tensor) noexcept
+    void copy_on_host(const TensorView& source, const TensorView& target) noexcept
 
 
 cdef extern from "mioconv/tensor_ops.hpp" namespace "mioconv" nogil:
     Status bias_gradient(
-        const Api& api, miopenHandle_t handle, const TensorView& gradient, const TensorView& bias)
+        const Api& api, miopenHandle_t handle, const TensorView& gradient,
+        const TensorView& bias) noexcept
     Status transform(
-        const Api& api, miopenHandle_t handle, const TensorView& source, const TensorView& target)
+        const Api& api, miopenHandle_t handle, const TensorView& source,
+        const TensorView& target) noexcept
     Status accumulate(
-        const Api& api, miopenHandle_t handle, const TensorView& source, const TensorView& target)
+        const Api& api, miopenHandle_t handle, const TensorView& source,
+        const TensorView& target) noexcept
 
 
 cdef extern from "mioconv/function_table.hpp" namespace "mioconv" nogil:
@@ -205,7 +214,7 @@ cdef extern from "mioconv/device.hpp" namespace "mioconv" nogil:
         int64_t compute_units
         int64_t total_memory
 
-    Status read_device_info(const Api& api, int device, DeviceInfo* info)
+    Status read_device_info(const Api& api, int device, DeviceInfo* info) except +
 
     cdef cppclass Device:
         const Api& api
@@ -216,31 +225,41 @@ cdef extern from "mioconv/device.hpp" namespace "mioconv" nogil:
         WorkspacePool workspaces
 
     cdef cppclass Devices:
-        Status get(const Api& api, int index, Device** out)
-        vector[Device*] all()
-        void set_allocator(const Allocator* allocator)
+        Devices() except +
+        Status get(const Api& api, int index, Device** out) except +
+        vector[Device*] all() except +
+        void set_allocator(const Allocator* allocator) noexcept
 
     cdef cppclass CurrentDevice:
-        Status set(const Api& api, int device)
+        Status set(const Api& api, int device) noexcept
 
 
 cdef extern from "mioconv/stream.hpp" namespace "mioconv" nogil:
-    Status order_streams(const Api& api, hipStream_t before, hipStream_t after)
+    Status order_streams(const Api& api, hipStream_t before, hipStream_t after) noexcept
 
     cdef cppclass PointerOwner:
         MemoryType type
         int device
 
-    PointerOwner owner_of(const Api& api, const void* data)
+    PointerOwner owner_of(const Api& api, const void* data) noexcept
 
     cdef cppclass DeviceMemory:
-        Status allocate(const Api& api, int device, size_t bytes, hipStream_t stream)
-        void* data()
-        hipStream_t stream()
-        int device()
-        const Api* api()
-        void share()
-        void abandon()
+        Status allocate(const Api& api, int device, size_t bytes, hipStream_t stream) noexcept
+        void* data() noexcept
+        hipStream_t stream() noexcept
+        int device() noexcept
+        const Api* api() noexcept
+        void share() noexcept
+        void abandon() noexcept
+
+
+cdef extern from "mioconv/stream_id.hpp" namespace "mioconv" nogil:
+    cdef cppclass LastUse:
+        Status note(const Api& api, hipStream_t stream, cbool by_event) noexcept
+        Status wait(const Api& api, hipStream_t stream) noexcept
+        cbool is_on(const Api& api, hipStream_t stream) noexcept
+        cbool recorded() noexcept
+        void abandon() noexcept
 
 
 cdef extern from "mioconv/handle.hpp" namespace "mioconv" nogil:
@@ -248,10 +267,11 @@ cdef extern from "mioconv/handle.hpp" namespace "mioconv" nogil:
         pass
 
     cdef cppclass HandleLease:
-        Status lease(HandlePool& pool, hipStream_t stream)
-        cbool lease_idle(HandlePool& pool)
-        Status use(hipStream_t stream)
-        miopenHandle_t get()
+        HandleLease() except +
+        Status lease(HandlePool& pool, hipStream_t stream) except +
+        cbool lease_idle(HandlePool& pool) noexcept
+        Status use(hipStream_t stream) noexcept
+        miopenHandle_t get() noexcept
 
 
 cdef extern from "mioconv/workspace.hpp" namespace "mioconv" nogil:
@@ -265,22 +285,23 @@ cdef extern from "mioconv/workspace.hpp" namespace "mioconv" nogil:
         void (*free)(void* data) noexcept nogil
 
     cdef cppclass WorkspacePool:
-        void release_unused()
-        MemoryStats stats()
+        void release_unused() except +
+        MemoryStats stats() noexcept
 
     cdef cppclass Workspace:
-        Status lease(WorkspacePool& pool, size_t bytes, hipStream_t stream)
-        void give_back()
-        void use(hipStream_t stream)
-        void* data()
+        Workspace() except +
+        Status lease(WorkspacePool& pool, size_t bytes, hipStream_t stream) except +
+        void give_back() noexcept
+        void use(hipStream_t stream) noexcept
+        void* data() noexcept
 
 
 cdef extern from "mioconv/timing.hpp" namespace "mioconv" nogil:
     cdef cppclass Timing:
-        Status make(const Api& api)
-        Status begin(hipStream_t stream, int calls)
-        Status end(hipStream_t stream, float* ms)
-        cbool disturbed()
+        Status make(const Api& api) noexcept
+        Status begin(hipStream_t stream, int calls) noexcept
+        Status end(hipStream_t stream, float* ms) noexcept
+        cbool disturbed() noexcept
 
 
 cdef extern from "mioconv/solution.hpp" namespace "mioconv" nogil:
@@ -290,7 +311,7 @@ cdef extern from "mioconv/solution.hpp" namespace "mioconv" nogil:
         pinned
 
     cdef cppclass Solution:
-        Solution()
+        Solution() noexcept
         uint64_t id
         float time_ms
         size_t workspace
@@ -303,14 +324,15 @@ cdef extern from "mioconv/solution.hpp" namespace "mioconv" nogil:
         cbool wrong
         int inspected
 
-    const char* algorithm_name(miopenConvAlgorithm_t algorithm)
+    const char* algorithm_name(miopenConvAlgorithm_t algorithm) noexcept
 
 
 cdef extern from "mioconv/exclusions.hpp" namespace "mioconv" nogil:
     cdef cppclass Exclusions:
+        Exclusions() except +
         vector[uint64_t] ids
         vector[string] patterns
-        cbool excludes(const Api& api, const Solution& solution)
+        cbool excludes(const Api& api, const Solution& solution) noexcept
 
 
 cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
@@ -322,36 +344,42 @@ cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
         vector[uint64_t] tried
 
     cdef cppclass Mutex "std::mutex":
-        Mutex()
-        void lock()
-        void unlock()
+        Mutex() except +
+        void lock() noexcept
+        void unlock() noexcept
+
+    cdef enum class Turn "mioconv::Plan::Turn"(int):
+        nothing
+        mine
+        later
 
     cdef cppclass Plan:
-        Plan(Device& device, const ConvolutionParams& params)
-        Status describe()
-        miopenConvolutionDescriptor_t convolution()
-        Operand result()
-        Status add_bias(miopenHandle_t handle, const void* bias, void* data)
-        Status add_scaled(miopenHandle_t handle, float alpha, const void* z, void* data)
-        Status packed_size(miopenHandle_t handle, uint64_t id, size_t* bytes)
+        Plan(Device& device, const ConvolutionParams& params) except +
+        Status describe() noexcept
+        miopenConvolutionDescriptor_t convolution() noexcept
+        Operand result() noexcept
+        Status add_bias(miopenHandle_t handle, const void* bias, void* data) noexcept
+        Status add_scaled(miopenHandle_t handle, float alpha, const void* z, void* data) noexcept
+        Status packed_size(miopenHandle_t handle, uint64_t id, size_t* bytes) noexcept
         Status pack_weights(
-            miopenHandle_t handle, uint64_t id, const void* weights, void* packed, size_t bytes)
-        cbool choose(const Choice& choice, Solution* out)
-        cbool empty()
-        void rank(vector[Solution] listed)
-        void recall(const vector[Solution]& remembered, cbool complete)
-        cbool pin(uint64_t id)
-        cbool begin_search(const Choice& choice)
-        void end_search()
-        vector[Solution] solutions()
-        vector[Solution] admitted(const Choice& choice)
-        cbool sums_plainly()
-        void mark_failed(uint64_t id)
-        void mark_out_of_memory(uint64_t id)
-        void mark_inspected(uint64_t id)
+            miopenHandle_t handle, uint64_t id, const void* weights, void* packed,
+            size_t bytes) noexcept
+        cbool choose(const Choice& choice, Solution* out) noexcept
+        cbool empty() noexcept
+        void rank(vector[Solution] listed) except +
+        void recall(const vector[Solution]& remembered, cbool complete) except +
+        cbool pin(uint64_t id) except +
+        Turn begin_search(const Choice& choice) noexcept
+        void end_search() noexcept
+        vector[Solution] solutions() except +
+        vector[Solution] admitted(const Choice& choice) except +
+        cbool sums_plainly() noexcept
+        void mark_failed(uint64_t id) noexcept
+        void mark_out_of_memory(uint64_t id) noexcept
+        void mark_inspected(uint64_t id) noexcept
         void set_aside(uint64_t id, const string& fault) except +
         string fault(uint64_t id) except +
-        cbool forget_out_of_memory()
+        cbool forget_out_of_memory() noexcept
         Device& device
         const ConvolutionParams params
         const DirectionCalls calls
@@ -368,17 +396,18 @@ cdef extern from "mioconv/result_check.hpp" namespace "mioconv" nogil:
 
 cdef extern from "mioconv/guarded_memory.hpp" namespace "mioconv" nogil:
     cdef cppclass GuardedMemory:
-        Status lease(const Api& api, WorkspacePool& pool, size_t bytes, hipStream_t stream)
-        Status restore()
-        void give_back()
-        void* data()
+        Status lease(
+            const Api& api, WorkspacePool& pool, size_t bytes, hipStream_t stream) except +
+        Status restore() noexcept
+        void give_back() noexcept
+        void* data() noexcept
         Status look(cbool* intact) except +
 
 
 cdef extern from "mioconv/inspection.hpp" namespace "mioconv" nogil:
     cdef cppclass Pattern:
         Pattern(int64_t dtype, cbool positive) except +
-        Status fill(const Api& api, void* target, size_t bytes, hipStream_t stream)
+        Status fill(const Api& api, void* target, size_t bytes, hipStream_t stream) noexcept
 
     cdef cppclass Inspection:
         Status begin(
@@ -388,7 +417,7 @@ cdef extern from "mioconv/inspection.hpp" namespace "mioconv" nogil:
             const Plan& plan, const Operands& operands, hipStream_t stream, uint64_t seed,
             const CheckedEpilogue& epilogue) except +
         void begin(const Plan& plan, const Pattern& pattern, uint64_t seed) except +
-        cbool begun()
+        cbool begun() noexcept
         Status look(
             const Plan& plan, const Solution& solution, const void* result, hipStream_t stream,
             string* fault) except +
@@ -399,16 +428,16 @@ cdef extern from "mioconv/inspection.hpp" namespace "mioconv" nogil:
 
 
 cdef extern from "mioconv/fusion.hpp" namespace "mioconv" nogil:
-    Status apply_relu(const Plan& plan, miopenHandle_t handle, void* data)
+    Status apply_relu(const Plan& plan, miopenHandle_t handle, void* data) noexcept
     Status run_bias_activation(
         const Plan& plan, miopenHandle_t handle, const void* x, const void* w, float alpha,
-        const void* z, const void* bias, void* y)
+        const void* z, const void* bias, void* y) noexcept
 
     cdef cppclass FusionPlan:
         @staticmethod
-        cbool available(const Api& api)
+        cbool available(const Api& api) noexcept
         Status execute(
-            hipStream_t stream, const void* x, const void* w, const void* bias, void* y)
+            hipStream_t stream, const void* x, const void* w, const void* bias, void* y) noexcept
 
     cdef enum class Way "mioconv::Fusion::Way"(int):
         undecided
@@ -416,26 +445,26 @@ cdef extern from "mioconv/fusion.hpp" namespace "mioconv" nogil:
         separate
 
     cdef cppclass AtomicWay "std::atomic<mioconv::Fusion::Way>":
-        Way load()
-        void store(Way)
+        Way load() noexcept
+        void store(Way) noexcept
 
     cdef cppclass Fusion:
-        Fusion(shared_ptr[Plan] convolution, cbool bias)
-        Status lease(hipStream_t stream, unique_ptr[FusionPlan]* out)
-        void give_back(unique_ptr[FusionPlan] plan)
-        cbool begin_timing()
+        Fusion(shared_ptr[Plan] convolution, cbool bias) except +
+        Status lease(hipStream_t stream, unique_ptr[FusionPlan]* out) except +
+        void give_back(unique_ptr[FusionPlan] plan) noexcept
+        cbool begin_timing() noexcept
         AtomicWay way
         AtomicCount inspected
 
     cdef cppclass Epilogue:
-        Epilogue()
+        Epilogue() noexcept
         const void* bias
         const void* z
         float alpha
-        cbool relu, bias_pending, z_pending, relu_pending
+        cbool relu, bias_pending, z_pending, relu_pending, z_in_place, undone
         Status refusal
-        cbool anything()
-        cbool pending()
+        cbool anything() noexcept
+        cbool pending() noexcept
 
 
 cdef extern from "mioconv/benchmark_cache.hpp" namespace "mioconv" nogil:
@@ -444,17 +473,18 @@ cdef extern from "mioconv/benchmark_cache.hpp" namespace "mioconv" nogil:
 
     # An array, indexed by direction.
     cdef cppclass CountersByDirection:
-        CacheCounters& operator[](size_t)
+        CacheCounters& operator[](size_t) noexcept
 
     cdef cppclass BenchmarkCache[T]:
-        BenchmarkCache(size_t capacity)
+        BenchmarkCache(size_t capacity) except +
         shared_ptr[T] get_or_create(
             const ConvolutionParams& params,
-            shared_ptr[T] (*build)(const ConvolutionParams&, void*) noexcept nogil, void* context)
-        void clear()
-        CountersByDirection counters()
-        void set_capacity(size_t capacity)
-        vector[shared_ptr[T]] values()
+            shared_ptr[T] (*build)(const ConvolutionParams&, void*) noexcept nogil,
+            void* context) except +
+        void clear() noexcept
+        CountersByDirection counters() noexcept
+        void set_capacity(size_t capacity) noexcept
+        vector[shared_ptr[T]] values() except +
 
 
 cdef extern from "mioconv/statistics.hpp" namespace "mioconv" nogil:
@@ -462,14 +492,14 @@ cdef extern from "mioconv/statistics.hpp" namespace "mioconv" nogil:
         AtomicCount finds, fallbacks, find_us
 
     cdef cppclass Statistics:
-        DirectionStatistics& of(Direction direction)
-        void clear()
+        DirectionStatistics& of(Direction direction) noexcept
+        void clear() noexcept
 
     cdef cppclass CallRecord:
-        CallRecord()
+        CallRecord() noexcept
         int provider, direction, mode, way
         uint64_t solution_id
         int64_t workspace
         int tried
 
-    CallRecord& last_call()
+    CallRecord& last_call() noexcept

@@ -242,10 +242,11 @@ def plan(
     constant_weights : bool, optional
         The caller's word that the weight's values do not change. What the solution makes of them
         (its own layout, Winograd's transform) is then made once, by the first call, and kept by the
-        plan. Later calls must pass the same memory; the plan keeps a reference to it. After a
-        change of its values in place, or for another tensor, call ``plan.update_weights(weight)``,
-        which packs anew: until then calls go on with the old values where the plan has a packed
-        copy, and with the new ones where it has none.
+        plan. Later calls must pass the same memory, which the plan keeps. After a change of its
+        values in place, or for another tensor, call ``plan.update_weights(weight)``, which packs
+        anew. A call with changed values is refused where the plan has a packed copy: by PyTorch's
+        count of what is written to a tensor, and, for changes past it and for NumPy's arrays, by
+        a sample of 256 values at most. What changes none of these goes unnoticed.
 
     Returns
     -------
@@ -259,7 +260,7 @@ def plan(
     ------
     ValueError
         `constant_weights` for "backward_weight", which has no weights; in a call, other weights
-        than those that were packed.
+        than those that were packed, or other values.
     NoSolutionError
         Nothing is admitted.
     UnsupportedError
@@ -272,9 +273,10 @@ def plan(
     nothing is packed. What it raises otherwise is a ValueError or a TypeError.
 
     A plan is for one call at a time: calls from other threads wait. When the stream changes, the
-    call first waits on the host for the work of the one before. While a stream is captured it
-    cannot: let the plan's earlier work end before the capture begins, and keep the plan, whose
-    workspace the graph uses, for as long as the graph, without calling it while a replay runs.
+    call first waits for the work of the one before (on NVIDIA GPUs, the host waits). While a stream
+    is captured it cannot: let the plan's earlier work end before the capture begins, and keep the
+    plan, whose workspace the graph uses, for as long as the graph, without calling it while a
+    replay runs.
 
     With `constant_weights` the solutions are ranked, and measured in benchmark mode, without the
     packing, so that the choice may be another one than that of the functions. The `cpu` provider

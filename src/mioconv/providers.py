@@ -124,7 +124,9 @@ def get_version_info() -> dict[str, Any]:
     -------
     dict
         "mioconv", "python", "numpy" and "cython" (which compiled it) as str, and "providers", a
-        dict from the name of each loaded provider to the versions of its libraries.
+        dict from the name of each loaded provider to the versions of its libraries. Those of HIP
+        and MIOpen are what "cpu" and "cuda" stand for; what is behind these two is "onednn", or
+        "cudnn" and "cuda".
     """
     import platform  # not at every import of mioconv
 

@@ -157,6 +157,8 @@ def cache_info() -> CacheInfo:
 def cache_clear(files: bool = False) -> None:
     """Forget every choice and every failure; the counters start again from zero.
 
+    What the `cpu` provider remembers and has compiled goes too.
+
     Parameters
     ----------
     files : bool, optional
@@ -188,6 +190,7 @@ def set_cache_capacity(entries: int) -> None:
     if entries < 0:
         raise ValueError(f"entries: expected a number that is not negative, but got {entries!r}")
     _plans.set_capacity(entries)
+    _epilogue.set_fusion_capacity(entries)
 
 
 # --- in files -------------------------------------------------------------------------------------

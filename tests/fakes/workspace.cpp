@@ -1,14 +1,11 @@
 // The pool of scratch memory on a table of functions of our own: what it asks of a GPU, in order.
-// The one argument names the case; what does not hold is printed, and the exit status is 1.
 #include "mioconv/workspace.hpp"
 
-#include <cstdio>
 #include <cstring>
-#include <functional>
-#include <map>
 #include <set>
-#include <string>
 #include <vector>
+
+#include "check.hpp"
 
 namespace {
 
@@ -18,20 +15,12 @@ using Block = WorkspacePool::Block;
 std::map<hipStream_t, std::uint64_t> ids;  // of the streams that exist
 std::set<void*> live;
 std::vector<void*> freed_in_order;
-std::vector<hipStream_t> freed_on;
+std::vector<hipStream_t> freed_on, recorded_on, waited_by;
 std::uintptr_t next = 0x1000;
 int allocations = 0, frees = 0, waits = 0, refusals = 0;
 bool is_capturing = false;
-bool failed = false;
 
 hipStream_t stream(std::uintptr_t n) { return reinterpret_cast<hipStream_t>(n); }
-
-void check(bool holds, const char* what, int line) {
-    if (holds) return;
-    std::printf("line %d: %s\n", line, what);
-    failed = true;
-}
-#define CHECK(what) check(what, #what, __LINE__)
 
 hipError_t allocate_async(void** data, std::size_t, hipStream_t) {
     if (refusals > 0) return --refusals, hipErrorOutOfMemory;
@@ -73,6 +62,17 @@ mioconv::Api table() {
         return hipSuccess;
     };
     api.mioconvGetStreamId = stream_id;
+    api.hipEventCreateWithFlags = [](hipEvent_t* event, unsigned) {
+        if (refusals > 0) return --refusals, hipErrorOutOfMemory;
+        return *event = reinterpret_cast<hipEvent_t>(next += 8), hipSuccess;
+    };
+    api.hipEventDestroy = [](hipEvent_t) { return hipSuccess; };
+    api.hipEventRecord = [](hipEvent_t, hipStream_t on) {
+        return recorded_on.push_back(on), hipSuccess;
+    };
+    api.hipStreamWaitEvent = [](hipStream_t waiting, hipEvent_t, unsigned) {
+        return waited_by.push_back(waiting), hipSuccess;
+    };
     return api;
 }
 
@@ -175,17 +175,57 @@ void allocator() {
     pool.give_back(block);
     CHECK(given == 1 && taken == 1 && allocations == 0 && pool.stats().reserved == 0);
 }
+void last_use() {
+    mioconv::LastUse last;
+    CHECK(last.wait(api, stream(1)).ok() && waits == 0);  // of nothing
+    CHECK(last.note(api, stream(1), false).ok());
+    CHECK(last.wait(api, stream(1)).ok() && waits == 0);  // it follows anyway
+    CHECK(last.wait(api, stream(2)).ok() && waits == 1);
+    ids[stream(1)] = 30;  // the handle has gone to a new stream
+    CHECK(last.wait(api, stream(1)).ok() && waits == 2);
+    CHECK(recorded_on.empty() && waited_by.empty());
+}
+void last_use_by_event() {
+    mioconv::LastUse last;
+    CHECK(last.note(api, stream(1), true).ok() && last.recorded());
+    CHECK(last.wait(api, stream(1)).ok() && waited_by.empty());
+    ids[stream(1)] = 30;
+    CHECK(last.wait(api, stream(1)).ok() && waits == 0);
+    CHECK(recorded_on == std::vector<hipStream_t>{stream(1)} && waited_by == recorded_on);
+    is_capturing = true;  // the work is the graph's
+    CHECK(last.note(api, stream(2), true).ok() && !last.recorded());
+    is_capturing = false;
+    refusals = 1;
+    mioconv::LastUse other;
+    CHECK(other.note(api, stream(1), true).out_of_memory() && !other.recorded());
+    CHECK(other.wait(api, stream(2)).ok() && waits == 1);
+}
+void last_use_without_numbers() {
+    api.mioconvGetStreamId = nullptr;
+    mioconv::LastUse last;
+    CHECK(last.note(api, nullptr, false).ok());  // this one is there for good
+    CHECK(last.wait(api, nullptr).ok() && recorded_on.empty() && waited_by.empty() && waits == 0);
+    CHECK(last.note(api, stream(1), false).ok());
+    CHECK(last.wait(api, stream(1)).ok());
+    CHECK(waited_by == std::vector<hipStream_t>{stream(1)} && waits == 0);
+}
 
 }  // namespace
 
 int main(int, char** arguments) {
     ids = {{stream(1), 11}, {stream(2), 12}, {stream(3), 13}};
-    const std::map<std::string, std::function<void()>> cases{
-        {"reuse", reuse},        {"two_leases", two_leases},
-        {"outgrown", outgrown},  {"moved", moved},
-        {"capture", capture},    {"out_of_memory", out_of_memory},
-        {"no_id", no_id},        {"most", most},
-        {"allocator", allocator}};
-    cases.at(arguments[1])();
-    return failed;
+    return run_case(
+        {{"reuse", reuse},
+         {"two_leases", two_leases},
+         {"outgrown", outgrown},
+         {"moved", moved},
+         {"capture", capture},
+         {"out_of_memory", out_of_memory},
+         {"no_id", no_id},
+         {"most", most},
+         {"allocator", allocator},
+         {"last_use", last_use},
+         {"last_use_by_event", last_use_by_event},
+         {"last_use_without_numbers", last_use_without_numbers}},
+        arguments[1]);
 }

@@ -102,6 +102,12 @@ def make_capsule(producer: BareTensor, versioned: bool) -> Any:
     tensor.shape = ctypes.cast(shape, ctypes.POINTER(ctypes.c_int64))
     if not producer.null_strides:
         tensor.strides = ctypes.cast(strides, ctypes.POINTER(ctypes.c_int64))
+    lies = []
+    for name, value in producer.fields.items():
+        if isinstance(value, tuple):
+            lies.append((ctypes.c_int64 * len(value))(*value))
+            value = ctypes.cast(lies[-1], ctypes.POINTER(ctypes.c_int64))
+        setattr(tensor, name, value)
     if versioned:
         managed.major, managed.minor = producer.version
         managed.flags = producer.flags
@@ -113,7 +119,7 @@ def make_capsule(producer: BareTensor, versioned: bool) -> Any:
 
     deleter = Deleter(delete)
     managed.deleter = deleter
-    _alive[address] = (managed, deleter, shape, strides, array)
+    _alive[address] = (managed, deleter, shape, strides, lies, array)
     capsule = _capsule_new(address, _NAMES[versioned], None)
     producer.capsules.append(capsule)
     return capsule

@@ -197,6 +197,9 @@ class BareTensor:
         Leave `DLTensor.strides` NULL (packed arrays only).
     device
         What `__dlpack_device__` and the capsule say.
+    fields
+        Fields of `DLTensor` that say something else: "data", "ndim", "shape" (None: NULL),
+        "strides", "byte_offset".
 
     `exports` and `deleted` count capsules handed out and deleters called; `arguments` has the
     keyword arguments of every export.
@@ -213,6 +216,7 @@ class BareTensor:
         null_strides: bool = False,
         device: tuple[int, int] = (1, 0),
         lanes: int = 1,
+        fields: dict[str, Any] | None = None,
     ) -> None:
         self.array = array
         self.versioned = versioned
@@ -222,6 +226,7 @@ class BareTensor:
         self.null_strides = null_strides
         self.device = device
         self.lanes = lanes
+        self.fields = fields or {}
         self.exports = 0
         self.deleted = 0
         self.arguments: list[dict[str, Any]] = []

@@ -177,6 +177,81 @@ _run_forward(library, shape=shape)
     )
 
 
+_LOADED_AFTER_A_FORK = """
+import ctypes, os, signal, sys
+sys.path[:0] = {paths!r}
+
+def in_a_child(work):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        work()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+def threads_of_a_run():
+    from providers import abi
+    from providers.cases import Shape
+    from providers.test_library import _run_forward
+    library = abi.Library(abi.library_path())
+    threads = ctypes.c_int()
+    library.call("mioconvGetNumThreads", ctypes.byref(threads))
+    shape = Shape("big", (4, 32, 28, 28), (32, 32, 3, 3), (1, 1), (1, 1), (1, 1))
+    _run_forward(library, shape=shape)
+    return threads.value
+
+def expect(threads):
+    assert threads_of_a_run() == threads, threads_of_a_run()
+
+cores = len(os.sched_getaffinity(0))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.parametrize(
+    "program",
+    [
+        # Another library's pool, such as PyTorch's, and the provider is loaded in the child only.
+        """
+openmp = ctypes.CDLL("libgomp.so.1")
+openmp.GOMP_parallel(ctypes.CDLL(None).getpid, None, 2, 0)
+in_a_child(lambda: expect(1))
+in_a_child(lambda: in_a_child(lambda: expect(1)))
+expect(cores)
+""",
+        # Nothing was left behind: the child has all cores, the runtime being its own.
+        "in_a_child(lambda: expect(cores))",
+        "in_a_child(lambda: (ctypes.CDLL('libgomp.so.1'), expect(cores)))",
+        # A parent that is gone says nothing of what it left.
+        """
+answered, answers = os.pipe()
+if os.fork() == 0:
+    parent = os.getpid()
+    if os.fork() == 0:
+        signal.alarm(30)
+        while os.getppid() == parent:
+            pass
+        expect(1)
+        os.write(answers, b"done")
+    os._exit(0)
+os.close(answers)
+assert os.read(answered, 4) == b"done"
+""",
+    ],
+    ids=["other library", "none", "own runtime", "orphan"],
+)
+@pytest.mark.usefixtures("cpu")
+def test_loaded_after_a_fork(program: str) -> None:
+    """OpenMP's threads do not survive a fork, whoever started them."""
+    tests = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", _LOADED_AFTER_A_FORK.format(paths=[tests]) + program],
+        env={name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("isa", ["AVX2", "SSE41"])
 @pytest.mark.usefixtures("cpu")
 def test_older_instruction_sets(isa: str) -> None:
@@ -215,6 +290,9 @@ print(threads.value)
 
 def test_describe(cpu: abi.Library) -> None:
     text = c.create_string_buffer(200)
+    cpu.call("mioconvGetVersions", text, c.c_size_t(200))
+    assert re.fullmatch(r"oneDNN \d+\.\d+\.\d+", text.value.decode())
+    assert cpu.status("mioconvGetVersions", text, c.c_size_t(5)) == abi.BAD_PARM
     cpu.call("mioconvDescribe", text, c.c_size_t(200))
     assert re.match(r"oneDNN \d+\.\d+\.\d+, \w+, \d+ threads$", text.value.decode())
     assert cpu.status("mioconvDescribe", text, c.c_size_t(5)) == abi.BAD_PARM

@@ -101,6 +101,8 @@ def test_device(cuda: abi.Library) -> None:
 
 def test_describe(cuda: abi.Library) -> None:
     text = c.create_string_buffer(200)
+    cuda.call("mioconvGetVersions", text, c.c_size_t(200))
+    assert re.fullmatch(r"cuDNN \d+\.\d+\.\d+, CUDA \d+\.\d+", text.value.decode())
     cuda.call("mioconvDescribe", text, c.c_size_t(200))
     assert re.fullmatch(r"cuDNN 9\.\d+\.\d+, CUDA 1[23]\.\d+", text.value.decode())
     assert cuda.status("mioconvDescribe", text, c.c_size_t(5)) == abi.BAD_PARM

@@ -36,7 +36,7 @@ ZEROS_ARE_FINE = {
     "hipSetDevice", "hipFree",
     "hipFreeAsync", "hipMemcpyAsync", "hipMemsetAsync", "hipStreamSynchronize", "hipStreamDestroy",
     "mioconvSetNumThreads", "mioconvInjectFault", "mioconvHoldStream", "mioconvAdmitAll",
-    "mioconvSetScratchGap", "hipMemcpy", "hipMemset",
+    "mioconvSetScratchGap", "hipMemcpy", "hipMemset", "mioconvSetCacheCapacity", "mioconvTrimCache",
 }  # fmt: skip
 
 
@@ -51,6 +51,7 @@ def test_null_arguments_give_a_status(library: abi.Library, function: str) -> No
     destroys = "Destroy" in function and function.startswith("miopen")
     assert (status == 0) == (function in ZEROS_ARE_FINE or destroys), status
     library.call("mioconvSetNumThreads", 0)
+    library.call("mioconvSetCacheCapacity", c.c_size_t(4096))
 
 
 @pytest.mark.parametrize("direction", abi.DIRECTIONS)

@@ -44,6 +44,15 @@ typedef struct mioconvFault_t {
 
 /* A solution id as text, e.g. "brgconv:avx512_core|nhwc"; BadParm for an id never listed. */
 miopenStatus_t mioconvGetSolutionName(uint64_t solution_id, char* name, size_t size);
+/* How many problems the provider remembers, with what was compiled for them; the least recently
+ * used leave first. */
+miopenStatus_t mioconvSetCacheCapacity(size_t problems);
+/* Forget all but so many problems now, and give back scratch memory that handles keep. What a call
+ * uses at the moment stays until its handle is used for another problem. */
+miopenStatus_t mioconvTrimCache(size_t problems);
+/* The libraries behind this provider with the versions that are loaded, "cuDNN 9.19.0, CUDA 13.0":
+ * what its results and its times depend on. */
+miopenStatus_t mioconvGetVersions(char* text, size_t size);
 /* One line: the library behind this provider, its version, instruction set or device, threads. */
 miopenStatus_t mioconvDescribe(char* text, size_t size);
 /* Threads that the CPU provider may use for calls from the calling thread; 0: the machine's. */

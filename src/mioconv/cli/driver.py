@@ -20,9 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mioconv import _problems, driver_line
-from mioconv.cli.reference import reference
+from mioconv.cli.reference import error_bound, reference
+from mioconv.flags import get_flags
 from mioconv.problem import Problem
-from mioconv.selection import CallInfo, last_call
+from mioconv.selection import CallInfo, find_solutions, last_call
 
 __all__ = ["add_arguments", "run"]
 
@@ -32,8 +33,6 @@ _WORDS: Final = {
     "backward_input": ("Backward Data Conv.", "bwdd-conv", "Backward Convolution Data"),
     "backward_weight": ("Backward Weights Conv.", "bwdw-conv", "Backward Convolution Weights"),
 }
-# Root mean square of the difference, over the largest value: what MIOpenDriver itself allows.
-_TOLERANCES: Final = {"float32": 1.5e-6, "float16": 8.2e-3, "bfloat16": 6.56e-2}
 # Options of the run that change nothing here at these values, and are not supported at others.
 _ONLY: Final = {
     "verification_cache": "", "printconv": "1", "dump_output": "0", "in_data": "", "weights": "",
@@ -120,9 +119,18 @@ def _run_one(problem: Problem, options: dict[str, int]) -> bool:
         return True
     place = next(i for i, (values, _) in enumerate(operands) if values is None)
     result = _load(problem, buffers[place], operands[place][1], channels_last)
-    expected = reference(problem, *_in_call_order(problem, operands))
+    given = _in_call_order(problem, operands)
+    expected = reference(problem, *given)
     error = _relative_error(result, expected)
-    right = error <= _TOLERANCES[problem.dtype]
+    bound = error_bound(
+        problem,
+        *given,
+        expected,
+        mixes=_mixes(problem, call),
+        tf32=problem.device != "cpu" and bool(get_flags()["allow_tf32"]),
+    )
+    # NaN is within no bound.
+    right = bool((np.abs(result - expected) <= bound).all())
     verdict = "Verifies OK on" if right else "FAILED against"
     print(f"{long} {verdict} CPU reference ({error:.3g})")
     return right
@@ -130,6 +138,15 @@ def _run_one(problem: Problem, options: dict[str, int]) -> bool:
 
 def _algorithm(call: CallInfo) -> str:
     return f"Solution: {call.solution_id}/{call.solution_name}"
+
+
+def _mixes(problem: Problem, call: CallInfo) -> bool:
+    """Whether the solution that ran is no plain sum."""
+    found = find_solutions(problem)
+    return any(
+        solution.id == call.solution_id and solution.algorithm in ("Winograd", "FFT")
+        for solution in found
+    )
 
 
 def _statistics(problem: Problem, short: str, ms: float) -> Iterator[str]:
@@ -239,6 +256,7 @@ def _load(problem: Problem, buffer: Array, shape: tuple[int, ...], channels_last
 
 
 def _relative_error(result: Array, expected: Array) -> float:
+    """Root mean square of the difference over the largest value, as MIOpenDriver prints it."""
     largest = max(np.abs(expected).max(initial=0), np.abs(result).max(initial=0))
     if not np.isfinite(result).all():
         return float("inf")

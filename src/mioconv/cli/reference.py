@@ -1,4 +1,5 @@
-"""Convolutions in float64, by NumPy's matrix products: what `mioconv driver` verifies against.
+"""Convolutions in float64, by NumPy's matrix products, and how far a right result may be from that:
+what `mioconv driver` verifies against.
 
 A kernel position at a time: it meets a strided window of the input, and all channels of a group are
 one matrix product.
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from mioconv.problem import Problem
 
-__all__ = ["reference"]
+__all__ = ["error_bound", "reference"]
 
 Array = npt.NDArray[Any]
 
@@ -33,6 +34,44 @@ def reference(problem: Problem, first: Array, second: Array) -> Array:
     if (problem.direction == "forward") != problem.transposed:
         return _forward(problem, first, second, y_shape)
     return _input_gradient(problem, first, second, x_shape)
+
+
+def error_bound(
+    problem: Problem, first: Array, second: Array, expected: Array, *, mixes: bool, tf32: bool
+) -> Array:
+    """Largest error of each element of a right result.
+
+    A sum of K products in float32 is off by at most gamma_K = K u / (1 - K u) times the sum of
+    their absolute values, in any order (Higham), u = 2^-24; storing it rounds once more. Winograd's
+    and Fourier's transforms (`mixes`) add up and cancel neighbours: there the largest of these sums
+    counts for all elements, 32 times. TF32 rounds the operands to 11 bits first.
+    """
+    magnitude = reference(problem, np.abs(first), np.abs(second))
+    length = _terms(problem)
+    growth = length * 2.0**-24
+    growth /= 1 - growth
+    spread = 32 * np.full_like(magnitude, magnitude.max(initial=0)) if mixes else magnitude
+    bound = growth * spread + length * 2.0**-126
+    if tf32:
+        bound = bound + (2 * 2.0**-11 + 2.0**-22) * magnitude
+    if problem.dtype != "float32":
+        roundoff, smallest = {"float16": (2.0**-11, 2.0**-25), "bfloat16": (2.0**-8, 2.0**-134)}[
+            problem.dtype
+        ]
+        bound = bound + np.maximum(roundoff * (np.abs(expected) + bound), smallest)
+    result: Array = bound
+    return result
+
+
+def _terms(problem: Problem) -> int:
+    """Products in the longest sum of a result."""
+    k, c, *kernel = problem.weight_shape
+    if problem.direction == "backward_weight":
+        y = problem.input_shape if problem.transposed else problem.output_shape
+        return int(y[0] * np.prod(y[2:]))
+    if (problem.direction == "forward") != problem.transposed:
+        return int(c * np.prod(kernel))
+    return int(k // problem.groups * np.prod(kernel))
 
 
 def _windows(problem: Problem, sizes: tuple[int, ...]) -> Iterator[tuple[Any, Any]]:

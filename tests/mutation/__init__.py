@@ -1,0 +1,1 @@
+"""Faults that are put into the product on purpose, to see whether a test does."""

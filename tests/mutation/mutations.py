@@ -1,0 +1,223 @@
+"""The faults, and the tests that are to see each.
+
+All are compiled into one copy of the sources, each behind a switch (`__main__.py`). `old` must
+occur exactly once in its file, so that a fault whose place is gone is noticed. It is a statement,
+or part of an expression where `expression` says so. Of the tests, "rocm:" stands for those that run
+on the stand-in of ROCm's libraries, with a selection of `pytest -k`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CORE = "src/mioconv"
+HEADERS = "include/mioconv"
+
+
+@dataclass(frozen=True)
+class Mutation:
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+    expression: bool = False
+
+
+def statement(name: str, file: str, old: str, new: str, *tests: str) -> Mutation:
+    return Mutation(name, file, old, new, tests)
+
+
+def expression(name: str, file: str, old: str, new: str, *tests: str) -> Mutation:
+    return Mutation(name, file, old, new, tests, True)
+
+
+SELECTION = [
+    expression(
+        "out-of-memory mark ignored", f"{HEADERS}/plan.hpp",
+        "!solution.failed && !solution.out_of_memory", "!solution.failed",
+        "tests/test_selection.py", "tests/test_memory.py",
+    ),
+    statement(
+        "limit not lowered for lack of memory", f"{CORE}/_select.pyx",
+        "choice.workspace_limit = <int64_t>solution.workspace - 1", "pass",
+        "tests/test_selection.py", "tests/test_memory.py",
+    ),
+    statement(
+        "failed solution not marked", f"{CORE}/_select.pyx",
+        "plan.mark_failed(solution.id)", "pass", "tests/test_selection.py",
+    ),
+    expression(
+        "lack of memory never forgotten", f"{CORE}/_select.pyx",
+        "plan.forget_out_of_memory()", "False", "tests/test_selection.py", "tests/test_memory.py",
+    ),
+    expression(
+        "slower way chosen", f"{CORE}/_epilogue.pyx", "fused <= separate", "fused > separate",
+        "tests/test_fused.py",
+    ),
+    expression(
+        "ways timed though deterministic", f"{CORE}/_epilogue.pyx",
+        "options.benchmark and not options.deterministic", "options.benchmark",
+        "tests/test_fused.py",
+    ),
+    expression(
+        "fused with Winograd though strict", f"{CORE}/_epilogue.pyx",
+        "options.strict_accuracy and not plan.sums_plainly()", "False", "tests/test_fused.py",
+    ),
+    expression(
+        "unmeasured for lack of memory counts as searched", f"{CORE}/_search.pyx",
+        "not ranked[i].out_of_memory", "True", "tests/test_selection.py", "tests/test_memory.py",
+    ),
+    expression(
+        "exclusions ignored", f"{HEADERS}/plan.hpp",
+        "exclusions && exclusions->excludes(api, solution)", "false", "tests/test_exclusions.py",
+    ),
+    expression(
+        "no version in the identity", f"{CORE}/_plans.pyx", "release(provider)", '""',
+        "tests/test_cache_files.py",
+    ),
+    expression(
+        "handler waits for its own builder", f"{HEADERS}/benchmark_cache.hpp",
+        "found->second.builder == std::this_thread::get_id()", "false",
+        "tests/test_processes.py -k handlers",
+    ),
+    expression(
+        "stale builder publishes", f"{HEADERS}/benchmark_cache.hpp",
+        "generation == generation_", "entries_.count(key) > 0", "tests/test_cache_model.py",
+    ),
+    expression(
+        "signals not looked at", f"{CORE}/_search.pyx",
+        "now_us() - looked > SIGNALS_US", "False", "tests/test_processes.py -k signals",
+    ),
+    statement(
+        "signals not looked at while waiting", f"{CORE}/_search.pyx",
+        "if turn == Turn.later:\n            look_at_signals()", "pass",
+        "tests/test_processes.py -k signals",
+    ),
+    statement(
+        "threads of a callback stay", f"{CORE}/_search.pyx",
+        "# The callback may have called with other threads.\n"
+        "                use_threads(api, <int>plan.params.threads, &threads)", "pass",
+        "tests/test_preparation.py",
+    ),
+    statement(
+        "OpenMP's threads not restored", "providers/cpu/threads.cpp",
+        "if (changed_) omp_set_num_threads(previous_);", ";",
+        "tests/test_threads.py", "tests/providers/test_cpu.py",
+    ),
+]  # fmt: skip
+
+LIFETIMES = [
+    statement(
+        "out may overlap the bias", f"{CORE}/_operators.pyx",
+        'check_overlap(&tensors[result], &bias_view, "bias")', "pass", "tests/test_bad_input.py",
+    ),
+    statement(
+        "z not kept for a second way", f"{CORE}/_operators.pyx",
+        "z = second_ways.copy(z, kind)", "pass", "tests/test_fused.py -k 'OutIsZ'",
+    ),
+    expression(
+        "z not kept for separate steps", f"{CORE}/_execute.pyx",
+        "in_place or not same_memory(original, target)", "True", "tests/test_fused.py -k 'OutIsZ'",
+    ),
+    statement(
+        "no version for gradients", f"{CORE}/_operators.pyx", "note_write(outs[i])", "pass",
+        "tests/test_backward.py tests/test_interop.py",
+    ),
+    expression(
+        "plan takes any alignment", f"{CORE}/_planned.pyx",
+        "tensor.alignment() < self.plan.params.alignment[operand]", "False",
+        "tests/test_preparation.py",
+    ),
+    expression(
+        "changed weights: no version", f"{CORE}/_planned.pyx",
+        "version_of(self.weights_owner) != self.weights_version", "False",
+        "tests/test_constant_weights.py -k Contract",
+    ),
+    expression(
+        "changed weights: no sample", f"{CORE}/_planned.pyx",
+        "sample(tensor[0]) != self.weights_sample", "False",
+        "tests/test_constant_weights.py -k Contract",
+    ),
+    expression(
+        "replaced weights: nothing held", f"{CORE}/_planned.pyx",
+        "hold(weight) if loan.kind == TORCH else weight", "weight",
+        "tests/test_constant_weights.py -k Contract",
+    ),
+    statement(
+        "no pause after the end", f"{HEADERS}/activity.hpp", "for (;;) ::pause();", ";",
+        "tests/test_processes.py -k 'end or exit'", "tests/test_fakes.py",
+    ),
+    expression(
+        "a call within a call pauses", f"{HEADERS}/activity.hpp", "deepen(1) > 1",
+        "deepen(1) > 1000", "tests/test_processes.py -k 'end or exit'", "tests/test_fakes.py",
+    ),
+    statement(
+        "the end never comes", f"{CORE}/_api.pyx",
+        "if self.reached:\n            with nogil:\n                activity.close(10)", "pass",
+        "tests/test_processes.py -k 'end or exit'",
+    ),
+    statement(
+        "OpenMP of a parent ignored", "providers/cpu/threads.cpp",
+        "forked_child.store(inherits_openmp(), std::memory_order_relaxed);", ";",
+        "tests/providers/test_cpu.py -k fork",
+    ),
+    statement(
+        "cache files' lock is for once", f"{CORE}/cache_files.py",
+        "_lock = threading.RLock()\n_known: dict[_Key, Record] = {}",
+        "_lock = threading.Lock()\n_known: dict[_Key, Record] = {}",
+        "tests/test_processes.py -k handlers",
+    ),
+    expression(
+        "misaligned elements taken", f"{CORE}/_tensor.pyx",
+        "<uintptr_t>view.data & (view.itemsize() - 1)", "False",
+        "tests/test_interop.py tests/test_cimport.py",
+    ),
+    expression(
+        "negative sizes taken", f"{CORE}/_tensor.pyx", "view.shape[i] < 0", "False",
+        "tests/test_interop.py tests/test_cimport.py",
+    ),
+]  # fmt: skip
+
+STREAMS = [
+    expression(
+        "block shared across streams", f"{HEADERS}/workspace.hpp",
+        "kept.leased || kept.order != order", "kept.leased", "tests/test_fakes.py",
+    ),
+    expression(
+        "unused blocks freed without waiting", f"{HEADERS}/workspace.hpp",
+        "!work_has_ended()", "false", "tests/test_fakes.py",
+    ),
+    statement(
+        "order of a block not updated", f"{HEADERS}/workspace.hpp",
+        "kept.order = order_of(block.stream);", ";", "tests/test_fakes.py",
+    ),
+    statement(
+        "unused blocks not released", f"{HEADERS}/workspace.hpp",
+        "release_unused();\n        status = try_lease(bytes, stream, out);", ";",
+        "tests/test_fakes.py",
+    ),
+    statement(
+        "plan does not wait", f"{CORE}/_planned.pyx",
+        "status = self.last.wait(self.plan.device.api, stream)", "pass", "rocm:streams",
+    ),
+    expression(
+        "streams told apart by handle", f"{HEADERS}/stream_id.hpp",
+        "stream_ != unknown_stream && stream_ == stream_id(api, stream)", "true",
+        "tests/test_fakes.py",
+    ),
+    expression(
+        "no event of a stream without number", f"{HEADERS}/stream_id.hpp",
+        "by_event || stream_ == unknown_stream", "by_event", "tests/test_fakes.py",
+    ),
+    statement(
+        "shared memory freed without waiting", f"{HEADERS}/stream.hpp",
+        "if (shared_) api_->hipDeviceSynchronize();", ";", "rocm:streams",
+    ),
+    expression(
+        "CuPy asked in a capture", f"{CORE}/_memory.pyx",
+        "not in_captures and capturing(api, stream)", "False", "rocm:capture",
+    ),
+]  # fmt: skip
+
+MUTATIONS = [*SELECTION, *LIFETIMES, *STREAMS]

@@ -136,7 +136,6 @@ def test_nothing_excluded_runs_in_a_search() -> None:
 
 
 def test_what_was_excluded_is_searched_later() -> None:
-    mioconv.set_flags(benchmark_budget_ms=30_000)  # on a busy machine too
     first = listed("forward")[0]
     run("forward", exclude=first, benchmark=True)
     assert {s.source for s in listed("forward") if s.id == first.id} == {"heuristic"}

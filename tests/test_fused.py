@@ -439,8 +439,9 @@ class TestWinograd:
 
         def allocate(nbytes: int, *_: Any) -> None:
             # The fused operation asks for a bias of zeros, separate steps for their workspace.
+            # Longer than other work on the machine may hold up the other way.
             if (nbytes == 4 * case.k) == (slow == "fused"):
-                time.sleep(0.02)
+                time.sleep(0.2 if slow == "fused" else 0.05)
 
         fast = {"fused": "separate", "separate": "fused"}[slow]
         mioconv.set_allocator(allocate)
@@ -448,6 +449,18 @@ class TestWinograd:
             for benchmark in (True, True, False):
                 assert_close(add_relu(case, x, w, z, 1.0, benchmark=benchmark), value, bound)
                 assert mioconv.last_call().way == fast
+        finally:
+            mioconv.set_allocator(None)
+
+    def test_deterministic_calls_keep_to_one_way(self) -> None:
+        """Which is not timed: while one thread did that, others would run the other way."""
+        case = WINOGRAD[1]
+        x, w, z, _, _ = self.prepared(case, "packed")
+        mioconv.set_allocator(lambda nbytes, *_: time.sleep(0.02 * (nbytes == 4 * case.k)))
+        try:
+            for _ in range(2):
+                add_relu(case, x, w, z, 1.0, benchmark=True, deterministic=True)
+                assert mioconv.last_call().way == "fused"
         finally:
             mioconv.set_allocator(None)
 

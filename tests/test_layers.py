@@ -76,7 +76,7 @@ def test_providers_include_abi_and_their_own() -> None:
             else:
                 assert not name.startswith("mioconv/"), f"{where}, which does not exist"
                 standard = re.fullmatch(
-                    r"[a-z_]+|(std\w+|unistd|dlfcn|pthread|sched|\w*intrin|cpuid)\.h", name
+                    r"[a-z_]+|(std\w+|unistd|dlfcn|malloc|pthread|sched|\w*intrin|cpuid)\.h", name
                 )
                 library = any(name.startswith(known) for known in PROVIDER_LIBRARIES)
                 system = name.startswith("sys/")

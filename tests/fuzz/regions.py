@@ -121,8 +121,10 @@ _KNOWN: dict[tuple[str, str], list[Area]] = {
     # Garbage where a tap or an output meets nothing but padding, or the depth is padded, and in ever
     # new corners with strides, dilations, wide padding or many taps.
     **{(name, "BackwardWeights"): [
-        _area(only_padding=_mask(1)), _area(depth_padding=_mask(1, 2)), *_UNUSUAL]
-       for name in ("jit", "jit:avx512_core_amx", "jit_bf16", "brgconv_bwd_w:avx512_core_amx")},
+        _area(only_padding=_mask(1)), _area(depth_padding=mask), *_UNUSUAL]
+       for name, mask in (("jit", _mask(2)), ("jit:avx512_core_amx", _mask(1, 2)),
+                          ("jit_bf16", _mask(1, 2)),
+                          ("brgconv_bwd_w:avx512_core_amx", _mask(1, 2)))},
     # Wrong in many corners, of which the fuzz goes on finding new ones.
     ("brgconv:avx512_core_amx", "Forward"): _UNUSUAL,
 }  # fmt: skip

@@ -78,6 +78,31 @@ public:
     }
 };
 
+/// Whether the pixels of a channel lie side by side, as MIOpen's bias and element by element calls
+/// take them to do whatever the strides say: on other tensors they answer 0 and compute wrong
+/// numbers (MIOpen#2860).
+inline bool by_planes(
+    int dims, const std::array<std::int64_t, max_dims>& shape,
+    const std::array<std::int64_t, max_dims>& strides) {
+    std::int64_t step = 1;
+    for (int i = dims - 1; i >= 1; --i) {
+        if (shape[i] != 1 && strides[i] != step) return false;
+        step *= shape[i];
+    }
+    return true;
+}
+
+/// Describes a dense channels-last tensor to such calls: as a batch of single pixels.
+inline Status set_pixels(
+    const Api& api, miopenDataType_t dtype, int dims,
+    const std::array<std::int64_t, max_dims>& shape, TensorDescriptor* out) {
+    std::int64_t pixels = shape[0];
+    for (int i = 2; i < dims; ++i) pixels *= shape[i];
+    const std::array<std::int64_t, max_dims> sizes{pixels, shape[1], 1, 1, 1};
+    const std::array<std::int64_t, max_dims> strides{shape[1], 1, 1, 1, 1};
+    return out->set(api, dtype, dims, sizes.data(), strides.data());
+}
+
 struct ConvolutionSettings {
     int spatial = 2;
     std::array<std::int64_t, max_spatial> padding{}, stride{}, dilation{};

@@ -3,6 +3,7 @@
 #   make demo         train a small network on handwritten digits, write out/digits.png
 #   make demo-photos  filter two photographs, write out/photographs.png
 #   make test         run the tests                   PYTEST_ARGS="-k forward -x" goes to pytest
+#   make test-genuine run the tests with AMD's own libMIOpen, from Debian   GENUINE=7 for its newer one
 #   make bench        time layers of seven networks against PyTorch   BENCH_ARGS="--help"
 #   make lint         ruff, cython-lint, clang-format, mypy
 #   make wheel        build dist/mioconv-*.whl and list what is in it
@@ -15,6 +16,7 @@ VENV ?= .venv
 WERROR ?= OFF
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+GENUINE ?= 6
 TORCH ?= 2.13.0
 
 PY := $(VENV)/bin/python
@@ -26,7 +28,7 @@ SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE \
   $(shell find src include providers cmake examples bench -type f -not -name '*.pyc')
 CPP := $(shell find include providers bench -name '*.h' -o -name '*.hpp' -o -name '*.cpp')
 
-.PHONY: demo demo-photos test bench lint lint-ruff lint-format lint-cython lint-cpp lint-mypy wheel clean
+.PHONY: demo demo-photos test test-genuine bench lint lint-ruff lint-format lint-cython lint-cpp lint-mypy wheel clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -37,6 +39,10 @@ demo-photos: $(VENV)/demo.stamp
 
 test: $(VENV)/test.stamp
 	$(PY) -m pytest $(PYTEST_ARGS)
+
+# 77: this machine cannot do it, and the text says why.
+test-genuine: $(VENV)/test.stamp
+	cd tests && $(abspath $(PY)) -m genuine $(GENUINE) $(PYTEST_ARGS) || [ $$? -eq 77 ]
 
 # PyTorch is not among the extras: which wheel is right depends on the machine.
 bench: $(VENV)/bench.stamp

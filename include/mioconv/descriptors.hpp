@@ -129,15 +129,13 @@ public:
         }
         MIOCONV_TRY(MIOCONV_CALL(
             api, miopenInitConvolutionNdDescriptor, object_, settings.spatial, padding.data(),
-            stride.data(), dilation.data(), settings.mode));
+            stride.data(), dilation.data(), api.maps_modes() ? miopenConvolution : settings.mode));
         MIOCONV_TRY(MIOCONV_CALL(
             api, miopenSetConvolutionGroupCount, object_, static_cast<int>(settings.groups)));
         MIOCONV_TRY(MIOCONV_CALL(
             api, miopenSetConvolutionAttribute, object_, MIOPEN_CONVOLUTION_ATTRIB_DETERMINISTIC,
             settings.deterministic));
-        // Releases before the attribute have no reduced precision to forbid, and answer BadParm.
-        api.miopenSetConvolutionAttribute(
-            object_, MIOPEN_CONVOLUTION_ATTRIB_MATH_TYPE, settings.strict_math);
+        set_math_type(api, settings.strict_math);
         if (settings.packed_weights)
             MIOCONV_TRY(MIOCONV_CALL_OPTIONAL(api, mioconvSetPackedWeights, object_, 1));
         // Normal mode: Find measures. An exported function of an internal header, so it may be
@@ -145,6 +143,17 @@ public:
         if (api.miopenSetConvolutionFindMode)
             api.miopenSetConvolutionFindMode(object_, miopenConvolutionFindModeNormal);
         return {};
+    }
+
+private:
+    /// A library without the attribute has no reduced precision to forbid. It answers BadParm, and
+    /// prints an error whatever the level of its log: it is asked once.
+    void set_math_type(const Api& api, bool strict) {
+        if (api.no_math_type && api.no_math_type->load(std::memory_order_relaxed)) return;
+        const miopenStatus_t status = api.miopenSetConvolutionAttribute(
+            object_, MIOPEN_CONVOLUTION_ATTRIB_MATH_TYPE, strict);
+        if (api.no_math_type && status == miopenStatusBadParm)
+            api.no_math_type->store(true, std::memory_order_relaxed);
     }
 };
 

@@ -182,6 +182,22 @@ public:
         if (found) adopt(std::move(solutions));
         return found;
     }
+    /// Adds a solution that the library did not list, behind all that it did.
+    void append(const Solution& solution) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        std::vector<Solution> solutions = ranked_;
+        solutions.push_back(solution);
+        adopt(std::move(solutions));
+    }
+    /// Takes the library's word on a remembered solution: its workspace, or that it cannot run.
+    void confirm(std::uint64_t id, bool applies, std::size_t workspace) {
+        update([=](Solution& s) {
+            if (s.id != id) return;
+            s.listed = true;
+            s.workspace = workspace;
+            s.failed = s.failed || !applies;
+        });
+    }
     bool empty() const {
         const std::lock_guard<std::mutex> lock(mutex_);
         return ranked_.empty();

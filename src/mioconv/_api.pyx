@@ -60,6 +60,7 @@ cdef Activity* activity = new Activity()
 cdef AtomicBool[3] ready
 # In a child process: the parent had initialised this GPU runtime.
 cdef AtomicBool[3] inherited
+cdef AtomicBool[3] no_math_type
 PROVIDERS = ("cpu", "rocm", "cuda")
 # What an allocator of the user's raised in this thread, for the error that comes of it.
 refusals = threading.local()
@@ -219,6 +220,10 @@ def install(provider: int, hip: int, miopen: int, own: int, paths: tuple) -> lis
     if table.miopenGetVersion(&major, &minor, &patch) == 0:
         table.miopen_version = major * 1000000 + minor * 1000 + patch
     table.activity = activity
+    # No release of MIOpen before 3.5 has the attribute; of 3.5.1 there are several.
+    no_math_type[provider].store(
+        provider == <int>Provider.rocm and table.miopen_version < 3005000)
+    table.no_math_type = &no_math_type[provider]
     tables[provider] = table
     ready[<int>provider].store(True)
     return missing

@@ -20,7 +20,8 @@ from mioconv.miopen cimport (
 from mioconv.native cimport (
     Api, BenchmarkCache, CacheCounters, ConvolutionParams, CurrentDevice, Device, Devices,
     Direction, DirectionStatistics, HandleLease, InFlight, Mutex, Plan, Provider, Solution,
-    Source, Statistics, Status, X, algorithm_name, capturing, refused_in_capture)
+    Source, Statistics, Status, X, algorithm_name, capturing, general_solvers, name_of,
+    refused_in_capture, solver_algorithm, solver_name)
 
 from mioconv._api import PROVIDERS, versions
 from mioconv.errors import NoSolutionError
@@ -118,13 +119,82 @@ cdef shared_ptr[Plan] build_plan(const ConvolutionParams& params, void* context)
         build.status[0] = lease.lease(build.device.handles, build.stream)
     if build.status.ok():
         build.status[0] = rank_by_heuristic(plan.get(), &lease)
+    if build.status.ok() and plan.get().empty():
+        append_unlisted(plan.get(), &lease, 0)
     # An empty list is not kept: a library that is asked again may know better.
     if not build.status.ok() or plan.get().empty():
         plan.reset()
     else:
         with gil:
             recall(plan.get())
+        confirm_recalled(plan.get(), &lease)
     return plan
+
+
+cdef bint append(Plan* plan, HandleLease* lease, uint64_t id, bint general) noexcept nogil:
+    """Add a solution that the library did not list, if it says that it applies.
+
+    An answer of 0 bytes proves nothing: MIOpen looks whether a solver applies only where that may
+    need a workspace, runs one of another direction as well, and crashes at an id that is not a
+    convolution's. So without a workspace only the general ones are believed.
+    """
+    cdef Solution solution
+    cdef vector[Solution] known = plan.solutions()
+    cdef size_t i, bytes = 0
+    for i in range(known.size()):
+        if known[i].id == id:
+            return False
+    if solver_name(id) == NULL:
+        return False
+    if not plan.calls.solution_workspace(
+            lease.get(), plan.operands, plan.convolution(), id, &bytes).ok():
+        plan.device.api.hipGetLastError()
+        return False
+    if bytes == 0 and not general:
+        return False
+    solution.id = id
+    solution.workspace = bytes
+    solution.algorithm = solver_algorithm(id)
+    solution.listed = True
+    solution.searched = True  # never worth a search: they are the last resort
+    plan.append(solution)
+    return True
+
+
+cdef bint append_unlisted(Plan* plan, HandleLease* lease, uint64_t pinned) noexcept nogil:
+    """The vendor's solvers for everything, where its list is used up, or the one that is pinned;
+    whether there is any."""
+    cdef const uint64_t* general = general_solvers[<int>plan.params.direction]
+    cdef bint any = False
+    cdef int i
+    if plan.device.api.provider != Provider.rocm:
+        return False
+    if pinned:
+        return append(plan, lease, pinned, pinned == general[0] or pinned == general[1])
+    for i in range(2):
+        if append(plan, lease, general[i], True):
+            any = True
+    return any
+
+
+cdef void confirm_recalled(Plan* plan, HandleLease* lease) noexcept nogil:
+    """What an earlier process knew of solutions that the library does not list now is not believed:
+    their workspaces are asked for."""
+    cdef vector[Solution] known
+    cdef size_t i, bytes
+    cdef bint applies
+    if plan.device.api.provider != Provider.rocm:
+        return
+    known = plan.solutions()
+    for i in range(known.size()):
+        if known[i].listed:
+            continue
+        bytes = 0
+        applies = plan.calls.solution_workspace(
+            lease.get(), plan.operands, plan.convolution(), known[i].id, &bytes).ok()
+        if not applies:
+            plan.device.api.hipGetLastError()
+        plan.confirm(known[i].id, applies, bytes)
 
 
 cdef Status rank_by_heuristic(Plan* plan, HandleLease* lease) noexcept nogil:
@@ -159,6 +229,7 @@ cdef Status rank_by_heuristic(Plan* plan, HandleLease* lease) noexcept nogil:
         solution.time_ms = found[i].time
         solution.workspace = found[i].workspace_size
         solution.algorithm = found[i].algorithm
+        solution.listed = True
         ranked.push_back(solution)
     if not ranked.empty():
         plan.rank(ranked)
@@ -213,13 +284,23 @@ cdef object problem_of(const ConvolutionParams* params):
 cdef dict identities = {}
 
 
+def release_of(provider: str, known: dict) -> str:
+    """The versions that results depend on, of the library and below it, and ours: what an id means
+    and how solutions are ranked. Three releases of ROCm have the same MIOpen, 3.5.1."""
+    from mioconv import __version__
+    release = ".".join([str(part) for part in known["miopen"]])
+    if provider == "rocm":
+        release += f", HIP {known['hip_runtime']}"
+    return f"{release}, mioconv {__version__}"
+
+
 cdef tuple identity_of(Device* device):
     """Provider, library version and device, as cache files tell results apart."""
     found = identities.get(<size_t>device)
     if found is None:
         provider = PROVIDERS[<int>device.api.provider]
         known = versions(provider)
-        release = ".".join([str(part) for part in known["miopen"]])
+        release = release_of(provider, known)
         architecture = device.info.architecture.decode(errors="replace")
         if device.api.provider == Provider.cpu:
             # The same instruction set runs at different speeds on different processors; how many
@@ -323,7 +404,18 @@ def recall_all() -> int:
     with nogil:
         entries = plans.values()
     for i in range(entries.size()):
-        served += recall(entries[i].get())
+        served += recall_again(entries[i].get())
+    return served
+
+
+cdef int recall_again(Plan* plan) except -1:
+    cdef HandleLease lease
+    cdef CurrentDevice current
+    cdef int served = recall(plan)
+    if served and current.set(plan.device.api, plan.device.index).ok():
+        with nogil:
+            if lease.lease(plan.device.handles, NULL).ok():
+                confirm_recalled(plan, &lease)
     return served
 
 
@@ -331,9 +423,9 @@ def recall_all() -> int:
 
 cdef str solution_name(const Api* api, uint64_t id):
     cdef char[256] text
-    if api.mioconvGetSolutionName != NULL and api.mioconvGetSolutionName(id, text, 256) == 0:
+    if name_of(api[0], id, text, 256):
         return (<bytes>text).decode()
-    return f"solution {id}"
+    return f"unknown solver {id}"
 
 
 cdef dict solution_fields(const Api* api, const Solution& solution):

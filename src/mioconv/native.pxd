@@ -36,6 +36,7 @@ cdef extern from "mioconv/api.hpp" namespace "mioconv" nogil:
     cdef cppclass Api:
         Provider provider
         Activity* activity
+        AtomicBool* no_math_type
         int hip_version
         uint64_t miopen_version
         cbool mixed_layouts()
@@ -120,6 +121,9 @@ cdef extern from "mioconv/directions.hpp" namespace "mioconv" nogil:
         Status find(
             miopenHandle_t, const Operands&, miopenConvolutionDescriptor_t, int room, int* count,
             miopenConvAlgoPerf_t* list, void* workspace, size_t bytes)
+        Status solution_workspace(
+            miopenHandle_t, const Operands&, miopenConvolutionDescriptor_t, uint64_t id,
+            size_t* bytes)
 
 
 cdef extern from "mioconv/convolution_params.hpp" namespace "mioconv" nogil:
@@ -178,6 +182,15 @@ cdef extern from "mioconv/tensor_ops.hpp" namespace "mioconv" nogil:
         const Api& api, miopenHandle_t handle, const TensorView& source, const TensorView& target)
     Status accumulate(
         const Api& api, miopenHandle_t handle, const TensorView& source, const TensorView& target)
+
+
+cdef extern from "mioconv/half_sum.hpp" namespace "mioconv" nogil:
+    cdef cppclass HalfSum:
+        void begin(miopenDataType_t dtype, int64_t count)
+        void* data()
+        size_t bytes()
+        void add()
+        void round()
 
 
 cdef extern from "mioconv/function_table.hpp" namespace "mioconv" nogil:
@@ -291,6 +304,7 @@ cdef extern from "mioconv/solution.hpp" namespace "mioconv" nogil:
         miopenConvAlgorithm_t algorithm
         Source source
         cbool measured
+        cbool listed
         cbool searched
         cbool failed
         cbool out_of_memory
@@ -298,7 +312,15 @@ cdef extern from "mioconv/solution.hpp" namespace "mioconv" nogil:
     const char* algorithm_name(miopenConvAlgorithm_t algorithm)
 
 
+cdef extern from "mioconv/solver_names.hpp" namespace "mioconv" nogil:
+    const char* solver_name(uint64_t id)
+    miopenConvAlgorithm_t solver_algorithm(uint64_t id)
+    const uint64_t[3][2] general_solvers
+
+
 cdef extern from "mioconv/exclusions.hpp" namespace "mioconv" nogil:
+    cbool name_of(const Api& api, uint64_t id, char* name, size_t size)
+
     cdef cppclass Exclusions:
         vector[uint64_t] ids
         vector[string] patterns
@@ -330,6 +352,8 @@ cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
             miopenHandle_t handle, uint64_t id, const void* weights, void* packed, size_t bytes)
         cbool choose(const Choice& choice, Solution* out)
         cbool empty()
+        void append(const Solution& solution)
+        void confirm(uint64_t id, cbool applies, size_t workspace)
         void rank(vector[Solution] listed)
         void recall(const vector[Solution]& remembered, cbool complete)
         cbool pin(uint64_t id)

@@ -17,7 +17,7 @@ collect_ignore_glob = [] if MAJOR else ["test_*.py"]
 
 
 @pytest.fixture
-def standin() -> Iterator[None]:
+def standin() -> None:
     """What the tests of tests/rocm ask for. There is no journal here; nothing is cached."""
     import mioconv
 
@@ -25,7 +25,6 @@ def standin() -> Iterator[None]:
     assert info.available, info.error
     mioconv.cache_clear()
     gc.collect()
-    yield None
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Running this Python inside a root of genuine MIOpen, in a mount namespace of its own.
 
-The interpreter, the virtual environment and the checkout are mounted where they are outside, so that
-what runs there is the very package that was built here. Everything else, the C library first, is the
-root's.
+The interpreter, the virtual environment and the checkout are mounted where they are outside, so
+that what runs there is the very package that was built here. Everything else, the C library first,
+is the root's.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from .root import LIBRARIES, NotHere
 
 STANDIN: Final = Path(__file__).parent / "standin"
 HERE: Final = "/opt/genuine"
+PASSED_ON: Final = ("CI", "STANDIN_", "MIOPEN_")
 
 # Library, sources and what its symbols' versions come from, by MIOpen's major.
 _HIP: Final = ("hip_*.cpp", "kernels*.cpp")
@@ -141,7 +142,11 @@ def run(
         "LD_LIBRARY_PATH": f"{HERE}/lib:{HERE}/borrowed",
         "PYTHONDONTWRITEBYTECODE": "1",
         "GENUINE": major,
-        **({"CI": os.environ["CI"]} if "CI" in os.environ else {}),
+        **{
+            k: v
+            for k, v in os.environ.items()
+            if k == "CI" or k.startswith(("STANDIN_", "MIOPEN_"))
+        },
         **(variables or {}),
     }
     words = [f"{name}={value}" for name, value in environment.items()]

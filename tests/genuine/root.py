@@ -1,8 +1,8 @@
 """A folder with Debian's genuine libMIOpen and what it needs to be loaded: a root for chroot.
 
-Debian's packages are taken apart, not installed: fourteen of them, 10 MB to fetch for MIOpen 6. The
-HIP runtime, rocBLAS (4 GB installed) and the compilers are not among them; `standin/` stands in. apt
-resolves the rest, with a state of its own that takes those for installed.
+Debian's packages are taken apart, not installed: fourteen of them, 10 MB to fetch for MIOpen 6.
+The HIP runtime, rocBLAS (4 GB installed) and the compilers are not among them; `standin/` stands
+in. apt resolves the rest, with a state of its own that takes those for installed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LIBRARIES: Final = "usr/lib/x86_64-linux-gnu"
 
 
 class NotHere(Exception):
-    """This machine cannot make such a root, or the packages are gone: neither a pass nor a failure."""
+    """This machine cannot make such a root, or the packages are gone: no pass and no failure."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """What follows a convolution, and copies: right where MIOpen's own calls are not.
 
 MIOpen answers 0 and computes wrong numbers for a bias, its gradient and a sum on channels-last
-tensors and for fused operations with groups; copies of half types read their scalars in the tensors'
-dtype, and their target. The stand-in does all of that as well.
+tensors and for fused operations with groups; copies of half types read their scalars in the
+tensors' dtype, and their target. The stand-in does all of that as well.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from helpers.rocm import CupyArray, Tensor, read
 from helpers.tensors import DTYPES, LAYOUTS, random_array
 from helpers.tolerances import assert_close, error_bound
 
-FORWARD_NAMES = {"1d", "2d", "2d-uneven", "2d-groups", "2d-depthwise", "3d", "3d-groups"}
+FORWARD_NAMES = {"1d", "2d-uneven", "2d-groups", "2d-depthwise", "3d", "3d-groups"}
 FORWARD_CASES = [c for c in CASES if c.name in FORWARD_NAMES]
+PLAIN_CASES = [c for c in CASES if c.name in {"1d", "2d", "3d"}]
 TRANSPOSED = [c for c in TRANSPOSED_CASES if c.name in {"t1d", "t2d-strided", "t2d-groups", "t3d"}]
 both_layouts = pytest.mark.parametrize("layout", ["packed", "channels_last", "sliced"])
 by_dtype = pytest.mark.parametrize("dtype", DTYPES)
@@ -162,7 +163,7 @@ def test_mixed_layouts(
     standin: Any, cupy: Any, expect: Callable[..., Expected], wrap: Any, dtype: Any
 ) -> None:
     op = operators.FORWARD
-    case = next(c for c in FORWARD_CASES if c.name == "2d")
+    case = next(c for c in PLAIN_CASES if c.name == "2d")
     a, b = operands(op, case, dtype)
     for first, second in (("packed", "channels_last"), ("channels_last", "packed")):
         got = op(case, wrap(LAYOUTS[first](a)), wrap(LAYOUTS[second](b)))

@@ -115,9 +115,9 @@ private:
     miopenTensorDescriptor_t made_{};
 };
 
-// Fusion plans of convolutions with groups.
-std::set<miopenFusionPlanDescriptor_t>& plans_with_groups() {
-    static auto* const all = new std::set<miopenFusionPlanDescriptor_t>;
+// The channels of a group, by fusion plan.
+std::map<miopenFusionPlanDescriptor_t, int>& channels_of_plans() {
+    static auto* const all = new std::map<miopenFusionPlanDescriptor_t, int>;
     return *all;
 }
 
@@ -349,13 +349,7 @@ OVERRIDE(miopenCreateOpConvForward)
 (miopenFusionPlanDescriptor_t plan, miopenFusionOpDescriptor_t* op,
  miopenConvolutionDescriptor_t conv, const miopenTensorDescriptor_t w) -> miopenStatus_t {
     if (option("fusion") == fusion_fails_early) return miopenStatusUnsupportedOp;
-    int groups = 1;
-    forward<decltype(::miopenGetConvolutionGroupCount)>("miopenGetConvolutionGroupCount")(
-        conv, &groups);
-    if (groups > 1)
-        plans_with_groups().insert(plan);
-    else
-        plans_with_groups().erase(plan);
+    channels_of_plans()[plan] = Tensor(w).dims[1];
     return forward<decltype(::miopenCreateOpConvForward)>("miopenCreateOpConvForward")(
         plan, op, conv, w);
 }
@@ -367,7 +361,7 @@ OVERRIDE(miopenExecuteFusionPlan)
     const auto status = forward<decltype(::miopenExecuteFusionPlan)>("miopenExecuteFusionPlan")(
         handle, plan, xDesc, x, yDesc, y, args);
     const Tensor to(yDesc);
-    if (plans_with_groups().count(plan))
+    if (channels_of_plans()[plan] != Tensor(xDesc).dims[1])
         for (const auto at : to.offsets())
             std::memset(static_cast<char*>(y) + at, 0xFF, to.itemsize());
     return status;

@@ -26,14 +26,16 @@ def test_stderr() -> None:
     assert lines == asked
 
 
-def test_a_home_that_cannot_be_written() -> None:
+def test_a_home_that_cannot_be_written(tmp_path: Path) -> None:
     """An error that names the two variables; with MIOCONV_MIOPEN_TEMPORARY it goes on."""
     code = (
         "import warnings; warnings.simplefilter('ignore')\n"
         "try:\n    print(right(conv()))\n"
         "except mioconv.MioconvError as error:\n    print(error)\n"
     )
-    nowhere = {"HOME": "/proc/nowhere", "MIOPEN_USER_DB_PATH": "", "MIOPEN_CUSTOM_CACHE_DIR": ""}
+    file = tmp_path / "file"
+    file.touch()
+    nowhere = {"HOME": str(file), "MIOPEN_USER_DB_PATH": "", "MIOPEN_CUSTOM_CACHE_DIR": ""}
     out, _ = child(code, **nowhere)
     assert "MIOpen cannot write to" in out
     assert "set MIOPEN_USER_DB_PATH and MIOPEN_CUSTOM_CACHE_DIR" in out
@@ -104,8 +106,8 @@ FUNCTIONS = [
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_each_hip_function_fails(function: str) -> None:
-    """At its first, second or fifth call: a right result or an error, and then all goes on."""
-    for nth in (1, 2, 5):
+    """At its first or fourth call: a right result or an error, and then all goes on."""
+    for nth in (1, 4):
         out, _ = child(
             WORK + "verdicts = []\n"
             "for k in ({}, {'benchmark': True}, {}, {}):\n"

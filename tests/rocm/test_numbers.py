@@ -193,6 +193,25 @@ class TestSplit:
         assert len(runs) > 1
         assert_close(read(got), *expected)
 
+    @pytest.mark.parametrize("dtype", DTYPES[1:])
+    @pytest.mark.parametrize("wrap", [Tensor, CupyArray])
+    def test_half_sums(
+        self, standin: Standin, cupy: Any, limit: Any, wrap: Any, dtype: Any
+    ) -> None:
+        """Ones that a half type would lose beside a large number; summed in float32, they count."""
+        large = {"float16": 2048, "bfloat16": 256}[dtype.name]
+        x = np.ones((101, 1, 2, 2), dtype)
+        x[0] = large
+        g = np.zeros((101, 1, 2, 2), dtype)
+        g[:, :, 0, 0] = 1
+        limit(4)
+        for out in (None, np.zeros((1, 1, 1, 2), dtype)[..., ::2]):
+            more = {} if out is None else {"out": wrap(out)}
+            got = mioconv.conv2d_backward_weight((1, 1, 1, 1), wrap(g), wrap(x), **more)
+            values = read(got if out is None else more["out"]).astype("f8")
+            assert values.item() == float(np.asarray(large + 100, dtype)), values
+        assert len(standin.calls("Immediate")) == 202
+
     def test_epilogue_is_the_array_librarys(self, standin: Standin, cupy: Any, limit: Any) -> None:
         x, w = random_array((5, 4, 6, 6)), random_array((5, 4, 3, 3), seed=1)
         b = random_array((5,), seed=2)

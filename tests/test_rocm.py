@@ -217,6 +217,17 @@ def test_folders_that_miopen_cannot_write(tmp_path: Path) -> None:
     assert child(code, {**unset, **fine}) == "False\n"
     set_apart = {"MIOPEN_USER_DB_PATH": str(tmp_path), "MIOPEN_CUSTOM_CACHE_DIR": str(tmp_path)}
     assert child(code, {**unset, **set_apart}) == "False\n"
+    # A folder of this process's own, where none was named; it is removed at the end.
+    blocked = {"HOME": str(blocked), "MIOPEN_USER_DB_PATH": str(tmp_path)}
+    code += (
+        "import os\nprint(os.environ['MIOPEN_USER_DB_PATH'])\n"
+        "folder = os.environ['MIOPEN_CUSTOM_CACHE_DIR']\nprint(os.path.isdir(folder), folder)\n"
+    )
+    noted, kept, made = child(code, {**unset, **blocked}, MIOCONV_MIOPEN_TEMPORARY="1").splitlines()
+    assert (noted, kept) == ("False", str(tmp_path))
+    there, folder = made.split()
+    assert there == "True"
+    assert not os.path.exists(folder)
 
 
 @needs_compiler

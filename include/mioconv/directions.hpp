@@ -110,8 +110,7 @@ public:
         miopenHandle_t handle, const Operands& o, miopenConvolutionDescriptor_t conv,
         std::uint64_t id, std::size_t* bytes) const {
         return {
-            names_[6],
-            solution_workspace_(handle, first(o), second(o), conv, third(o), id, bytes)};
+            names_[6], solution_workspace_(handle, first(o), second(o), conv, third(o), id, bytes)};
     }
 
     Direction direction() const { return direction_; }

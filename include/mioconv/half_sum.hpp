@@ -57,8 +57,8 @@ private:
         if (nan) return sign | 0x7E00;
         if (size >= 0x477FF000) return sign | 0x7C00;  // rounds to 2^16 or is beyond
         if (size < 0x38800000)  // below 2^-14: a multiple of 2^-24
-            return sign | static_cast<std::uint16_t>(
-                              std::nearbyint(std::ldexp(std::fabs(value), 24)));
+            return sign |
+                   static_cast<std::uint16_t>(std::nearbyint(std::ldexp(std::fabs(value), 24)));
         const std::uint32_t even = size + 0xFFF + (size >> 13 & 1);
         return sign | static_cast<std::uint16_t>((even - (112u << 23)) >> 13);
     }

@@ -482,8 +482,9 @@ cdef int convolve_parts(Device* device, int64_t samples, Direction direction, co
                         const TensorView* w, const TensorView* y, const TensorView* bias,
                         const TensorView* z, Epilogue* epilogue, const Geometry* geometry,
                         const Options* options) except -1 nogil:
-    """A convolution part by part of its batch. Gradients of weights are added up, those of half types
-    in float32; what follows the convolution is left to the caller, which does it for the whole."""
+    """A convolution part by part of its batch. Gradients of weights are added up, those of half
+    types in float32; what follows the convolution is left to the caller, which does it for the
+    whole."""
     cdef TensorView part_x = x[0], part_y = y[0], part_w = w[0], total = w[0], wide = w[0]
     cdef Workspace held_total, held_part, held_wide
     cdef HalfSum on_host

@@ -150,8 +150,8 @@ private:
     /// prints an error whatever the level of its log: it is asked once.
     void set_math_type(const Api& api, bool strict) {
         if (api.no_math_type && api.no_math_type->load(std::memory_order_relaxed)) return;
-        const miopenStatus_t status = api.miopenSetConvolutionAttribute(
-            object_, MIOPEN_CONVOLUTION_ATTRIB_MATH_TYPE, strict);
+        const miopenStatus_t status =
+            api.miopenSetConvolutionAttribute(object_, MIOPEN_CONVOLUTION_ATTRIB_MATH_TYPE, strict);
         if (api.no_math_type && status == miopenStatusBadParm)
             api.no_math_type->store(true, std::memory_order_relaxed);
     }

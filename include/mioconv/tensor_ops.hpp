@@ -52,10 +52,10 @@ inline Status bias_gradient(
 
 /// to = from, element by element, for any positive strides.
 ///
-/// Our own providers read alpha and beta as float. MIOpen up to 6.3 reads them in the tensors' dtype;
-/// newer releases compare them as float, and hand a kernel that is not made for 1 and 0 the dtype's
-/// all the same. A 1 of the dtype with zeros behind it is right in both. The older kernels add
-/// 0 * to, so that memory which holds NaN has to be cleared first.
+/// Our own providers read alpha and beta as float. MIOpen up to 6.3 reads them in the tensors'
+/// dtype; newer releases compare them as float, and hand a kernel that is not made for 1 and 0 the
+/// dtype's all the same. A 1 of the dtype with zeros behind it is right in both. The older kernels
+/// add 0 * to, so that memory which holds NaN has to be cleared first.
 inline Status transform(
     const Api& api, miopenHandle_t handle, const TensorView& from, const TensorView& to) {
     std::uint32_t one = 0x3F800000, zero = 0;  // the bits of 1.0f
@@ -65,8 +65,8 @@ inline Status transform(
     MIOCONV_TRY(detail::describe_any(api, from, &source));
     MIOCONV_TRY(detail::describe_any(api, to, &target));
     if (api.provider == Provider::rocm)
-        MIOCONV_TRY(MIOCONV_CALL_OPTIONAL(
-            api, miopenSetTensor, handle, target.get(), to.data, &zero));
+        MIOCONV_TRY(
+            MIOCONV_CALL_OPTIONAL(api, miopenSetTensor, handle, target.get(), to.data, &zero));
     return MIOCONV_CALL_OPTIONAL(
         api, miopenTransformTensor, handle, &one, source.get(), from.data, &zero, target.get(),
         to.data);

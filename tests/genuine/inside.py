@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -97,8 +98,6 @@ def _interpreter() -> list[str]:
 
 def _borrowed(root: Path, target: Path) -> None:
     """Copies of the libraries that this Python and the package need and the root lacks."""
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
     import ml_dtypes
     import numpy as np
 
@@ -115,17 +114,20 @@ def _borrowed(root: Path, target: Path) -> None:
             shutil.copy(path, target / name)
 
 
-def run(
-    folder: Path, major: str, command: Sequence[str], variables: dict[str, str] | None = None
-) -> int:
+def run(folder: Path, major: str, command: Sequence[str]) -> int:
     """Run a command inside; its exit status. Raises NotHere where this user may not do that."""
     root = folder / "root"
     if major == "6":
         _compilers(root)
-    borrowed = ROOT / "build" / "genuine" / f"borrowed-{major}"
-    _borrowed(root, borrowed)
+    with tempfile.TemporaryDirectory() as borrowed:
+        _borrowed(root, Path(borrowed))
+        return _run(folder, major, command, borrowed)
+
+
+def _run(folder: Path, major: str, command: Sequence[str], borrowed: str) -> int:
+    root = folder / "root"
     mounts = [(path, path) for path in [*_interpreter(), "/proc", "/dev"]]
-    mounts += [(str(_build(folder, major)), f"{HERE}/lib"), (str(borrowed), f"{HERE}/borrowed")]
+    mounts += [(str(_build(folder, major)), f"{HERE}/lib"), (borrowed, f"{HERE}/borrowed")]
     lines = []
     for source, place in mounts:
         target = root / place.lstrip("/")
@@ -147,7 +149,6 @@ def run(
             for k, v in os.environ.items()
             if k == "CI" or k.startswith(("STANDIN_", "MIOPEN_"))
         },
-        **(variables or {}),
     }
     words = [f"{name}={value}" for name, value in environment.items()]
     lines += [

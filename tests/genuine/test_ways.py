@@ -18,6 +18,7 @@ from helpers.problems import CASES, TRANSPOSED_CASES, Case
 from helpers.rocm import CupyArray, Tensor, read
 from helpers.tensors import DTYPES, LAYOUTS, random_array
 from helpers.tolerances import assert_close, error_bound
+from mioconv import aten
 
 from .processes import child
 
@@ -122,7 +123,7 @@ def test_pytorch_names(standin: None) -> None:
     x, w = operands(operators.FORWARD, case)
     bias = random_bias(case)
     exact = reference.conv_forward(x, w, bias, **case.settings)
-    got = mioconv.aten.miopen_convolution(
+    got = aten.miopen_convolution(
         *map(Tensor, (x, w, bias)), case.padding, case.stride, case.dilation, case.groups,
         False, False,
     )  # fmt: skip

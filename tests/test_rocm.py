@@ -154,7 +154,7 @@ def test_required_symbol_is_missing(tmp_path: Path, symbol: str, library: str) -
 
 # A function, and what is refused by its name where the library lacks it.
 OPTIONAL = {
-    "miopenTransformTensor": "conv2d_forward(Tensor(x[:, :, ::2]), Tensor(w))",
+    "miopenSetTensor": "conv2d_forward(Tensor(x[:, :, ::2]), Tensor(w))",
     "miopenConvolutionForwardBias": "conv2d_forward(Tensor(x), Tensor(w), Tensor(b))",
     "miopenConvolutionBackwardBias": "conv2d_backward_bias(Tensor(x))",
     "miopenCreateActivationDescriptor": "conv2d_relu_forward(Tensor(x), Tensor(w))",

@@ -5,6 +5,7 @@
 #   make test         run the tests                   PYTEST_ARGS="-k forward -x" goes to pytest
 #   make mutate       put faults into a copy of the sources, print those that no test sees
 #                                                     MUTATE_ARGS="--only words" picks some
+#   make test-genuine run the tests with AMD's own libMIOpen, from Debian   GENUINE=7 for its newer one
 #   make bench        time layers of seven networks against PyTorch   BENCH_ARGS="--help"
 #   make lint         ruff, cython-lint, clang-format, mypy
 #   make wheel        build dist/mioconv-*.whl and list what is in it
@@ -18,6 +19,7 @@ WERROR ?= OFF
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 MUTATE_ARGS ?=
+GENUINE ?= 6
 TORCH ?= 2.13.0
 
 PY := $(VENV)/bin/python
@@ -29,7 +31,7 @@ SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE \
   $(shell find src include providers cmake examples bench -type f -not -name '*.pyc')
 CPP := $(shell find include providers bench -name '*.h' -o -name '*.hpp' -o -name '*.cpp')
 
-.PHONY: demo demo-photos test mutate bench lint lint-ruff lint-format lint-cython lint-cpp lint-mypy wheel clean
+.PHONY: demo demo-photos test test-genuine mutate bench lint lint-ruff lint-format lint-cython lint-cpp lint-mypy wheel clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -45,6 +47,10 @@ test: $(VENV)/test.stamp
 mutate: $(VENV)/test.stamp
 	@$(PY) -c "import torch" || $(PIP) install torch==$(TORCH)
 	cd tests && ../$(PY) -m mutation $(MUTATE_ARGS)
+
+# 77: this machine cannot do it, and the text says why.
+test-genuine: $(VENV)/test.stamp
+	cd tests && $(abspath $(PY)) -m genuine $(GENUINE) $(PYTEST_ARGS) || [ $$? -eq 77 ]
 
 # PyTorch is not among the extras: which wheel is right depends on the machine.
 bench: $(VENV)/bench.stamp

@@ -155,7 +155,7 @@ def test_required_symbol_is_missing(tmp_path: Path, symbol: str, library: str) -
 
 # A function, and what is refused by its name where the library lacks it.
 OPTIONAL = {
-    "miopenTransformTensor": "conv2d_forward(Tensor(x[:, :, ::2]), Tensor(w))",
+    "miopenSetTensor": "conv2d_forward(Tensor(x[:, :, ::2]), Tensor(w))",
     "miopenConvolutionForwardBias": "conv2d_forward(Tensor(x), Tensor(w), Tensor(b))",
     "miopenConvolutionBackwardBias": "conv2d_backward_bias(Tensor(x))",
     "miopenCreateActivationDescriptor": "conv2d_relu_forward(Tensor(x), Tensor(w))",
@@ -218,6 +218,17 @@ def test_folders_that_miopen_cannot_write(tmp_path: Path) -> None:
     assert child(code, {**unset, **fine}) == "False\n"
     set_apart = {"MIOPEN_USER_DB_PATH": str(tmp_path), "MIOPEN_CUSTOM_CACHE_DIR": str(tmp_path)}
     assert child(code, {**unset, **set_apart}) == "False\n"
+    # A folder of this process's own, where none was named; it is removed at the end.
+    blocked = {"HOME": str(blocked), "MIOPEN_USER_DB_PATH": str(tmp_path)}
+    code += (
+        "import os\nprint(os.environ['MIOPEN_USER_DB_PATH'])\n"
+        "folder = os.environ['MIOPEN_CUSTOM_CACHE_DIR']\nprint(os.path.isdir(folder), folder)\n"
+    )
+    noted, kept, made = child(code, {**unset, **blocked}, MIOCONV_MIOPEN_TEMPORARY="1").splitlines()
+    assert (noted, kept) == ("False", str(tmp_path))
+    there, folder = made.split()
+    assert there == "True"
+    assert not os.path.exists(folder)
 
 
 @needs_compiler

@@ -2,6 +2,7 @@
  // loaded.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 #include "abi/provider.h"
@@ -27,12 +28,18 @@ struct Api {
     std::uint64_t miopen_version = 0;  ///< major * 1'000'000 + minor * 1'000 + patch
 
     Activity* activity = nullptr;  ///< of all providers together
+    /// Set once this library has refused MIOPEN_CONVOLUTION_ATTRIB_MATH_TYPE; null: not known.
+    std::atomic<bool>* no_math_type = nullptr;
 
     int hip_major() const { return hip_version / 10'000'000; }
 
     /// Packed tensors of different layouts may meet in one call: our cpu provider reorders inside;
     /// the GPU libraries want all operands in one layout.
     bool mixed_layouts() const { return provider == Provider::cpu; }
+
+    /// From 3.2 on MIOpen runs the modes for groups and depthwise convolutions as the ordinary one,
+    /// and means to remove them; the group count says all.
+    bool maps_modes() const { return provider == Provider::rocm && miopen_version >= 3'002'000; }
 
     /// Whether constant weights can be packed ahead. Our cuda provider has the calls, and no use
     /// for them.

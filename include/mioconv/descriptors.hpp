@@ -78,6 +78,31 @@ public:
     }
 };
 
+/// Whether the pixels of a channel lie side by side, as MIOpen's bias and element by element calls
+/// take them to do whatever the strides say: on other tensors they answer 0 and compute wrong
+/// numbers (MIOpen#2860).
+inline bool by_planes(
+    int dims, const std::array<std::int64_t, max_dims>& shape,
+    const std::array<std::int64_t, max_dims>& strides) {
+    std::int64_t step = 1;
+    for (int i = dims - 1; i >= 1; --i) {
+        if (shape[i] != 1 && strides[i] != step) return false;
+        step *= shape[i];
+    }
+    return true;
+}
+
+/// Describes a dense channels-last tensor to such calls: as a batch of single pixels.
+inline Status set_pixels(
+    const Api& api, miopenDataType_t dtype, int dims,
+    const std::array<std::int64_t, max_dims>& shape, TensorDescriptor* out) {
+    std::int64_t pixels = shape[0];
+    for (int i = 2; i < dims; ++i) pixels *= shape[i];
+    const std::array<std::int64_t, max_dims> sizes{pixels, shape[1], 1, 1, 1};
+    const std::array<std::int64_t, max_dims> strides{shape[1], 1, 1, 1, 1};
+    return out->set(api, dtype, dims, sizes.data(), strides.data());
+}
+
 struct ConvolutionSettings {
     int spatial = 2;
     std::array<std::int64_t, max_spatial> padding{}, stride{}, dilation{};
@@ -104,15 +129,13 @@ public:
         }
         MIOCONV_TRY(MIOCONV_CALL(
             api, miopenInitConvolutionNdDescriptor, object_, settings.spatial, padding.data(),
-            stride.data(), dilation.data(), settings.mode));
+            stride.data(), dilation.data(), api.maps_modes() ? miopenConvolution : settings.mode));
         MIOCONV_TRY(MIOCONV_CALL(
             api, miopenSetConvolutionGroupCount, object_, static_cast<int>(settings.groups)));
         MIOCONV_TRY(MIOCONV_CALL(
             api, miopenSetConvolutionAttribute, object_, MIOPEN_CONVOLUTION_ATTRIB_DETERMINISTIC,
             settings.deterministic));
-        // Releases before the attribute have no reduced precision to forbid, and answer BadParm.
-        api.miopenSetConvolutionAttribute(
-            object_, MIOPEN_CONVOLUTION_ATTRIB_MATH_TYPE, settings.strict_math);
+        set_math_type(api, settings.strict_math);
         if (settings.packed_weights)
             MIOCONV_TRY(MIOCONV_CALL_OPTIONAL(api, mioconvSetPackedWeights, object_, 1));
         // Normal mode: Find measures. An exported function of an internal header, so it may be
@@ -120,6 +143,17 @@ public:
         if (api.miopenSetConvolutionFindMode)
             api.miopenSetConvolutionFindMode(object_, miopenConvolutionFindModeNormal);
         return {};
+    }
+
+private:
+    /// A library without the attribute has no reduced precision to forbid. It answers BadParm, and
+    /// prints an error whatever the level of its log: it is asked once.
+    void set_math_type(const Api& api, bool strict) {
+        if (api.no_math_type && api.no_math_type->load(std::memory_order_relaxed)) return;
+        const miopenStatus_t status =
+            api.miopenSetConvolutionAttribute(object_, MIOPEN_CONVOLUTION_ATTRIB_MATH_TYPE, strict);
+        if (api.no_math_type && status == miopenStatusBadParm)
+            api.no_math_type->store(true, std::memory_order_relaxed);
     }
 };
 

@@ -41,13 +41,15 @@ public:
               "miopenConvolution" #name "CompileSolution",       \
               "miopenConvolution" #name "Immediate",             \
               "miopenConvolution" #name "GetWorkSpaceSize",      \
-              "miopenFindConvolution" #name "Algorithm"};        \
+              "miopenFindConvolution" #name "Algorithm",         \
+              "miopenConvolution" #name "GetSolutionWorkspaceSize"}; \
     count_ = api.miopenConvolution##name##GetSolutionCount;      \
     get_ = api.miopenConvolution##name##GetSolution;             \
     compile_ = api.miopenConvolution##name##CompileSolution;     \
     run_ = api.miopenConvolution##name##Immediate;               \
     workspace_ = api.miopenConvolution##name##GetWorkSpaceSize;  \
-    find_ = api.miopenFindConvolution##name##Algorithm;
+    find_ = api.miopenFindConvolution##name##Algorithm;          \
+    solution_workspace_ = api.miopenConvolution##name##GetSolutionWorkspaceSize;
 // clang-format on
                 MIOCONV_DIRECTION(Forward)
                 break;
@@ -103,6 +105,14 @@ public:
                            count, list, workspace, bytes, false)};
     }
 
+    /// Bytes that a solution needs; an error where it does not apply to this problem.
+    Status solution_workspace(
+        miopenHandle_t handle, const Operands& o, miopenConvolutionDescriptor_t conv,
+        std::uint64_t id, std::size_t* bytes) const {
+        return {
+            names_[6], solution_workspace_(handle, first(o), second(o), conv, third(o), id, bytes)};
+    }
+
     Direction direction() const { return direction_; }
 
 private:
@@ -118,13 +128,14 @@ private:
 
     Direction direction_;
     std::array<Operand, operand_count> query_order_{}, find_order_{};
-    std::array<const char*, 6> names_{};
+    std::array<const char*, 7> names_{};
     decltype(Api::miopenConvolutionForwardGetSolutionCount) count_{};
     decltype(Api::miopenConvolutionForwardGetSolution) get_{};
     decltype(Api::miopenConvolutionForwardCompileSolution) compile_{};
     decltype(Api::miopenConvolutionForwardImmediate) run_{};
     decltype(Api::miopenConvolutionForwardGetWorkSpaceSize) workspace_{};
     decltype(Api::miopenFindConvolutionForwardAlgorithm) find_{};
+    decltype(Api::miopenConvolutionForwardGetSolutionWorkspaceSize) solution_workspace_{};
 };
 
 }  // namespace mioconv

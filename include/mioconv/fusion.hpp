@@ -33,8 +33,8 @@ inline Status apply_relu(const Plan& plan, miopenHandle_t handle, void* data) {
     ActivationDescriptor relu;
     MIOCONV_TRY(relu.set_relu(api));
     return MIOCONV_CALL_OPTIONAL(
-        api, miopenActivationForward, handle, relu.get(), &one, plan.result_descriptor(), data,
-        &zero, plan.result_descriptor(), data);
+        api, miopenActivationForward, handle, relu.get(), &one, plan.result_elements(), data, &zero,
+        plan.result_elements(), data);
 }
 
 /// y = relu(conv(x, w) + alpha * z + bias) in one call; z may be y.

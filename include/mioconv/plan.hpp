@@ -63,6 +63,8 @@ public:
         const std::array<std::int64_t, max_dims> bias_shape{1, channels, 1, 1, 1};
         const std::array<std::int64_t, max_dims> bias_strides{channels, 1, 1, 1, 1};
         MIOCONV_TRY(bias_.set(api, dtype, dims, bias_shape.data(), bias_strides.data()));
+        if (!by_planes(dims, params.shape[result()], params.strides[result()]))
+            MIOCONV_TRY(set_pixels(api, dtype, dims, params.shape[result()], &result_pixels_));
         ConvolutionSettings settings;
         settings.spatial = static_cast<int>(params.spatial);
         settings.padding = params.padding;
@@ -80,6 +82,10 @@ public:
 
     miopenTensorDescriptor_t bias_descriptor() const { return bias_.get(); }
     miopenTensorDescriptor_t result_descriptor() const { return operands.descriptor[result()]; }
+    /// The result for what works on one element, or one pixel, at a time; see `by_planes`.
+    miopenTensorDescriptor_t result_elements() const {
+        return result_pixels_.get() ? result_pixels_.get() : result_descriptor();
+    }
     Operand result() const { return result_of(static_cast<Direction>(params.direction)); }
 
     /// result += bias over its channels.
@@ -87,15 +93,15 @@ public:
         constexpr float one = 1, zero = 0;
         return MIOCONV_CALL_OPTIONAL(
             device.api, miopenConvolutionForwardBias, handle, &one, bias_.get(), bias, &zero,
-            result_descriptor(), data);
+            result_elements(), data);
     }
 
     /// result += alpha * z, where z lies as the result does.
     Status add_scaled(miopenHandle_t handle, float alpha, const void* z, void* data) const {
         constexpr float one = 1, zero = 0;
         return MIOCONV_CALL_OPTIONAL(
-            device.api, miopenOpTensor, handle, miopenTensorOpAdd, &one, result_descriptor(), data,
-            &alpha, result_descriptor(), z, &zero, result_descriptor(), data);
+            device.api, miopenOpTensor, handle, miopenTensorOpAdd, &one, result_elements(), data,
+            &alpha, result_elements(), z, &zero, result_elements(), data);
     }
 
     /// Bytes of a solution's packed weights; 0: it takes them as they are. For problems with packed
@@ -180,6 +186,22 @@ public:
         }
         if (found) adopt(std::move(solutions));
         return found;
+    }
+    /// Adds a solution that the library did not list, behind all that it did.
+    void append(const Solution& solution) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        std::vector<Solution> solutions = ranked_;
+        solutions.push_back(solution);
+        adopt(std::move(solutions));
+    }
+    /// Takes the library's word on a remembered solution: its workspace, or that it cannot run.
+    void confirm(std::uint64_t id, bool applies, std::size_t workspace) {
+        update([=](Solution& s) {
+            if (s.id != id) return;
+            s.listed = true;
+            s.workspace = workspace;
+            s.failed = s.failed || !applies;
+        });
     }
     bool empty() const {
         const std::lock_guard<std::mutex> lock(mutex_);
@@ -309,7 +331,7 @@ private:
     }
 
     const std::size_t usual_workspace_;
-    TensorDescriptor tensors_[operand_count], bias_;
+    TensorDescriptor tensors_[operand_count], bias_, result_pixels_;
     ConvolutionDescriptor convolution_;
     mutable std::mutex mutex_;
     std::condition_variable search_ended_;

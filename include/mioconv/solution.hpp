@@ -23,6 +23,7 @@ struct Solution {
     miopenConvAlgorithm_t algorithm = miopenConvolutionAlgoGEMM;
     Source source = Source::heuristic;
     bool measured = false;       ///< `time_ms` was timed
+    bool listed = false;  ///< the library itself named it for this problem, and its workspace
     bool searched = false;  ///< a search has looked at it, whether or not it came to be timed
     bool failed = false;  ///< answered with an error at run time
     bool out_of_memory = false;  ///< its workspace could not be had; forgotten by empty_cache()

@@ -71,6 +71,7 @@ cdef Activity* activity = new Activity()
 cdef AtomicBool[3] ready
 # In a child process: the parent had initialised this GPU runtime.
 cdef AtomicBool[3] inherited
+cdef AtomicBool[3] no_math_type
 PROVIDERS = ("cpu", "rocm", "cuda")
 # What an allocator of the user's raised in this thread, for the error that comes of it.
 refusals = threading.local()
@@ -265,6 +266,10 @@ def install(provider: int, hip: int, miopen: int, own: int, paths: tuple) -> lis
     table.activity = activity
     if most_problems and table.mioconvSetCacheCapacity != NULL:
         table.mioconvSetCacheCapacity(most_problems)
+    # No release of MIOpen before 3.5 has the attribute; of 3.5.1 there are several.
+    no_math_type[provider].store(
+        provider == <int>Provider.rocm and table.miopen_version < 3005000)
+    table.no_math_type = &no_math_type[provider]
     tables[provider] = table
     ready[<int>provider].store(True)
     return missing
@@ -326,10 +331,16 @@ def versions(provider) -> dict:
 
 
 def release(provider) -> str:
-    """The versions that a provider's results and times depend on, for cache files to tell apart."""
+    """The versions that a provider's results and times depend on, for cache files to tell apart: of
+    the library and below it, and ours, since they say what an id means and how solutions are ranked.
+    Three releases of ROCm have the same MIOpen, 3.5.1."""
+    from mioconv import __version__
     known = versions(provider)
     named = [name for name in ("onednn", "cudnn", "cuda") if name in known] or ["miopen"]
-    return ", ".join([f"{name} {'.'.join(map(str, known[name]))}" for name in named])
+    found = [f"{name} {'.'.join(map(str, known[name]))}" for name in named]
+    if provider == "rocm":
+        found.append(f"hip {known['hip_runtime']}")
+    return ", ".join([*found, f"mioconv {__version__}"])
 
 
 def devices(provider) -> list:

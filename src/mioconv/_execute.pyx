@@ -16,11 +16,13 @@ from mioconv._select cimport call_record
 from mioconv._stream cimport provider_number
 from mioconv.dlpack cimport (
     kDLCPU, kDLCUDA, kDLCUDAHost, kDLCUDAManaged, kDLROCM, kDLROCMHost)
-from mioconv.hip cimport hipMemcpyDeviceToDevice
+from mioconv.hip cimport (
+    hipMemcpyDeviceToDevice, hipMemcpyDeviceToHost, hipMemcpyHostToDevice)
 from mioconv.loan cimport CUPY, TORCH
-from mioconv.miopen cimport miopenConvolution, miopenDepthwise, miopenStatusNotImplemented
+from mioconv.miopen cimport (
+    miopenConvolution, miopenDepthwise, miopenFloat, miopenStatusNotImplemented)
 from mioconv.native cimport (
-    CallRecord, ConvolutionParams, CurrentDevice, Device, Direction, Epilogue, HandleLease,
+    CallRecord, ConvolutionParams, CurrentDevice, Device, Direction, Epilogue, HalfSum, HandleLease,
     InFlight, Layout, Provider, Status, TensorView, W, Workspace, X, Y, accumulate, bias_gradient,
     copy_on_host, describe_operand, lies_in, only_channels_last, result_of, same_memory,
     set_dense_strides, status_of, transform)
@@ -127,6 +129,50 @@ cdef int add(Device* device, const TensorView* source, const TensorView* target,
     return 0
 
 
+cdef int add_half(Device* device, const TensorView* part, const TensorView* total, bint first,
+                  HalfSum* on_host, const Options* options) except -1 nogil:
+    """Add a gradient of a half type to a sum in float32: by the array library, into `total`, or for
+    other producers on the host, since MIOpen has no sum of two types."""
+    cdef Status status
+    if part.array_library == TORCH or part.array_library == CUPY:
+        with gil:
+            if first:
+                second_ways.copy_into(lend(total), lend(part), part.array_library)
+            else:
+                second_ways.add(lend(total), lend(part), part.array_library)
+        return 0
+    status = status_of("hipMemcpyAsync", device.api.hipMemcpyAsync(
+        on_host.data(), part.data, on_host.bytes(), hipMemcpyDeviceToHost, options.stream))
+    if status.ok():
+        status = status_of(
+            "hipStreamSynchronize", device.api.hipStreamSynchronize(options.stream))
+    if not status.ok():
+        with gil:
+            raise_status(&device.api, status, None)
+    on_host.add()
+    return 0
+
+
+cdef int round_sum(Device* device, const TensorView* total, const TensorView* target,
+                   HalfSum* on_host, const Options* options) except -1 nogil:
+    """What `add_half` added up, rounded once, into a dense tensor of the half type."""
+    cdef Status status
+    if target.array_library == TORCH or target.array_library == CUPY:
+        with gil:
+            second_ways.copy_into(lend(target), lend(total), target.array_library)
+        return 0
+    on_host.round()
+    status = status_of("hipMemcpyAsync", device.api.hipMemcpyAsync(
+        target.data, on_host.data(), on_host.bytes(), hipMemcpyHostToDevice, options.stream))
+    if status.ok():
+        status = status_of(
+            "hipStreamSynchronize", device.api.hipStreamSynchronize(options.stream))
+    if not status.ok():
+        with gil:
+            raise_status(&device.api, status, None)
+    return 0
+
+
 cdef int refuse_copy(Device* device, const TensorView* tensor, Status status) except -1:
     device.api.hipGetLastError()
     if status.out_of_memory():
@@ -229,7 +275,8 @@ cdef int fill_params(ConvolutionParams* params, Device* device, Direction direct
         params.mode = <int64_t>miopenDepthwise
     params.dtype = <int64_t>tensors[0].dtype
     params.deterministic = options.deterministic
-    params.allow_tf32 = options.allow_tf32
+    # Deterministic TF32 gradients of MIOpen are faulty, and PyTorch asks for strict arithmetic too.
+    params.allow_tf32 = options.allow_tf32 and not options.deterministic
     params.spatial = geometry.spatial + skip
     params.groups = geometry.groups
     if skip:
@@ -438,29 +485,42 @@ cdef int convolve_parts(Device* device, int64_t samples, Direction direction, co
                         const TensorView* w, const TensorView* y, const TensorView* bias,
                         const TensorView* z, Epilogue* epilogue, const Geometry* geometry,
                         const Options* options) except -1 nogil:
-    """A convolution part by part of its batch. Gradients of weights are added up; what follows the
-    convolution is left to the caller, which does it for the whole."""
-    cdef TensorView part_x = x[0], part_y = y[0], part_w = w[0], total = w[0]
-    cdef Workspace held_total, held_part
+    """A convolution part by part of its batch. Gradients of weights are added up, those of half
+    types in float32; what follows the convolution is left to the caller, which does it for the
+    whole."""
+    cdef TensorView part_x = x[0], part_y = y[0], part_w = w[0], total = w[0], wide = w[0]
+    cdef Workspace held_total, held_part, held_wide
+    cdef HalfSum on_host
     cdef Epilogue none
     cdef int64_t start = 0, count
     cdef bint sums = direction == Direction.backward_weights
+    cdef bint half = sums and w.dtype != miopenFloat
     cdef Layout layout = Layout.channels_last if only_channels_last(w[0]) else Layout.packed
     if sums:
         if not lies_in(w[0], layout):
             pack(device, &total, layout, False, &held_total, options)
         part_w = total
         pack(device, &part_w, layout, False, &held_part, options)
+    if half:
+        on_host.begin(w.dtype, w.count())
+        wide.dtype = miopenFloat
+        if w.array_library == TORCH or w.array_library == CUPY:
+            pack(device, &wide, layout, False, &held_wide, options)
     while start < x.shape[0]:
         count = min(samples, x.shape[0] - start)
         part_x.shape[0] = part_y.shape[0] = count
         part_x.data = <char*>x.data + start * x.strides[0] * x.itemsize()
         part_y.data = <char*>y.data + start * y.strides[0] * y.itemsize()
-        convolve_whole(device, direction, &part_x, &total if start == 0 else &part_w, &part_y, NULL,
-                       NULL, &none, geometry, options)
-        if sums and start > 0:
+        convolve_whole(device, direction, &part_x,
+                       &part_w if half or start > 0 else &total, &part_y, NULL, NULL, &none,
+                       geometry, options)
+        if half:
+            add_half(device, &part_w, &wide, start == 0, &on_host, options)
+        elif sums and start > 0:
             add(device, &part_w, &total, options)
         start += count
+    if half:
+        round_sum(device, &wide, &total, &on_host, options)
     if sums and total.data != w.data:
         copy(device, &total, w, options)
     epilogue.bias_pending = bias != NULL

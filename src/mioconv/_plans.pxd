@@ -29,6 +29,7 @@ cdef Devices* all_devices() noexcept nogil
 cdef Device* device_of(int provider, int index) except NULL nogil
 cdef int use_threads(const Api* api, int threads, int64_t* used) except -1 nogil
 cdef int rank_by_heuristic(Plan* plan, HandleLease* lease, Status* status) except -1 nogil
+cdef int append_unlisted(Plan* plan, HandleLease* lease, uint64_t pinned) except -1 nogil
 cdef Plan* plan_of(
     Device* device, ConvolutionParams* params, hipStream_t stream,
     shared_ptr[Plan]* held) except NULL nogil

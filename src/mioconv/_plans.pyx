@@ -20,7 +20,8 @@ from mioconv.miopen cimport (
 from mioconv.native cimport (
     Api, BenchmarkCache, CacheCounters, ConvolutionParams, CurrentDevice, Device, Devices,
     Direction, DirectionStatistics, HandleLease, InFlight, Mutex, Plan, Provider, Solution,
-    Source, Statistics, Status, X, algorithm_name, capturing, refused_in_capture)
+    Source, Statistics, Status, X, algorithm_name, capturing, general_solvers, name_of,
+    refused_in_capture, solver_algorithm, solver_name)
 
 from mioconv._api import PROVIDERS, release
 from mioconv._loader.installation import forwarding
@@ -124,13 +125,83 @@ cdef shared_ptr[Plan] build_plan(const ConvolutionParams& params, void* context)
         build.status[0] = lease.lease(build.device.handles, build.stream)
     if build.status.ok():
         rank_by_heuristic(plan.get(), &lease, build.status)
+    if build.status.ok() and plan.get().empty():
+        append_unlisted(plan.get(), &lease, 0)
     # An empty list is not kept: a library that is asked again may know better.
     if not build.status.ok() or plan.get().empty():
         plan.reset()
     else:
         with gil:
             recall(plan.get())
+        confirm_recalled(plan.get(), &lease)
     return plan
+
+
+cdef int append(Plan* plan, HandleLease* lease, uint64_t id, bint general) except -1 nogil:
+    """Add a solution that the library did not list, if it says that it applies.
+
+    An answer of 0 bytes proves nothing: MIOpen looks whether a solver applies only where that may
+    need a workspace, runs one of another direction as well, and crashes at an id that is not a
+    convolution's. So without a workspace only the general ones are believed.
+    """
+    cdef Solution solution
+    cdef vector[Solution] known = plan.solutions()
+    cdef size_t i, bytes = 0
+    for i in range(known.size()):
+        if known[i].id == id:
+            return False
+    if solver_name(id) == NULL:
+        return False
+    if not plan.calls.solution_workspace(
+            lease.get(), plan.operands, plan.convolution(), id, &bytes).ok():
+        plan.device.api.hipGetLastError()
+        return False
+    if bytes == 0 and not general:
+        return False
+    solution.id = id
+    solution.workspace = bytes
+    solution.algorithm = solver_algorithm(id)
+    solution.listed = True
+    solution.searched = True  # never worth a search: they are the last resort
+    plan.append(solution)
+    return True
+
+
+cdef int append_unlisted(Plan* plan, HandleLease* lease, uint64_t pinned) except -1 nogil:
+    """The vendor's solvers for everything, where its list is used up, or the one that is pinned;
+    whether there is any."""
+    cdef const uint64_t* general = general_solvers[<int>plan.params.direction]
+    cdef bint any = False
+    cdef int i
+    if plan.device.api.provider != Provider.rocm:
+        return False
+    if pinned:
+        return append(plan, lease, pinned, pinned == general[0] or pinned == general[1])
+    for i in range(2):
+        if append(plan, lease, general[i], True):
+            any = True
+    return any
+
+
+cdef int confirm_recalled(Plan* plan, HandleLease* lease) except -1 nogil:
+    """What an earlier process knew of solutions that the library does not list now is not believed:
+    their workspaces are asked for."""
+    cdef vector[Solution] known
+    cdef size_t i, bytes
+    cdef bint applies
+    if plan.device.api.provider != Provider.rocm:
+        return 0
+    known = plan.solutions()
+    for i in range(known.size()):
+        if known[i].listed:
+            continue
+        bytes = 0
+        applies = plan.calls.solution_workspace(
+            lease.get(), plan.operands, plan.convolution(), known[i].id, &bytes).ok()
+        if not applies:
+            plan.device.api.hipGetLastError()
+        plan.confirm(known[i].id, applies, bytes)
+    return 0
 
 
 cdef int rank_by_heuristic(Plan* plan, HandleLease* lease, Status* status) except -1 nogil:
@@ -167,6 +238,7 @@ cdef int rank_by_heuristic(Plan* plan, HandleLease* lease, Status* status) excep
         solution.time_ms = found[i].time
         solution.workspace = found[i].workspace_size
         solution.algorithm = found[i].algorithm
+        solution.listed = True
         ranked.push_back(solution)
     if not ranked.empty():
         plan.rank(ranked)
@@ -341,7 +413,18 @@ def recall_all() -> int:
     with nogil:
         entries = plans.values()
     for i in range(entries.size()):
-        served += recall(entries[i].get())
+        served += recall_again(entries[i].get())
+    return served
+
+
+cdef int recall_again(Plan* plan) except -1:
+    cdef HandleLease lease
+    cdef CurrentDevice current
+    cdef int served = recall(plan)
+    if served and current.set(plan.device.api, plan.device.index).ok():
+        with nogil:
+            if lease.lease(plan.device.handles, NULL).ok():
+                confirm_recalled(plan, &lease)
     return served
 
 
@@ -349,9 +432,9 @@ def recall_all() -> int:
 
 cdef str solution_name(const Api* api, uint64_t id):
     cdef char[256] text
-    if api.mioconvGetSolutionName != NULL and api.mioconvGetSolutionName(id, text, 256) == 0:
+    if name_of(api[0], id, text, 256):
         return (<bytes>text).decode()
-    return f"solution {id}"
+    return f"unknown solver {id}"
 
 
 cdef dict solution_fields(const Api* api, const Solution& solution):

@@ -14,7 +14,7 @@ from mioconv._geometry cimport (
 from mioconv._plans cimport (
     Options, device_of, list_solutions, plan_of, remember, solution_fields)
 from mioconv._search cimport search
-from mioconv._select cimport raise_no_solution, run
+from mioconv._select cimport choose, raise_no_solution, run
 from mioconv._own_tensor cimport dtype_name
 from mioconv._tensor cimport borrow, give_back
 from mioconv._verify cimport is_positive
@@ -222,6 +222,7 @@ cdef Plan* settle(problem, Options* options, bint packed_weights, shared_ptr[Pla
     cdef Device* device
     cdef Plan* plan
     cdef CurrentDevice current
+    cdef HandleLease lease
     cdef Status status
     device = describe_problem(problem, &params, options)
     params.packed_weights = packed_weights and device.api.packs_weights()
@@ -239,7 +240,10 @@ cdef Plan* settle(problem, Options* options, bint packed_weights, shared_ptr[Pla
     if options.benchmark and options.solution == 0:
         measure(plan, choice[0], options)
     choice.pinned = options.solution
-    if not plan.choose(choice[0], chosen):
+    status = lease.lease(device.handles, options.stream)
+    if not status.ok():
+        raise_status(&device.api, status, problem)
+    if not choose(plan, &lease, choice[0], 0, chosen):
         raise_no_solution(plan, options, choice, Status())
     if before.id == 0:
         before[0] = chosen[0]

@@ -3,9 +3,12 @@
 from libcpp.memory cimport shared_ptr
 
 from mioconv._plans cimport Options
-from mioconv.native cimport CallRecord, Choice, ConvolutionParams, Device, Plan, Status
+from mioconv.native cimport (
+    CallRecord, Choice, ConvolutionParams, Device, HandleLease, Plan, Solution, Status)
 
 cdef CallRecord* call_record() noexcept nogil
+cdef bint choose(
+    Plan* plan, HandleLease* lease, const Choice& choice, int tried, Solution* out) noexcept nogil
 cdef int raise_no_solution(
     Plan* plan, const Options* options, const Choice* choice, Status failure) except -1
 cdef int run(

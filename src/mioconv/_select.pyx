@@ -11,7 +11,7 @@ from libcpp.vector cimport vector
 
 from mioconv._api cimport api_of, raise_status
 from mioconv._plans cimport (
-    Options, counted, plan_of, plan_solutions, problem_of, solution_name)
+    Options, append_unlisted, counted, plan_of, plan_solutions, problem_of, solution_name)
 from mioconv._search cimport search
 from mioconv._verify cimport inspect_run, is_due
 from mioconv.native cimport (
@@ -27,6 +27,16 @@ cdef CallRecord* call_record() noexcept nogil:
     """What `last_call` reads. Each extension module has thread-local variables of its own, so that
     the others come here for this one."""
     return &record_of_this_thread()
+
+
+cdef bint choose(Plan* plan, HandleLease* lease, const Choice& choice, int tried,
+                 Solution* out) noexcept nogil:
+    """The next admissible solution. Where the list has none, what lacked memory gets another
+    chance, and then the vendor's general solvers, or the one that is pinned, if they apply."""
+    if plan.choose(choice, out) or (
+            tried == 0 and plan.forget_out_of_memory() and plan.choose(choice, out)):
+        return True
+    return append_unlisted(plan, lease, choice.pinned) and plan.choose(choice, out)
 
 
 cdef int run(Device* device, ConvolutionParams* params, void* x, void* w, void* y,
@@ -65,8 +75,7 @@ cdef int run(Device* device, ConvolutionParams* params, void* x, void* w, void* 
     if not status.ok():
         with gil:
             raise_status(api, status, problem_of(params))
-    while plan.choose(choice, &solution) or (
-            tried == 0 and plan.forget_out_of_memory() and plan.choose(choice, &solution)):
+    while choose(plan, &lease, choice, tried, &solution):
         wrong = False
         leased = True
         ran = False

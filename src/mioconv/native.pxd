@@ -43,6 +43,7 @@ cdef extern from "mioconv/api.hpp" namespace "mioconv" nogil:
     cdef cppclass Api:
         Provider provider
         Activity* activity
+        AtomicBool* no_math_type
         int hip_version
         uint64_t miopen_version
         cbool mixed_layouts() noexcept
@@ -131,6 +132,9 @@ cdef extern from "mioconv/directions.hpp" namespace "mioconv" nogil:
         Status find(
             miopenHandle_t, const Operands&, miopenConvolutionDescriptor_t, int room, int* count,
             miopenConvAlgoPerf_t* list, void* workspace, size_t bytes) noexcept
+        Status solution_workspace(
+            miopenHandle_t, const Operands&, miopenConvolutionDescriptor_t, uint64_t id,
+            size_t* bytes) noexcept
 
 
 cdef extern from "mioconv/convolution_params.hpp" namespace "mioconv" nogil:
@@ -193,6 +197,15 @@ cdef extern from "mioconv/tensor_ops.hpp" namespace "mioconv" nogil:
     Status accumulate(
         const Api& api, miopenHandle_t handle, const TensorView& source,
         const TensorView& target) noexcept
+
+
+cdef extern from "mioconv/half_sum.hpp" namespace "mioconv" nogil:
+    cdef cppclass HalfSum:
+        void begin(miopenDataType_t dtype, int64_t count) except +
+        void* data() noexcept
+        size_t bytes() noexcept
+        void add() noexcept
+        void round() noexcept
 
 
 cdef extern from "mioconv/function_table.hpp" namespace "mioconv" nogil:
@@ -318,6 +331,7 @@ cdef extern from "mioconv/solution.hpp" namespace "mioconv" nogil:
         miopenConvAlgorithm_t algorithm
         Source source
         cbool measured
+        cbool listed
         cbool searched
         cbool failed
         cbool out_of_memory
@@ -327,7 +341,15 @@ cdef extern from "mioconv/solution.hpp" namespace "mioconv" nogil:
     const char* algorithm_name(miopenConvAlgorithm_t algorithm) noexcept
 
 
+cdef extern from "mioconv/solver_names.hpp" namespace "mioconv" nogil:
+    const char* solver_name(uint64_t id) noexcept
+    miopenConvAlgorithm_t solver_algorithm(uint64_t id) noexcept
+    const uint64_t[3][2] general_solvers
+
+
 cdef extern from "mioconv/exclusions.hpp" namespace "mioconv" nogil:
+    cbool name_of(const Api& api, uint64_t id, char* name, size_t size) noexcept
+
     cdef cppclass Exclusions:
         Exclusions() except +
         vector[uint64_t] ids
@@ -366,6 +388,8 @@ cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
             size_t bytes) noexcept
         cbool choose(const Choice& choice, Solution* out) noexcept
         cbool empty() noexcept
+        void append(const Solution& solution) except +
+        void confirm(uint64_t id, cbool applies, size_t workspace) except +
         void rank(vector[Solution] listed) except +
         void recall(const vector[Solution]& remembered, cbool complete) except +
         cbool pin(uint64_t id) except +

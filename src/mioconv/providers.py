@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +15,7 @@ import numpy as np
 
 import mioconv
 from mioconv import _api
-from mioconv._loader.advice import kernel_cache_problem
+from mioconv._loader.advice import MIOPEN_FOLDERS, kernel_cache_problem
 from mioconv._loader.catalogue import NUMBERS, PROVIDERS, ROCM
 from mioconv._loader.installation import device_code_problem, find_db_problem, forwarding
 from mioconv._loader.load import Failed, Found, Loader
@@ -93,6 +96,8 @@ def load(number: int) -> None:
     -----
     Safe to call from several threads: one of them loads, the others wait for the outcome.
     """
+    if number == ROCM:
+        _use_temporary_folders()
     _LOADER.load(number)
     if number == ROCM:
         problem = kernel_cache_problem(os.environ)
@@ -143,8 +148,28 @@ def get_version_info() -> dict[str, Any]:
     }
 
 
+def _use_temporary_folders() -> None:
+    """With MIOCONV_MIOPEN_TEMPORARY, folders of this process's own for MIOpen's databases and
+    kernels, before its library is loaded; those that the user has named stay."""
+    if os.environ.get("MIOCONV_MIOPEN_TEMPORARY", "").strip().lower() not in (
+        "1",
+        "on",
+        "yes",
+        "true",
+    ):
+        return
+    missing = [name for name in MIOPEN_FOLDERS if not os.environ.get(name)]
+    if missing and _LOADER.loaded(ROCM) is None:
+        folder = tempfile.mkdtemp(prefix="mioconv-miopen-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        for name in missing:
+            os.environ[name] = folder
+
+
 def _info(name: str) -> ProviderInfo:
     provider = PROVIDERS[name]
+    if provider.number == ROCM:
+        _use_temporary_folders()
     outcome = _LOADER.outcome(provider.number)
     if isinstance(outcome, Failed):
         return ProviderInfo(name, available=False, serves=provider.devices, error=outcome.reason)

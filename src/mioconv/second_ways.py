@@ -73,7 +73,7 @@ def copy(tensor: Any, kind: int) -> Any:
 
 
 def copy_into(target: Any, source: Any, kind: int) -> None:
-    """Copy between DLPack objects of one shape, dtype and device, whatever their strides."""
+    """Copy between DLPack objects of one shape and device, whatever their strides and dtypes."""
     library = sys.modules["torch" if kind == TORCH else "cupy"]
     to, values = library.from_dlpack(target), library.from_dlpack(source)
     if kind == TORCH:
@@ -83,7 +83,7 @@ def copy_into(target: Any, source: Any, kind: int) -> None:
 
 
 def add(target: Any, source: Any, kind: int) -> None:
-    """``target += source`` between DLPack objects of one shape, dtype and device."""
+    """``target += source`` between DLPack objects of one shape and device, in target's dtype."""
     library = sys.modules["torch" if kind == TORCH else "cupy"]
     to = library.from_dlpack(target)
     to += library.from_dlpack(source)

@@ -1,6 +1,7 @@
 // libMIOpen: answers as the vendor's releases do, in the ways that options choose; the numbers are
 // the cpu provider's.
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -55,6 +56,69 @@ bool is_bfloat16(miopenTensorDescriptor_t tensor) {
     forward<decltype(::miopenGetTensorDescriptor)>("miopenGetTensorDescriptor")(
         tensor, &type, dims, strides);
     return type == miopenBFloat16;
+}
+
+// A tensor as a descriptor says it.
+struct Tensor {
+    miopenDataType_t type{};
+    int rank = 0;
+    std::array<int, 8> dims{}, strides{};
+
+    explicit Tensor(miopenTensorDescriptor_t tensor) {
+        forward<decltype(::miopenGetTensorDescriptorSize)>("miopenGetTensorDescriptorSize")(
+            tensor, &rank);
+        forward<decltype(::miopenGetTensorDescriptor)>("miopenGetTensorDescriptor")(
+            tensor, &type, dims.data(), strides.data());
+    }
+    size_t itemsize() const { return type == miopenFloat ? 4 : 2; }
+    /// Offsets of all elements, in bytes.
+    std::vector<std::int64_t> offsets() const {
+        std::vector<std::int64_t> all{0};
+        for (int d = 0; d < rank; ++d) {
+            std::vector<std::int64_t> more;
+            for (const auto at : all)
+                for (int i = 0; i < dims[d]; ++i)
+                    more.push_back(at + std::int64_t{i} * strides[d] * std::int64_t(itemsize()));
+            all = more;
+        }
+        return all;
+    }
+    bool is_nan(const char* p) const {
+        std::uint32_t bits = 0;
+        std::memcpy(&bits, p, itemsize());
+        const std::uint32_t infinity =
+            type == miopenFloat ? 0x7F800000 : type == miopenHalf ? 0x7C00 : 0x7F80;
+        return (bits & (type == miopenFloat ? 0x7FFFFFFFu : 0x7FFFu)) > infinity;
+    }
+};
+
+// The index arithmetic of MIOpen's kernels for biases and sums: pixels lie side by side, whatever
+// the strides say. The descriptor that makes the cpu provider compute so.
+class SideBySide {
+public:
+    explicit SideBySide(miopenTensorDescriptor_t tensor) {
+        const Tensor given(tensor);
+        auto strides = given.strides;
+        for (int d = given.rank - 1, step = 1; d >= 2; step *= given.dims[d--]) strides[d] = step;
+        forward<decltype(::miopenCreateTensorDescriptor)>("miopenCreateTensorDescriptor")(&made_);
+        forward<decltype(::miopenSetTensorDescriptor)>("miopenSetTensorDescriptor")(
+            made_, given.type, given.rank, given.dims.data(), strides.data());
+    }
+    SideBySide(const SideBySide&) = delete;
+    SideBySide& operator=(const SideBySide&) = delete;
+    ~SideBySide() {
+        forward<decltype(::miopenDestroyTensorDescriptor)>("miopenDestroyTensorDescriptor")(made_);
+    }
+    operator miopenTensorDescriptor_t() const { return made_; }
+
+private:
+    miopenTensorDescriptor_t made_{};
+};
+
+// The channels of a group, by fusion plan.
+std::map<miopenFusionPlanDescriptor_t, int>& channels_of_plans() {
+    static auto* const all = new std::map<miopenFusionPlanDescriptor_t, int>;
+    return *all;
 }
 
 std::map<miopenHandle_t, hipStream_t>& streams() {
@@ -224,7 +288,7 @@ OVERRIDE(miopenConvolutionForwardBias)
     if (option("no_bias") || (option("refuse_bfloat16") && is_bfloat16(yDesc)))
         return miopenStatusNotImplemented;
     return forward<decltype(::miopenConvolutionForwardBias)>("miopenConvolutionForwardBias")(
-        handle, alpha, bDesc, b, beta, yDesc, y);
+        handle, alpha, bDesc, b, beta, SideBySide(yDesc), y);
 }
 OVERRIDE(miopenConvolutionBackwardBias)
 (miopenHandle_t handle, const void* alpha, const miopenTensorDescriptor_t dyDesc, const void* dy,
@@ -232,7 +296,7 @@ OVERRIDE(miopenConvolutionBackwardBias)
     if (option("no_bias") || (option("refuse_bfloat16") && is_bfloat16(dyDesc)))
         return miopenStatusNotImplemented;
     return forward<decltype(::miopenConvolutionBackwardBias)>("miopenConvolutionBackwardBias")(
-        handle, alpha, dyDesc, dy, beta, dbDesc, db);
+        handle, alpha, SideBySide(dyDesc), dy, beta, dbDesc, db);
 }
 OVERRIDE(miopenActivationForward)
 (miopenHandle_t handle, const miopenActivationDescriptor_t activDesc, const void* alpha,
@@ -249,22 +313,58 @@ OVERRIDE(miopenOpTensor)
  const miopenTensorDescriptor_t cDesc, void* C) -> miopenStatus_t {
     if (option("refuse_bfloat16") && is_bfloat16(aDesc)) return miopenStatusUnknownError;
     return forward<decltype(::miopenOpTensor)>("miopenOpTensor")(
-        handle, op, alpha1, aDesc, A, alpha2, bDesc, B, beta, cDesc, C);
+        handle, op, alpha1, SideBySide(aDesc), A, alpha2, SideBySide(bDesc), B, beta,
+        SideBySide(cDesc), C);
 }
 OVERRIDE(miopenTransformTensor)
 (miopenHandle_t handle, const void* alpha, const miopenTensorDescriptor_t xDesc, const void* x,
  const void* beta, const miopenTensorDescriptor_t yDesc, void* y) -> miopenStatus_t {
     if (option("no_transform")) return miopenStatusUnknownError;
-    return forward<decltype(::miopenTransformTensor)>("miopenTransformTensor")(
-        handle, alpha, xDesc, x, beta, yDesc, y);
+    // Up to 6.3: scalars in the tensor's dtype, and 0 * target is added to the copy.
+    const Tensor to(yDesc);
+    char* const target = static_cast<char*>(y);
+    const std::uint32_t one = to.type == miopenFloat ? 0x3F800000
+                              : to.type == miopenHalf ? 0x3C00
+                                                      : 0x3F80;
+    std::uint32_t scale = 0, keep = 0;
+    std::memcpy(&scale, alpha, to.itemsize());
+    std::memcpy(&keep, beta, to.itemsize());
+    if (keep != 0 || (scale != one && scale != 0)) return miopenStatusNotImplemented;
+    std::vector<std::pair<std::int64_t, std::uint32_t>> nans;
+    for (const auto at : to.offsets()) {
+        std::uint32_t bits = 0;
+        std::memcpy(&bits, target + at, to.itemsize());
+        if (to.is_nan(target + at)) nans.emplace_back(at, bits);
+    }
+    constexpr float plain_one = 1, plain_zero = 0;
+    const auto status = forward<decltype(::miopenTransformTensor)>("miopenTransformTensor")(
+        handle, &plain_one, xDesc, x, &plain_zero, yDesc, y);
+    if (scale == 0)
+        for (const auto at : to.offsets()) std::memset(target + at, 0, to.itemsize());
+    for (const auto& [at, bits] : nans) std::memcpy(target + at, &bits, to.itemsize());
+    return status;
 }
 
 OVERRIDE(miopenCreateOpConvForward)
 (miopenFusionPlanDescriptor_t plan, miopenFusionOpDescriptor_t* op,
  miopenConvolutionDescriptor_t conv, const miopenTensorDescriptor_t w) -> miopenStatus_t {
     if (option("fusion") == fusion_fails_early) return miopenStatusUnsupportedOp;
+    channels_of_plans()[plan] = Tensor(w).dims[1];
     return forward<decltype(::miopenCreateOpConvForward)>("miopenCreateOpConvForward")(
         plan, op, conv, w);
+}
+// The fused kernel does not know of groups: it reads past the weights.
+OVERRIDE(miopenExecuteFusionPlan)
+(const miopenHandle_t handle, const miopenFusionPlanDescriptor_t plan,
+ const miopenTensorDescriptor_t xDesc, const void* x, const miopenTensorDescriptor_t yDesc, void* y,
+ miopenOperatorArgs_t args) -> miopenStatus_t {
+    const auto status = forward<decltype(::miopenExecuteFusionPlan)>("miopenExecuteFusionPlan")(
+        handle, plan, xDesc, x, yDesc, y, args);
+    const Tensor to(yDesc);
+    if (channels_of_plans()[plan] != Tensor(xDesc).dims[1])
+        for (const auto at : to.offsets())
+            std::memset(static_cast<char*>(y) + at, 0xFF, to.itemsize());
+    return status;
 }
 OVERRIDE(miopenCompileFusionPlan)
 (miopenHandle_t handle, miopenFusionPlanDescriptor_t plan) -> miopenStatus_t {

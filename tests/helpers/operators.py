@@ -97,8 +97,10 @@ class Operator:
         more = {} if bias is None else {"bias": bias}
         return function(*self.leading(case), a, b, **case.settings, **more)
 
-    def expected(self, case: Case, a: Any, b: Any, bias: Any = None) -> Expected:
-        """The exact result and the bound for the operands' dtype."""
+    def expected(
+        self, case: Case, a: Any, b: Any, bias: Any = None, *, stored_between: int = 0
+    ) -> Expected:
+        """The exact result and the bound for the operands' dtype; see `error_bound`."""
         a, b = to_numpy(a), to_numpy(b)
         bias = None if bias is None else to_numpy(bias)
         value = self.exact(case, a, b, bias)
@@ -107,7 +109,7 @@ class Operator:
         )
         length = self.length(case) + (bias is not None)
         # MIOpen's ABI adds a bias in a step of its own, to a result that was stored before.
-        between = int(bias is not None)
+        between = int(bias is not None) + stored_between
         bound = error_bound(a.dtype, np.abs(value), magnitude, length, stored_between=between)
         return Expected(value, bound)
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 import mioconv
 from helpers import rocm
+from helpers.operators import Expected, Operator
 from helpers.standin import Standin
 
 CONFIG = os.environ.get("FAKE_ROCM_CONFIG", "")
@@ -50,6 +51,12 @@ def standin(_loaded: Standin) -> Iterator[Standin]:
     _loaded.disown()
     assert _loaded.current_device == 0, "the current device was not restored"
     assert not _loaded.violations
+
+
+@pytest.fixture
+def expect() -> Callable[..., Expected]:
+    """What an operator must give: `expect(op, case, a, b)`."""
+    return Operator.expected
 
 
 @pytest.fixture

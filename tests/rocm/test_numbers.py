@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import mioconv
 from helpers import operators
 from helpers.checks import operands
-from helpers.operators import Operator
+from helpers.operators import Expected, Operator
 from helpers.problems import Case
 from helpers.rocm import CupyArray, Tensor, read
 from helpers.standin import Standin
@@ -37,11 +38,13 @@ def pairs() -> list[Any]:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("op", "case"), pairs())
-def test_operators(standin: Standin, op: Operator, case: Case, dtype: Any) -> None:
+def test_operators(
+    standin: Standin, expect: Callable[..., Expected], op: Operator, case: Case, dtype: Any
+) -> None:
     a, b = operands(op, case, dtype)
     got = op(case, Tensor(a), Tensor(b))
     assert got.device == "rocm:0"
-    expected = op.expected(case, a, b)
+    expected = expect(op, case, a, b)
     assert_close(read(got), *expected)
 
 
@@ -64,12 +67,14 @@ def test_layouts(standin: Standin, op: Operator, case: Case, layout: str) -> Non
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("op", OPERATORS[:6], ids=str)
-def test_channels_last(standin: Standin, op: Operator, dtype: Any) -> None:
+def test_channels_last(
+    standin: Standin, expect: Callable[..., Expected], op: Operator, dtype: Any
+) -> None:
     case = next(c for c in op.cases if c.name in ("2d-groups", "t2d-groups"))
     a, b = (LAYOUTS["channels_last"](t) for t in operands(op, case, dtype))
     got = read(op(case, Tensor(a), Tensor(b)))
     assert is_channels_last(got)
-    assert_close(got, *op.expected(case, a, b))
+    assert_close(got, *expect(op, case, a, b))
 
 
 def test_layout_of_the_result(standin: Standin) -> None:
@@ -187,6 +192,25 @@ class TestSplit:
         runs = standin.calls("Immediate")
         assert len(runs) > 1
         assert_close(read(got), *expected)
+
+    @pytest.mark.parametrize("dtype", DTYPES[1:])
+    @pytest.mark.parametrize("wrap", [Tensor, CupyArray])
+    def test_half_sums(
+        self, standin: Standin, cupy: Any, limit: Any, wrap: Any, dtype: Any
+    ) -> None:
+        """Ones that a half type would lose beside a large number; summed in float32, they count."""
+        large = {"float16": 2048, "bfloat16": 256}[dtype.name]
+        x = np.ones((101, 1, 2, 2), dtype)
+        x[0] = large
+        g = np.zeros((101, 1, 2, 2), dtype)
+        g[:, :, 0, 0] = 1
+        limit(4)
+        for out in (None, np.zeros((1, 1, 1, 2), dtype)[..., ::2]):
+            more = {} if out is None else {"out": wrap(out)}
+            got = mioconv.conv2d_backward_weight((1, 1, 1, 1), wrap(g), wrap(x), **more)
+            values = read(got if out is None else more["out"]).astype("f8")
+            assert values.item() == float(np.asarray(large + 100, dtype)), values
+        assert len(standin.calls("Immediate")) == 202
 
     def test_epilogue_is_the_array_librarys(self, standin: Standin, cupy: Any, limit: Any) -> None:
         x, w = random_array((5, 4, 6, 6)), random_array((5, 4, 3, 3), seed=1)

@@ -71,12 +71,30 @@ class _At:
         }
 
 
-def test_tf32_attribute_may_be_unknown(standin: Standin) -> None:
-    """Releases before it answer BadParm: nothing to forbid there."""
+@pytest.mark.parametrize("known", [True, False])
+def test_tf32_attribute_may_be_unknown(standin: Standin, known: bool) -> None:
+    """Releases before it answer BadParm, and print an error: nothing to forbid there, and nothing
+    to ask for again. None before 3.5 is asked at all."""
+    old = WANTED["options"].get("miopen_version", 3002000) < 3005000
+    statuses = []
+    standin.set(no_math_type=int(not known))
+    for size in (4, 5, 6):
+        x, w = Tensor(random_array((1, 2, size, size))), Tensor(random_array((3, 2, 2, 2)))
+        mioconv.conv2d_forward(x, w)
+        calls = [c for c in standin.calls("SetConvolutionAttribute") if c["args"]["attr"] == 3]
+        statuses = [call["status"] for call in calls]
+    assert statuses == ([] if old else [0, 0, 0] if known else [3])
+
+
+def test_deterministic_wins_over_tf32(standin: Standin) -> None:
+    """MIOpen's deterministic TF32 gradients are faulty: both together ask for strict arithmetic."""
     x, w = Tensor(random_array((1, 2, 4, 4))), Tensor(random_array((3, 2, 2, 2)))
-    mioconv.conv2d_forward(x, w)
-    (call,) = [c for c in standin.calls("SetConvolutionAttribute") if c["args"]["attr"] == 3]
-    assert call["status"] == (3 if WANTED["options"].get("no_math_type") else 0)
+    for deterministic in (False, True):
+        standin.clear()
+        mioconv.conv2d_forward(x, w, allow_tf32=True, deterministic=deterministic)
+        mioconv.conv2d_forward(x, w, allow_tf32=False, deterministic=deterministic)
+        asked = standin.names("GetSolution$")
+        assert len(asked) == (1 if deterministic else 2), "one problem, not two"
 
 
 def test_workspaces(standin: Standin) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from mioconv._loader import search
 from mioconv._loader.installation import has_separate_device_code
 
-__all__ = ["hip_advice", "kernel_cache_problem", "miopen_advice"]
+__all__ = ["MIOPEN_FOLDERS", "hip_advice", "kernel_cache_problem", "miopen_advice"]
 
 # hipError_t of the failures that an installation causes, not a call.
 _NOT_INITIALIZED, _INSUFFICIENT_DRIVER, _NO_DEVICE, _INVALID_DEVICE = 3, 35, 100, 101
@@ -16,6 +16,8 @@ _NO_BINARY, _SHARED_OBJECT, _OPERATING_SYSTEM = 209, 303, 304
 _INTERNAL_ERROR, _UNKNOWN_ERROR = 5, 7  # miopenStatus_t
 
 DEVICE_NODE = "/dev/kfd"
+# What names MIOpen's folders for databases and for compiled kernels.
+MIOPEN_FOLDERS = ("MIOPEN_USER_DB_PATH", "MIOPEN_CUSTOM_CACHE_DIR")
 
 
 def hip_advice(status: int) -> str:
@@ -66,7 +68,7 @@ def miopen_advice(status: int) -> str:
         The `miopenStatus_t`.
     """
     if status in (_INTERNAL_ERROR, _UNKNOWN_ERROR):
-        return (
+        return kernel_cache_problem(os.environ) or (
             "MIOpen compiles kernels at their first use; a missing device compiler or a folder "
             "that it cannot write to are usual causes, and MIOPEN_LOG_LEVEL=4 makes it say which"
         )
@@ -100,9 +102,9 @@ def kernel_cache_problem(environ: Mapping[str, str]) -> str | None:
     if not wrong:
         return None
     return (
-        f"MIOpen cannot write to {' or '.join(wrong)}: each process compiles its kernels and "
-        f"searches again, which takes seconds to minutes; set {' and '.join(folders)} to folders "
-        "that it can write to"
+        f"MIOpen cannot write to {' or '.join(wrong)}, and then refuses every convolution (status "
+        f"7); set {' and '.join(MIOPEN_FOLDERS)} to folders that it can write to, or "
+        "MIOCONV_MIOPEN_TEMPORARY=1 for folders that last as long as the process"
     )
 
 

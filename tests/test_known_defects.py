@@ -42,7 +42,8 @@ class Defect:
 COPIES = [
     Defect(f"strided-pointwise-{channels}-{filters}", (8, channels, size, size),
            (filters, channels, 1, 1), (2, 2), (0, 0), (1, 1), last=True)
-    for channels, size, filters in ((14, 64, 16), (14, 64, 32), (12, 32, 16), (4, 32, 16), (6, 9, 5))
+    for channels, size, filters in (
+        (14, 64, 16), (14, 64, 32), (12, 32, 16), (4, 32, 16), (6, 9, 5))
 ] + [
     Defect("strided-pointwise-row", (8, 14, 300), (16, 14, 1), (2,), (0,), (1,), last=True),
     Defect("strided-pointwise-one-way", (4, 7, 12, 12), (24, 7, 1, 1), (1, 3), (0, 0), (1, 1),
@@ -80,9 +81,7 @@ def operands(defect: Defect, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.nda
     length = defect.x[0] * int(np.prod(sizes))
     bound = tolerances.error_bound(dtype, np.abs(exact), magnitude, length)
     if defect.last:
-        x, dy = (
-            np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1) for a in (x, dy)
-        )
+        x, dy = (np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1) for a in (x, dy))
     return x, dy, exact, bound
 
 

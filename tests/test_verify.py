@@ -100,7 +100,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_wrong_is_done_again_by_the_next(library: Path, case: str) -> None:
     threads = "3" if "threads" in case else "1"
-    results, said, faults, tried = run(library, CASES[case], "3", MIOCONV_NUM_THREADS=threads)
+    results, said, faults, _ = run(library, CASES[case], "3", MIOCONV_NUM_THREADS=threads)
     assert results == [True] * 3
     if case == "nothing" or (case == "behind the scratch memory" and not any(faults)):
         # The first solution may need no scratch memory at all.

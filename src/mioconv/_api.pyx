@@ -332,8 +332,8 @@ def versions(provider) -> dict:
 
 def release(provider) -> str:
     """The versions that a provider's results and times depend on, for cache files to tell apart: of
-    the library and below it, and ours, since they say what an id means and how solutions are ranked.
-    Three releases of ROCm have the same MIOpen, 3.5.1."""
+    the library and below it, and ours, since they say what an id means and how solutions are
+    ranked. Three releases of ROCm have the same MIOpen, 3.5.1."""
     from mioconv import __version__
     known = versions(provider)
     named = [name for name in ("onednn", "cudnn", "cuda") if name in known] or ["miopen"]

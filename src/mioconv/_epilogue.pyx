@@ -200,8 +200,8 @@ cdef bint fusion_is_due(Plan* plan, Fusion* fusion, const Options* options) noex
 cdef int inspect_fusion(Plan* plan, Fusion* fusion, void* x, void* w, void* y,
                         const Epilogue* epilogue, const Options* options, Status* status,
                         cbool* wrong) except -1:
-    """A fused call that is looked at. It writes to memory of ours first: z may be the result, and is
-    needed again where the call has to be done anew."""
+    """A fused call that is looked at. It writes to memory of ours first: z may be the result, and
+    is needed again where the call has to be done anew."""
     cdef GuardedMemory result
     cdef Inspection inspection
     cdef CheckedEpilogue followed

@@ -23,7 +23,8 @@ from mioconv.loan cimport Loan, Ordering
 from mioconv.miopen cimport miopenBFloat16, miopenFloat, miopenHalf
 from mioconv.native cimport (
     Choice, ConvolutionParams, CurrentDevice, Device, Direction, HandleLease, InFlight, Layout,
-    Operand, Operands, Pattern, Plan, Solution, Status, TensorView, Timing, W, Workspace, X, Y, max_dims,
+    Operand, Operands, Pattern, Plan, Solution, Status, TensorView, Timing, W, Workspace, X, Y,
+    max_dims,
     only_channels_last, result_of, set_dense_strides, status_of)
 
 from mioconv._api import PROVIDERS

@@ -200,8 +200,8 @@ cdef Status inspect(Plan* plan, Inspection* inspection, const Operands* operands
 
 cdef Status begin_inspection(Plan* plan, Operands* operands, Workspace* memory,
                              Inspection* inspection, const Options* options) except *:
-    """On a CPU the operands are in reach. On a GPU they are replaced by ones of our own, whose values
-    are chosen so that faults show; where there is no memory for these, nobody looks."""
+    """On a CPU the operands are in reach. On a GPU they are replaced by ones of our own, whose
+    values are chosen so that faults show; where there is no memory for these, nobody looks."""
     cdef const Api* api = &plan.device.api
     cdef Pattern* pattern = NULL
     cdef Status status

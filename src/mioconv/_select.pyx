@@ -149,7 +149,8 @@ cdef int raise_no_solution(Plan* plan, const Options* options, const Choice* cho
     listed = plan_solutions(plan)
     if options.solution and (fault := plan.fault(options.solution).decode()):
         raise NoSolutionError(
-            f"{solution_name(api, options.solution)} is set aside for this problem: {fault}: {line}")
+            f"{solution_name(api, options.solution)} is set aside for this problem: {fault}: "
+            f"{line}")
     if options.solution and not any(s["id"] == options.solution for s in listed):
         raise ValueError(
             f"solution: {options.solution} is not one of this problem's solutions: "
@@ -168,7 +169,8 @@ cdef int raise_no_solution(Plan* plan, const Options* options, const Choice* cho
             f"no solution fits workspace_limit={options.workspace_limit} bytes; the least that "
             f"{which} needs is {least}: {line}")
     raise NoSolutionError(
-        f"every solution of this problem that is admitted failed, or was wrong, in an earlier call; "
+        f"every solution of this problem that is admitted failed, or was wrong, in an earlier "
+        f"call; "
         f"mioconv.cache_clear() lets them be tried again: {line}")
 
 

@@ -1,5 +1,5 @@
-"""Looking at results before they are believed: guards around what a solution writes, and some of its
-results beside plain sums of the same operands.
+"""Looking at results before they are believed: guards around what a solution writes, and some of
+its results beside plain sums of the same operands.
 
 A library that lists a solution does not prove that it is right; see docs/design.md.
 """
@@ -14,7 +14,7 @@ from libcpp.string cimport string
 from mioconv._plans cimport Options, problem_of, solution_name
 from mioconv.native cimport (
     GuardedMemory, HandleLease, Inspection, Operand, Operands, Pattern, Plan, Provider, Solution,
-    Status, W, Workspace, X, Y, capturing, run_inspected)
+    Status, W, Workspace, Y, capturing, run_inspected)
 
 from mioconv.errors import WrongResultWarning
 

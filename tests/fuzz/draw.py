@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from helpers import reference
 
@@ -191,9 +191,7 @@ def _attempt(rng: random.Random, provider: str, large: bool) -> Problem | None:
     x = src
     if transposed:
         x = ordinary.y
-        again = Problem("Forward", "float32", x, w, tuple(stride), tuple(padding), tuple(dilation),
-                        groups, True, (False,) * 3, (0,) * 3, (True,) * 3, 1, False, "signs", 0)  # fmt: skip
-        if min(again.y) < 1:
+        if min(replace(ordinary, x=x, transposed=True).y) < 1:
             return None
     dtype = rng.choice(DTYPES)
     layout = rng.random()

@@ -102,9 +102,7 @@ class Examiner:
         text = c.create_string_buffer(256)
         roles = {"Forward": "wxy", "BackwardData": "ywx", "BackwardWeights": "yxw"}
         order = roles[problem.direction]
-        descs = dict(
-            zip(order, (call.first[0], call.second[0], call.third[0]), strict=True)
-        )
+        descs = dict(zip(order, (call.first[0], call.second[0], call.third[0]), strict=True))
         self.library.call(
             "mioconvDescribeSolution", self.handle, abi.DIRECTIONS.index(problem.direction),
             descs["w"], descs["x"], call.conv, descs["y"], c.c_uint64(id), text, c.c_size_t(256),
@@ -178,9 +176,7 @@ class _Judge:
             direction = {"Forward": "forward", "BackwardData": "backward_input",
                          "BackwardWeights": "backward_weight"}[problem.direction]  # fmt: skip
             if not problem.transposed:
-                return winograd.error_bound(
-                    direction, self.x, self.w, self.y, problem.padding, m
-                )
+                return winograd.error_bound(direction, self.x, self.w, self.y, problem.padding, m)
             direction = {"forward": "backward_input", "backward_input": "forward",
                          "backward_weight": "backward_weight"}[direction]  # fmt: skip
             return winograd.error_bound(direction, self.y, self.w, self.x, problem.padding, m)

@@ -118,8 +118,8 @@ _KNOWN: dict[tuple[str, str], list[Area]] = {
     ("jit_1x1", "BackwardWeights"): [
         _area(width_stride=_mask(1, 2, 3), in_channels=_mask(0, 1, 2, 3, 5, 6, 7)),
         _area(rest_stride=_mask(1, 2, 3), in_channels=_mask(0, 1, 2, 3, 5, 6, 7))],
-    # Garbage where a tap or an output meets nothing but padding, or the depth is padded, and in ever
-    # new corners with strides, dilations, wide padding or many taps.
+    # Garbage where a tap or an output meets nothing but padding, or the depth is padded, and in
+    # ever new corners with strides, dilations, wide padding or many taps.
     **{(name, "BackwardWeights"): [
         _area(only_padding=_mask(1)), _area(depth_padding=mask), *_UNUSUAL]
        for name, mask in (("jit", _mask(2)), ("jit:avx512_core_amx", _mask(1, 2)),
@@ -130,7 +130,7 @@ _KNOWN: dict[tuple[str, str], list[Area]] = {
 }  # fmt: skip
 
 
-# Damages the heap: x (2, 64, 6, 6), w (32, 64, 1, 1), channels-last, bfloat16. No area explains it.
+# Damages the heap, e.g. at x (2, 64, 6, 6), w (32, 64, 1, 1), channels-last: no area explains it.
 _REFUSED = {"jit_1x1:avx512_core_amx"}
 
 
@@ -229,7 +229,9 @@ def make(rows: dict[tuple[str, str, str, str], Runs], sets: str) -> str:
         if any(any(rows[key].faulty) for key in keys):
             print(f"{family} {direction}:", file=sys.stderr)
         total["runs"] += sum(len(rows[k].faulty) for k in keys)
-        drawn = [f for k in keys for f, n in zip(rows[k].faulty, rows[k].near, strict=True) if not n]
+        drawn = [
+            f for k in keys for f, n in zip(rows[k].faulty, rows[k].near, strict=True) if not n
+        ]
         share = sum(drawn) / max(1, len(drawn))
         if family in _REFUSED:
             print("    refused", file=sys.stderr)
@@ -267,8 +269,8 @@ def make(rows: dict[tuple[str, str, str, str], Runs], sets: str) -> str:
             )
     print(dict(total), f"{len(lines)} rows, {len(struck)} areas", file=sys.stderr)
     return "\n".join([
-        "// Made by `python -m tests.fuzz.regions`; see regions.hpp. A row: name, direction, element",
-        f"// type, form, masks of {', '.join(_NAMES)}; its areas.",
+        "// Made by `python -m tests.fuzz.regions`; see regions.hpp. A row: name, direction,",
+        f"// element type, form, masks of {', '.join(_NAMES)}; its areas.",
         "constexpr Region kRows[] = {", *lines, "};",
         "constexpr Struck kStruck[] = {", *(struck or ["    {}"]), "};",
         f'constexpr provider::Regions kRegions = {{kRows, {len(lines)}, kStruck, " {sets} "}};', "",

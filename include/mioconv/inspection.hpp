@@ -138,6 +138,9 @@ private:
     std::unique_ptr<ResultCheck> check_;
 };
 
+/// Bytes of a result that is written between guards first.
+constexpr std::size_t most_guarded = std::size_t{1} << 20;
+
 /// Runs a solution between guards and looks at its result. `fault` is empty where nothing was found
 /// wrong; else the result must not be used. `ran` is false where there was no memory to guard it.
 ///
@@ -147,7 +150,6 @@ inline Status run_inspected(
     const Plan& plan, miopenHandle_t handle, Operands operands, const Solution& solution,
     hipStream_t stream, std::uint64_t seed, bool* ran, std::string* fault) {
     *ran = false;
-    constexpr std::size_t most_guarded = std::size_t{1} << 20;
     const Api& api = plan.device.api;
     WorkspacePool& pool = plan.device.workspaces;
     const std::size_t bytes = plan.params.bytes(plan.result());

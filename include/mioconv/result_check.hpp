@@ -74,7 +74,7 @@ public:
     ResultCheck(
         const ConvolutionParams& params, const std::array<HostElements, operand_count>& operands,
         std::uint64_t seed, const CheckedEpilogue& epilogue = {})
-        : params_(params), operands_(operands), epilogue_(epilogue), random_(seed | 1) {
+        : params_(params), operands_(operands), epilogue_(epilogue), random_(2 * seed + 1) {
         choose_places();
     }
 
@@ -87,11 +87,12 @@ public:
         for (std::size_t i = 0; i < size(); ++i) {
             if (sums_.size() <= i) sums_.push_back(sum_at(places_[i]));
             const Sum& sum = sums_[i];
-            // Beyond the element type, or the algorithm's own, range nothing is promised.
-            if (!std::isfinite(sum.value) || sum.magnitude > largest(solution)) continue;
-            if (std::abs(got[i] - sum.value) <= bound(sum)) continue;
+            // Beyond the element type's range nothing is promised.
+            if (!std::isfinite(sum.value) || leaves_range(sum)) continue;
+            if (std::abs(got[i] - sum.value) <= bound(sum, solution)) continue;
             if (!std::isfinite(got[i]) && !operands_are_finite()) continue;
-            if (!solution.plain_sum() && std::abs(got[i] - sum.value) <= transform_bound(sum))
+            if (!solution.plain_sum() &&
+                std::abs(got[i] - sum.value) <= transform_bound(sum, solution))
                 continue;
             return describe(i, got[i], sum.value);
         }
@@ -162,10 +163,8 @@ private:
                 const std::int64_t last = shape[d] - 1;
                 const std::int64_t ends[] = {last,     0,       last / 16 * 16, last / 8 * 8 - 1,
                                              last / 2, last - 1};
-                // The first places are the far corner, the near one, and those with one of each.
-                const std::size_t pick = i < 2   ? i
-                                         : i < 6 ? (i >> (d == 1 ? 0 : 1)) % 2
-                                                 : random() % 6;
+                // The first places are the corners.
+                const std::size_t pick = i < 8 ? i >> (d % 3) & 1 : random() % 6;
                 place[d] = std::clamp<std::int64_t>(ends[pick], 0, last);
             }
             places_.push_back(place);
@@ -355,11 +354,16 @@ private:
         if (epilogue_.z || epilogue_.bias) spread = sum.magnitude + accumulated;
         if (params_.provider == static_cast<std::int64_t>(Provider::rocm)) {
             for (int i = 2; i < dims(); ++i) roundings += static_cast<double>(params_.shape[W][i]);
+            if (result() == W) roundings += static_cast<double>(params_.shape[Y][0]);
             spread = sum.magnitude + accumulated;
         }
         return accumulated + std::max(roundings * roundoff() * spread, half_subnormal);
     }
-    double bound(const Sum& sum) const {
+    double bound(const Sum& sum, const Solution& solution) const {
+        // The pattern's sums are of small integers, and exact in any order.
+        if (operands_[result() == X ? Y : X].period() != 0 && solution.plain_sum() &&
+            sum.magnitude < 0x1p24)
+            return stored(sum, 0);
         double accumulated =
             gamma(sum.terms) * sum.magnitude + static_cast<double>(sum.terms) * 0x1p-126;
         if (params_.dtype == miopenFloat && params_.allow_tf32 != 0)
@@ -368,14 +372,22 @@ private:
     }
     /// Winograd and FFT mix elements: errors are those of the largest ones, and grow by what the
     /// transforms of F(4x4, 3x3) multiply at most, (48 / 3)^2.
-    double transform_bound(const Sum& sum) {
+    double transform_bound(const Sum& sum, const Solution& solution) {
         find_largest();
         const double spread = static_cast<double>(longest_sum()) * largest_[0] * largest_[1];
-        return stored(sum, 256 * gamma(longest_sum() + 32) * spread) + bound(sum);
+        // What is added up after the transform are channels, or tiles.
+        std::int64_t added = longest_sum();
+        if (result() != W)
+            for (int i = 2; i < dims(); ++i) added /= params_.shape[W][i];
+        return stored(sum, 256 * gamma(added + 32) * spread) + bound(sum, solution);
     }
-    double largest(const Solution& solution) const {
-        const double type = params_.dtype == miopenHalf ? 65504.0 : 3e38;
-        return solution.plain_sum() ? type : std::min(type, 3e38 / 2304);
+    bool leaves_range(const Sum& sum) const {
+        if (sum.magnitude > 3e38) return true;
+        if (params_.dtype != miopenHalf) return false;
+        // MIOpen's matrix products keep partial sums in float16.
+        const bool partial = params_.provider == static_cast<std::int64_t>(Provider::rocm);
+        return (partial ? sum.magnitude : std::abs(sum.value) + gamma(sum.terms) * sum.magnitude) >
+               65504.0;
     }
     bool operands_are_finite() {
         find_largest();

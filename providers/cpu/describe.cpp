@@ -80,7 +80,11 @@ MIOCONV_EXPORT miopenStatus_t mioconvGetStreamId(hipStream_t stream, uint64_t* i
 }
 
 MIOCONV_EXPORT miopenStatus_t mioconvSetScratchGap(size_t bytes) {
-    return guarded({__func__}, [&] { mioconv::cpu::set_scratch_gap(bytes); });
+    constexpr size_t kMost = 1 << 20;
+    return guarded({__func__}, [&] {
+        require(bytes <= kMost);
+        mioconv::cpu::set_scratch_gap(bytes);
+    });
 }
 
 MIOCONV_EXPORT miopenStatus_t mioconvGetVersions(char* text, size_t size) {

@@ -150,10 +150,13 @@ cdef class ConvolutionPlan:
 
     cdef int choose_right(self, const Options* options, const Choice* choice) except -1:
         """Nobody looks at the results of calls: the solution is looked at now."""
+        cdef InFlight call
         cdef int64_t threads
-        if options.verify == 0 or (
+        if capturing(self.plan.device.api, options.stream) or options.verify == 0 or (
                 options.verify == 1 and self.plan.device.api.provider != Provider.cpu):
             return 0
+        with nogil:
+            call.enter(self.plan.device.api)
         use_threads(&self.plan.device.api, <int>self.plan.params.threads, &threads)
         while not self.chosen.inspected and not passes_on_pattern(
                 self.plan, self.handle, &self.chosen, options):

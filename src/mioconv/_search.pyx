@@ -193,7 +193,7 @@ cdef Status inspect(Plan* plan, Inspection* inspection, const Operands* operands
     if status.ok() and not fault.empty():
         solution.wrong = True
         set_aside(plan, solution, fault)
-    elif status.ok():
+    elif status.ok() and inspection.begun():
         solution.inspected += 1
     return status
 
@@ -322,6 +322,7 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
                 continue
             if not status.ok():
                 api.hipGetLastError()
+                result.restore()
                 if status.hip and not status.out_of_memory():
                     return 0  # the clock or the device failed, not this solution
                 ranked[i].out_of_memory = status.out_of_memory()
@@ -371,6 +372,8 @@ cdef int measure_on_scratch(Plan* plan, Operands* operands, const Choice& choice
     with gil:
         begin_inspection(plan, operands, memory, &inspection, options)
     find_once(plan, &lease, operands, options)
+    # Find ran whatever the library has: nobody else is to be blamed for what that wrote.
+    scratch.restore()
     rank_by_heuristic(plan, &lease, &status)
     if status.ok():
         status = timing.make(api[0])

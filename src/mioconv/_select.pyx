@@ -114,7 +114,8 @@ cdef int run(Device* device, ConvolutionParams* params, void* x, void* w, void* 
                 if not leased:
                     # Only less can help now.
                     choice.workspace_limit = <int64_t>solution.workspace - 1
-        failure = status
+        if not wrong:
+            failure = status
         tried += 1
         if not wrong:
             with gil:

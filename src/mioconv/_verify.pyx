@@ -89,7 +89,8 @@ cdef bint is_positive(const Plan* plan) noexcept nogil:
 cdef int passes_on_pattern(Plan* plan, HandleLease* lease, const Solution* solution,
                            const Options* options) except -1:
     """Whether a solution is right on operands of our own, for those who will call it with nobody
-    looking; if not, it is set aside. Where there is no memory for that, it counts as right."""
+    looking; if not, it is set aside. One that could not be run, for lack of memory or because it
+    fails, is left to its calls."""
     cdef Workspace[3] memory
     cdef GuardedMemory scratch, result
     cdef Workspace packed

@@ -446,6 +446,8 @@ cdef extern from "mioconv/inspection.hpp" namespace "mioconv" nogil:
             const Plan& plan, const Solution& solution, const void* result, hipStream_t stream,
             string* fault) except +
 
+    const size_t most_guarded
+
     Status run_inspected(
         const Plan& plan, miopenHandle_t handle, Operands operands, const Solution& solution,
         hipStream_t stream, uint64_t seed, cbool* ran, string* fault) except +

@@ -16,7 +16,8 @@ def read(path: Path) -> Iterator[tuple[Problem, list[Outcome]]]:
     running: dict[str, str] | None = None
 
     def ended() -> list[Outcome]:
-        assert running is not None
+        if running is None:
+            return [Outcome("none yet", "", "crash: the process ended before a solution ran")]
         return [Outcome(running["solution"], running["basis"], "crash: the process ended")]
 
     with open(path) as lines:
@@ -25,7 +26,7 @@ def read(path: Path) -> Iterator[tuple[Problem, list[Outcome]]]:
                 break  # written when the process ended
             entry = json.loads(line)
             if "problem" in entry:
-                if problem is not None and running is not None:
+                if problem is not None:
                     yield problem, ended()
                 problem, running = Problem.from_json(entry["problem"]), None
             elif "outcomes" in entry:
@@ -34,5 +35,5 @@ def read(path: Path) -> Iterator[tuple[Problem, list[Outcome]]]:
                 problem = running = None
             else:
                 running = entry
-    if problem is not None and running is not None:
+    if problem is not None:
         yield problem, ended()

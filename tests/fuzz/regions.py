@@ -78,9 +78,9 @@ def gather(files: Iterable[Path], near: Iterable[Path]) -> dict[tuple[str, str, 
                 direction = "BackwardData" if direction == "Forward" else "Forward"
             ordinary = is_ordinary(problem)
             for outcome in outcomes:
-                implementation, form, *classes = outcome.basis.split()
-                if implementation == "own":
+                if not outcome.basis or outcome.basis.startswith("own "):
                     continue
+                implementation, form, *classes = outcome.basis.split()
                 runs = rows[implementation, direction, problem.dtype, form]
                 runs.classes.append([int(c) for c in classes])
                 runs.ordinary.append(ordinary)
@@ -125,11 +125,14 @@ _KNOWN: dict[tuple[str, str], list[Area]] = {
        for name, mask in (("jit", _mask(2)), ("jit:avx512_core_amx", _mask(1, 2)),
                           ("jit_bf16", _mask(1, 2)),
                           ("brgconv_bwd_w:avx512_core_amx", _mask(1, 2)))},
-    # Wrong in many corners, of which the fuzz goes on finding new ones.
-    ("brgconv:avx512_core_amx", "Forward"): _UNUSUAL,
 }  # fmt: skip
 
 
+# By matrix units, wrong in many corners, of which the fuzz goes on finding new ones: volumes, and
+# results that nothing is added to.
+_BY_MATRIX_UNITS: list[Area] = [
+    *_UNUSUAL, _area(rank=_mask(2)), _area(width_end=_mask(0)), _area(rest_end=_mask(0)),
+]  # fmt: skip
 # Damages the heap, e.g. at x (2, 64, 6, 6), w (32, 64, 1, 1), channels-last: no area explains it.
 _REFUSED = {"jit_1x1:avx512_core_amx"}
 
@@ -157,7 +160,7 @@ def wrong_areas(runs: list[Runs], first: list[Area]) -> list[Area] | None:
     # What nobody has in a network costs next to nothing.
     cost = np.where([o for r in runs for o in r.ordinary], 1.0, 0.01)
     if not faulty.any():
-        return []
+        return list(first)
     # Problems count, not solutions: one problem may have a hundred that are alike.
     problem = np.array([n for r in runs for n in r.problem])
     _, group, members = np.unique(problem, return_inverse=True, return_counts=True)
@@ -217,6 +220,19 @@ def family_of(implementation: str, dtype: str) -> str:
     return f"{family} {dtype}" if family.startswith("eng") else family
 
 
+def _row(key: tuple[str, str, str, str], masks: list[int], first: int, count: int) -> str:
+    implementation, direction, dtype, form = key
+    return (
+        f'    {{"{implementation}", {DIRECTIONS.index(direction)}, {_DTYPES[dtype]}, '
+        f"{_FORMS.index(form)}, {{{', '.join(map(str, masks))}}}, {first}, {count}}},"
+    )
+
+
+def _refusal(key: tuple[str, str, str, str]) -> str:
+    """A row that admits nothing, also where the fuzz has not run and the rest is admitted."""
+    return _row(key, [0] * len(_FEATURES), 0, 0) + "  // refused"
+
+
 def make(rows: dict[tuple[str, str, str, str], Runs], sets: str) -> str:
     """The text of the data file."""
     families: dict[tuple[str, str], list[tuple[str, str, str, str]]] = defaultdict(list)
@@ -235,24 +251,28 @@ def make(rows: dict[tuple[str, str, str, str], Runs], sets: str) -> str:
         share = sum(drawn) / max(1, len(drawn))
         if family in _REFUSED:
             print("    refused", file=sys.stderr)
+            lines += [_refusal(key) for key in sorted(keys)]
             continue
         if share > _MOST_FAULTS:
             print(f"    {share:.0%} of the runs: not admitted", file=sys.stderr)
+            lines += [_refusal(key) for key in sorted(keys)]
             continue
         known = _KNOWN.get((family, direction), [])
+        if "amx" in family:
+            known = known + _BY_MATRIX_UNITS
         areas = wrong_areas([rows[key] for key in keys], known)
         if areas is None:
             print("    too many kinds; without what is unusual:", file=sys.stderr)
             areas = wrong_areas([rows[key] for key in keys], known + _UNUSUAL)
         if areas is None:
             print("    not admitted", file=sys.stderr)
+            lines += [_refusal(key) for key in sorted(keys)]
             continue
         first = len(struck)
         for area in areas:
             (a, a_mask), (b, b_mask) = area[0], area[-1]
             struck.append(f"    {{{a}, {a_mask}, {b}, {b_mask}}},  // {family}: {describe(area)}")
         for key in sorted(keys):
-            implementation, _, dtype, form = key
             runs = rows[key]
             right = np.array(runs.classes)[~np.array(runs.faulty)]
             if len(right) < _LEAST_RUNS:
@@ -262,11 +282,7 @@ def make(rows: dict[tuple[str, str, str, str], Runs], sets: str) -> str:
             for feature, (_, count) in enumerate(_FEATURES):
                 seen = np.bincount(right[:, feature], minlength=count)
                 masks.append(sum(1 << c for c in range(count) if seen[c] >= _LEAST_OF_CLASS))
-            lines.append(
-                f'    {{"{implementation}", {DIRECTIONS.index(direction)}, {_DTYPES[dtype]}, '
-                f"{_FORMS.index(form)}, {{{', '.join(map(str, masks))}}}, {first}, "
-                f"{len(struck) - first}}},  // {len(right)} runs"
-            )
+            lines.append(_row(key, masks, first, len(struck) - first) + f"  // {len(right)} runs")
     print(dict(total), f"{len(lines)} rows, {len(struck)} areas", file=sys.stderr)
     return "\n".join([
         "// Made by `python -m tests.fuzz.regions`; see regions.hpp. A row: name, direction,",

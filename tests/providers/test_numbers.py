@@ -31,7 +31,8 @@ NUMBERS: dict[str, tuple[int, ...]] = {
 SIZES_OF_MEMORY = {
     ("hipMemcpyAsync", "sizeBytes"), ("hipMemcpy", "sizeBytes"), ("hipMemsetAsync", "sizeBytes"),
     ("hipMemset", "sizeBytes"), ("mioconvPackWeights", "size"), ("mioconvGetSolutionName", "size"),
-    ("mioconvDescribe", "size"),
+    ("mioconvDescribe", "size"), ("mioconvDescribeSolution", "size"),
+    ("mioconvGetVersions", "size"),
 }  # fmt: skip
 ENUMS = {
     "miopenDataType_t", "miopenConvolutionMode_t", "miopenConvolutionAttrib_t", "miopenTensorOp_t",
@@ -133,7 +134,10 @@ def test_numbers_without_sense(cpu: abi.Library, function: str) -> None:
                 changed = [value if i == at else a for i, a in enumerate(arguments)]
                 answer = cpu.status(function, *changed)
                 assert isinstance(answer, bytes) or answer >= 0, (parameter, number)
-                cpu.call("mioconvSetNumThreads", 0)
+                for setting in ("mioconvSetNumThreads", "mioconvAdmitAll"):
+                    cpu.call(setting, 0)
+                cpu.call("mioconvSetScratchGap", c.c_size_t(0))
+                cpu.call("mioconvSetCacheCapacity", c.c_size_t(4096))
                 if function in ENDS and answer == 0:
                     cpu.call(ENDS[function], made)
     assert cpu.counts().alive() == before, "another function that makes something: see ENDS"

@@ -11,6 +11,14 @@
 using namespace mioconv::cuda;
 using namespace mioconv::provider;
 
+MIOCONV_EXPORT miopenStatus_t mioconvSetCacheCapacity(size_t problems) {
+    return guarded({__func__}, [&] { set_capacity(problems); });
+}
+
+MIOCONV_EXPORT miopenStatus_t mioconvTrimCache(size_t problems) {
+    return guarded({__func__}, [&] { trim(problems); });
+}
+
 // Workspaces are not looked into here: the fuzz guards each as a whole.
 MIOCONV_EXPORT miopenStatus_t mioconvSetScratchGap(size_t bytes) {
     return guarded({__func__}, [&] { require(bytes == 0, miopenStatusNotImplemented); });

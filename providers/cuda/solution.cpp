@@ -327,6 +327,7 @@ constexpr std::size_t kMaxProblems = 4096;
 
 struct Database {
     std::mutex mutex;
+    std::size_t capacity = kMaxProblems;
     std::unordered_map<ConvProblem, std::shared_ptr<ProblemEntry>, provider::ConvProblemHash>
         entries;
 };
@@ -338,6 +339,19 @@ Database& database() {
 
 }  // namespace
 
+void set_capacity(std::size_t problems) {
+    Database& all = database();
+    std::lock_guard lock(all.mutex);
+    all.capacity = std::max<std::size_t>(problems, 1);
+    if (all.entries.size() > all.capacity) all.entries.clear();
+}
+
+void trim(std::size_t problems) {
+    Database& all = database();
+    std::lock_guard lock(all.mutex);
+    if (all.entries.size() > problems) all.entries.clear();
+}
+
 bool is_fuzzed_here() { return provider::is_fuzzed(kRegions, architecture_of(current_device())); }
 
 std::shared_ptr<ProblemEntry> lookup(const ConvProblem& problem) {
@@ -345,7 +359,7 @@ std::shared_ptr<ProblemEntry> lookup(const ConvProblem& problem) {
     std::lock_guard lock(all.mutex);
     const auto found = all.entries.find(problem);
     if (found != all.entries.end()) return found->second;
-    if (all.entries.size() >= kMaxProblems) all.entries.clear();
+    if (all.entries.size() >= all.capacity) all.entries.clear();
     return all.entries.emplace(problem, std::make_shared<ProblemEntry>(problem)).first->second;
 }
 

@@ -103,6 +103,10 @@ private:
     bool listed_first_ = false, listed_all_ = false, searched_ = false;
 };
 
+// The most problems that are remembered; and now, to forget them where there are more.
+void set_capacity(std::size_t problems);
+void trim(std::size_t problems);
+
 // Whether the fuzz has run on the current device's architecture.
 bool is_fuzzed_here();
 

@@ -44,19 +44,26 @@ def resident() -> int:
 
 
 def check_no_growth(call: Callable[[], Any], calls: int = CALLS) -> None:
-    """The first tenth warms pools up; what follows must not grow."""
+    """The first tenth warms pools up; what follows must not grow.
+
+    Where an earlier test gave the heap's free pages back to the system, they come again one by one
+    and then no more; what leaks grows every time.
+    """
     for _ in range(max(calls // 10, 100)):
         call()
     gc.collect()
-    objects, memory = live_objects(), resident()
+    objects = live_objects()
     allocated = object_counts()["bytes_allocated"]
-    for _ in range(calls):
-        call()
-    gc.collect()
+    growths: list[int] = []
+    while not growths or (growths[-1] >= ALLOWED and len(growths) < 3):
+        memory = resident()
+        for _ in range(calls):
+            call()
+        gc.collect()
+        growths.append(resident() - memory)
     assert live_objects() == objects
     assert object_counts()["bytes_allocated"] == allocated
-    growth = resident() - memory
-    assert growth < ALLOWED, f"{growth} bytes in {calls} calls"
+    assert growths[-1] < ALLOWED, f"{growths} bytes in {calls} calls each"
 
 
 def caller(op: Operator, wrap: Callable[[Any], Any] = lambda a: a) -> Callable[[], Any]:

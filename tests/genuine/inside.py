@@ -128,14 +128,14 @@ def _run(folder: Path, major: str, command: Sequence[str], borrowed: str) -> int
     root = folder / "root"
     mounts = [(path, path) for path in [*_interpreter(), "/proc", "/dev"]]
     mounts += [(str(_build(folder, major)), f"{HERE}/lib"), (borrowed, f"{HERE}/borrowed")]
-    lines = []
+    # First, since the checkout may lie in /tmp as well.
+    lines = [f"mount -t tmpfs none {shlex.quote(str(root / 'tmp'))}"]
     for source, place in mounts:
         target = root / place.lstrip("/")
-        if os.path.isdir(source):
-            target.mkdir(parents=True, exist_ok=True)
-        else:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.touch()
+        folder_of = target if os.path.isdir(source) else target.parent
+        lines.append(f"mkdir -p {shlex.quote(str(folder_of))}")
+        if folder_of != target:
+            lines.append(f"touch {shlex.quote(str(target))}")
         lines.append(f"mount --rbind {shlex.quote(source)} {shlex.quote(str(target))}")
     environment = {
         "PATH": f"{sys.prefix}/bin:/usr/bin:/bin",
@@ -152,7 +152,6 @@ def _run(folder: Path, major: str, command: Sequence[str], borrowed: str) -> int
     }
     words = [f"{name}={value}" for name, value in environment.items()]
     lines += [
-        f"mount -t tmpfs none {shlex.quote(str(root / 'tmp'))}",
         f"mkdir {shlex.quote(str(root / 'tmp' / 'home'))}",
         shlex.join(["exec", "env", "-i", *words, shutil.which("chroot") or "/usr/sbin/chroot",
                     str(root), "/bin/sh", "-c", 'cd "$0" && exec "$@"', str(ROOT), *command]),

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "common/status.hpp"
 #include "dnnl_error.hpp"
 #include "half.hpp"
+#include "signals.hpp"
 #include "strided_loop.hpp"
 #include "threads.hpp"
 
@@ -48,7 +50,9 @@ void convert(const Conversion& conversion, const void* from, void* to, int threa
 }  // namespace
 
 Executable::Executable(SolutionPtr solution)
-    : solution_(std::move(solution)), primitives_(solution_->compile()) {
+    : solution_(std::move(solution)),
+      bears_signals_(!moves_stack(solution_->name())),
+      primitives_(solution_->compile()) {
     const Recipe& recipe = solution_->recipe();
     memories_.reserve(recipe.buffers.size());
     for (const Buffer& buffer : recipe.buffers) {
@@ -135,6 +139,8 @@ void Executable::run(const Operands& operands, void* workspace, dnnl_stream_t st
 
 void Executable::run_steps(dnnl_stream_t stream) {
     ThreadScope scope(solution_->threads());
+    std::optional<NoSignals> no_signals;
+    if (!bears_signals_) no_signals.emplace(solution_->threads());
     for (const BoundStep& step : steps_) {
         if (step.fetches_z && already_there(step)) continue;
         if (step.routine != nullptr) {

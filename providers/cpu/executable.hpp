@@ -41,6 +41,7 @@ private:
     void each_gap(const Visit& visit) const;
 
     SolutionPtr solution_;
+    bool bears_signals_;
     std::vector<dnnl::primitive> primitives_;
     std::vector<dnnl::memory> memories_;
     std::vector<const void*> address_;  // of each buffer, now

@@ -1,7 +1,7 @@
 """Signals that arrive while a solution runs: a handler must find a stack of its own.
 
-oneDNN's float32 gemm points the stack pointer at its scratch memory while it runs (oneDNN#4845): the
-handler's frame lay over whatever came before that in the heap.
+oneDNN's float32 gemm points the stack pointer at its scratch memory while it runs
+(oneDNN#4845): the frame of the handler lay over whatever came before that in the heap.
 """
 
 from __future__ import annotations

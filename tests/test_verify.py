@@ -45,7 +45,11 @@ results = []
 warnings.showwarning = lambda message, *rest, **more: said.append(str(message))
 warnings.simplefilter("always")
 for _ in range(int(sys.argv[1])):
-    y = mioconv.conv2d_forward(x, w, **settings)
+    # So many bytes behind a multiple of 64.
+    memory = np.zeros(right.size + 32, np.float32)
+    start = (int(sys.argv[2]) - memory.ctypes.data) % 64 // 4
+    out = memory[start : start + right.size].reshape(right.shape)
+    y = mioconv.conv2d_forward(x, w, out=out, **settings)
     results.append(bool(np.abs(y - right).max() < 1e-4))
 faults = [s.fault for s in mioconv.find_solutions(problem)]
 print(json.dumps([results, said, faults, mioconv.last_call().tried]))
@@ -93,6 +97,7 @@ CASES = {
     "behind the scratch memory": "at=0 bytes=0 scratch=4",
     "in the first run": "at=0 bytes=4 call=1",
     "in the second run": "at=0 bytes=4 call=2",
+    "where the result lies so": "at=0 bytes=4 offset=20",
     "with three threads": "at=0 bytes=4 threads=3",
 }
 
@@ -100,7 +105,8 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_wrong_is_done_again_by_the_next(library: Path, case: str) -> None:
     threads = "3" if "threads" in case else "1"
-    results, said, faults, _ = run(library, CASES[case], "3", MIOCONV_NUM_THREADS=threads)
+    offset = "20" if "offset" in CASES[case] else "0"
+    results, said, faults, _ = run(library, CASES[case], "3", offset, MIOCONV_NUM_THREADS=threads)
     assert results == [True] * 3
     if case == "nothing" or (case == "behind the scratch memory" and not any(faults)):
         # The first solution may need no scratch memory at all.
@@ -109,7 +115,8 @@ def test_what_is_wrong_is_done_again_by_the_next(library: Path, case: str) -> No
         return
     assert len(said) == 1
     assert "MIOpenDriver conv" in said[0]
-    assert sum(fault is not None for fault in faults) == 1
+    # Tensors of other alignments are another problem, which `find_solutions` does not show.
+    assert sum(fault is not None for fault in faults) == (offset == "0")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +128,7 @@ def test_the_flag_says_how_often(
     library: Path, verify: str, call: int, expected: list[bool]
 ) -> None:
     results, said, _, _ = run(
-        library, f"at=0 bytes={4 * SIZE} call={call}", "4", MIOCONV_VERIFY=verify
+        library, f"at=0 bytes={4 * SIZE} call={call}", "4", "0", MIOCONV_VERIFY=verify
     )
     assert results == expected
     assert len(said) == (verify == "always")
@@ -129,7 +136,7 @@ def test_the_flag_says_how_often(
 
 def test_three_threads_are_a_problem_of_their_own(library: Path) -> None:
     """With other thread counts the solution stays."""
-    results, said, faults, _ = run(library, CASES["with three threads"], "3")
+    results, said, faults, _ = run(library, CASES["with three threads"], "3", "0")
     assert results == [True] * 3
     assert not said
     assert not any(faults)
@@ -137,12 +144,12 @@ def test_three_threads_are_a_problem_of_their_own(library: Path) -> None:
 
 def test_a_library_that_is_wrong_throughout_is_an_error(library: Path) -> None:
     program = PROGRAM.replace(
-        "    y = mioconv.conv2d_forward(x, w, **settings)\n",
-        "    try:\n        y = mioconv.conv2d_forward(x, w, **settings)\n"
+        "    y = mioconv.conv2d_forward(x, w, out=out, **settings)\n",
+        "    try:\n        y = mioconv.conv2d_forward(x, w, out=out, **settings)\n"
         "    except mioconv.errors.NoSolutionError as error:\n"
         "        print(json.dumps(str(error)))\n        sys.exit()\n",
     )
-    text = run(library, "at=0 bytes=4 all=1", "1", program=program)
+    text = run(library, "at=0 bytes=4 all=1", "1", "0", program=program)
     assert "every solution of this problem" in text
     assert "wrong" in text
 

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "inspection.hpp"
 #include "plan.hpp"
 
 namespace mioconv {
@@ -148,6 +149,7 @@ struct Epilogue {
 
     bool anything() const { return bias || z || relu; }
     bool pending() const { return bias_pending || z_pending || relu_pending; }
+    CheckedEpilogue checked() const { return {bias, z, alpha, relu}; }
 };
 
 /// What is known of fusing one problem: compiled plans that no call uses, and which way is faster.
@@ -158,6 +160,66 @@ public:
     Fusion(std::shared_ptr<Plan> convolution, bool bias)
         : convolution_(std::move(convolution)), bias_(bias) {}
 
+    /// relu(conv(x, w) + alpha * z + bias) as one native operation.
+    Status run(
+        const void* x, const void* w, void* y, const Epilogue& epilogue, hipStream_t stream) {
+        const Plan& plan = *convolution_;
+        if (epilogue.z == nullptr) {
+            if (!FusionPlan::available(plan.device.api))
+                return status_of("miopenCreateFusionPlan", miopenStatusNotImplemented);
+            std::unique_ptr<FusionPlan> leased;
+            MIOCONV_TRY(lease(stream, &leased));
+            MIOCONV_TRY(leased->execute(stream, x, w, epilogue.bias, y));
+            give_back(std::move(leased));
+            return {};
+        }
+        HandleLease handle;
+        MIOCONV_TRY(handle.lease(plan.device.handles, stream));
+        Workspace zeros;
+        const void* bias = epilogue.bias;
+        if (bias == nullptr) {  // the call wants one
+            const auto bytes = static_cast<std::size_t>(4 * plan.params.shape[Y][1]);  // for floats
+            MIOCONV_TRY(zeros.lease(plan.device.workspaces, bytes, stream));
+            MIOCONV_TRY(
+                MIOCONV_CALL(plan.device.api, hipMemsetAsync, zeros.data(), 0, bytes, stream));
+            bias = zeros.data();
+        }
+        return run_bias_activation(plan, handle.get(), x, w, epilogue.alpha, epilogue.z, bias, y);
+    }
+    /// The same between guards, and looked at; see `run_guarded`. z may be the result, and is
+    /// needed again where the call has to be done anew: the result comes there last.
+    Status run_inspected(
+        const void* x, const void* w, void* y, const Epilogue& epilogue, hipStream_t stream,
+        bool* ran, std::string* fault) {
+        const Plan& plan = *convolution_;
+        Operands operands = plan.operands;
+        operands.data[X] = const_cast<void*>(x);
+        operands.data[W] = const_cast<void*>(w);
+        Solution any;  // which algorithm it is, nobody says
+        if (!plan.sums_plainly()) any.algorithm = miopenConvolutionAlgoWinograd;
+        *ran = false;
+        Inspection inspection;
+        MIOCONV_TRY(inspection.begin(
+            plan, operands, stream, static_cast<std::uint64_t>(inspected.load()),
+            epilogue.checked()));
+        MIOCONV_TRY(run_guarded(
+            plan, inspection, any, y,
+            epilogue.z == y || plan.params.bytes(plan.result()) <= most_guarded, stream, ran, fault,
+            [&](void*, void* target) { return run(x, w, target, epilogue, stream); }));
+        if (fault->empty()) inspected.fetch_add(1);
+        return {};
+    }
+
+    /// Makes the calling thread the one that times both ways; others go on fused meanwhile.
+    bool begin_timing() {
+        Way expected = Way::undecided;
+        return way.compare_exchange_strong(expected, Way::timing);
+    }
+
+    std::atomic<Way> way{Way::undecided};
+    std::atomic<std::int64_t> inspected{0};  ///< runs whose results were looked at, and right
+
+private:
     /// A compiled plan for this caller alone, made where none is free.
     Status lease(hipStream_t stream, std::unique_ptr<FusionPlan>* out) {
         {
@@ -184,16 +246,6 @@ public:
         }
     }
 
-    /// Makes the calling thread the one that times both ways; others go on fused meanwhile.
-    bool begin_timing() {
-        Way expected = Way::undecided;
-        return way.compare_exchange_strong(expected, Way::timing);
-    }
-
-    std::atomic<Way> way{Way::undecided};
-    std::atomic<std::int64_t> inspected{0};  ///< runs whose results were looked at, and right
-
-private:
     std::shared_ptr<Plan> convolution_;
     const bool bias_;
     std::mutex mutex_;

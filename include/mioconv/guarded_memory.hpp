@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 #include <vector>
 
@@ -12,14 +13,19 @@ namespace mioconv {
 class GuardedMemory {
 public:
     static constexpr std::size_t zone = 4096;  ///< bytes on each side; keeps alignments
+    static constexpr std::size_t alignment = 64;  ///< more than kernels tell apart
 
-    /// `bytes` bytes with fresh zones around them; 0 bytes are no memory.
-    Status lease(const Api& api, WorkspacePool& pool, std::size_t bytes, hipStream_t stream) {
+    /// `bytes` bytes with fresh zones around them, aligned as the memory at `like` is; 0 bytes are
+    /// no memory.
+    Status lease(
+        const Api& api, WorkspacePool& pool, std::size_t bytes, hipStream_t stream,
+        const void* like = nullptr) {
         api_ = &api;
         bytes_ = bytes;
+        offset_ = reinterpret_cast<std::uintptr_t>(like) % alignment;
         stream_ = stream;
         if (bytes == 0) return {};
-        MIOCONV_TRY(held_.lease(pool, bytes + 2 * zone, stream));
+        MIOCONV_TRY(held_.lease(pool, bytes + 2 * zone + alignment, stream));
         return restore();
     }
     /// Makes the zones anew.
@@ -63,12 +69,12 @@ private:
     static constexpr int untouched = 0xa5;
 
     bool on_host() const { return api_->provider == Provider::cpu; }
-    char* before() const { return static_cast<char*>(held_.data()); }
+    char* before() const { return static_cast<char*>(held_.data()) + offset_; }
     char* behind() const { return before() + zone + bytes_; }
 
     const Api* api_ = nullptr;
     Workspace held_;
-    std::size_t bytes_ = 0;
+    std::size_t bytes_ = 0, offset_ = 0;
     hipStream_t stream_ = nullptr;
 };
 

@@ -27,17 +27,10 @@ public:
             const int size = 1 + static_cast<int>(state % 3);
             const bool minus = (state >> 32) % (positive ? 6 : 2) == 0;
             const float value = static_cast<float>(minus ? -size : size);
-            std::uint32_t bits;
-            std::memcpy(&bits, &value, sizeof bits);
-            // These values have few digits: the upper half is the bfloat16, and float16 is exact.
             if (dtype == miopenFloat)
                 floats_[i] = value;
             else
-                halves_[i] = static_cast<std::uint16_t>(
-                    dtype == miopenBFloat16 ? bits >> 16
-                                            : (minus ? 0x8000 : 0) | (size == 1   ? 0x3c00
-                                                                      : size == 2 ? 0x4000
-                                                                                  : 0x4200));
+                halves_[i] = narrow_to_half(dtype, value);
         }
     }
     HostElements elements() const { return HostElements(data(), dtype_, period); }
@@ -71,6 +64,33 @@ private:
     };
 };
 
+/// The pattern in memory of our own, in the place of a problem's operands.
+class PatternOperands {
+public:
+    /// Points `operands` to it, but for the result. `weight_bytes`: of packed weights, which may be
+    /// larger than the problem's.
+    Status lease(
+        const Plan& plan, Operands* operands, hipStream_t stream, std::size_t weight_bytes = 0) {
+        // Sums of 8000 small numbers stay in float16's range.
+        pattern_ = std::make_unique<Pattern>(plan.params.dtype, longest_sum(plan.params) < 8000);
+        for (const Operand operand : {X, W, Y}) {
+            if (operand == plan.result()) continue;
+            const std::size_t bytes =
+                std::max(plan.params.bytes(operand), operand == W ? weight_bytes : 0);
+            MIOCONV_TRY(memory_[operand].lease(plan.device.workspaces, bytes, stream));
+            MIOCONV_TRY(pattern_->fill(plan.device.api, memory_[operand].data(), bytes, stream));
+        }
+        for (const Operand operand : {X, W, Y})
+            if (operand != plan.result()) operands->data[operand] = memory_[operand].data();
+        return {};
+    }
+    HostElements elements() const { return pattern_->elements(); }
+
+private:
+    std::unique_ptr<Pattern> pattern_;
+    Workspace memory_[operand_count];
+};
+
 /// Results of one problem on the same operands, by whatever solution.
 class Inspection {
 public:
@@ -96,11 +116,10 @@ public:
         check_ = std::make_unique<ResultCheck>(plan.params, elements, seed, epilogue);
         return {};
     }
-    /// Operands that are the pattern.
-    void begin(const Plan& plan, const Pattern& pattern, std::uint64_t seed) {
+    /// Operands that are the pattern, which must stay.
+    void begin(const Plan& plan, const PatternOperands& operands, std::uint64_t seed) {
         std::array<HostElements, operand_count> elements;
-        pattern_ = std::make_unique<Pattern>(pattern);
-        elements.fill(pattern_->elements());
+        elements.fill(operands.elements());
         check_ = std::make_unique<ResultCheck>(plan.params, elements, seed);
     }
     bool begun() const { return check_ != nullptr; }
@@ -134,53 +153,91 @@ public:
 
 private:
     std::vector<std::vector<char>> copies_;
-    std::unique_ptr<Pattern> pattern_;
     std::unique_ptr<ResultCheck> check_;
 };
 
-/// Bytes of a result that is written between guards first.
+/// Bytes of a result that is written between guards first. To copy a larger one would cost more
+/// than it tells: it is written where it belongs.
 constexpr std::size_t most_guarded = std::size_t{1} << 20;
 
-/// Runs a solution between guards and looks at its result. `fault` is empty where nothing was found
-/// wrong; else the result must not be used. `ran` is false where there was no memory to guard it.
+/// Lets `calculate(scratch, target)` write a result, and looks at it. `fault` is empty where
+/// nothing was found wrong; else the result must not be used. `ran` is false where there was no
+/// memory for guards.
 ///
-/// A result of more than `most_guarded` bytes is written where it belongs: to copy it would cost
-/// more than it tells.
+/// `apart`: into guarded memory, and from there to `result`, unless that is null.
+template <typename Calculate>
+Status run_guarded(
+    const Plan& plan, Inspection& inspection, const Solution& solution, void* result, bool apart,
+    hipStream_t stream, bool* ran, std::string* fault, const Calculate& calculate) {
+    *ran = false;
+    const Api& api = plan.device.api;
+    const std::size_t bytes = plan.params.bytes(plan.result());
+    GuardedMemory scratch, guarded;
+    MIOCONV_TRY(scratch.lease(api, plan.device.workspaces, solution.workspace, stream));
+    if (apart) MIOCONV_TRY(guarded.lease(api, plan.device.workspaces, bytes, stream, result));
+    void* const target = apart ? guarded.data() : result;
+    *ran = true;
+    MIOCONV_TRY(calculate(scratch.data(), target));
+    bool intact = true;
+    MIOCONV_TRY(scratch.look(&intact));
+    if (!intact) *fault = "it wrote outside of its scratch memory";
+    if (intact) MIOCONV_TRY(guarded.look(&intact));
+    if (!intact && fault->empty()) *fault = "it wrote outside of its result";
+    if (intact) MIOCONV_TRY(inspection.look(plan, solution, target, stream, fault));
+    if (!fault->empty() || !apart || result == nullptr) return {};
+    if (api.provider == Provider::cpu) {
+        std::memcpy(result, target, bytes);
+        return {};
+    }
+    return MIOCONV_CALL(
+        api, hipMemcpyAsync, result, target, bytes, hipMemcpyDeviceToDevice, stream);
+}
+
+/// A solution on the caller's operands.
 inline Status run_inspected(
     const Plan& plan, miopenHandle_t handle, Operands operands, const Solution& solution,
     hipStream_t stream, std::uint64_t seed, bool* ran, std::string* fault) {
     *ran = false;
-    const Api& api = plan.device.api;
-    WorkspacePool& pool = plan.device.workspaces;
-    const std::size_t bytes = plan.params.bytes(plan.result());
-    GuardedMemory scratch, result;
     Inspection inspection;
-    void* const target = operands.data[plan.result()];
-    MIOCONV_TRY(scratch.lease(api, pool, solution.workspace, stream));
-    if (bytes <= most_guarded) {
-        MIOCONV_TRY(result.lease(api, pool, bytes, stream));
-        operands.data[plan.result()] = result.data();
-    }
     MIOCONV_TRY(inspection.begin(plan, operands, stream, seed));
-    *ran = true;
-    MIOCONV_TRY(plan.calls.run(
-        handle, operands, plan.convolution(), scratch.data(), solution.workspace, solution.id));
-    bool intact = true;
-    MIOCONV_TRY(scratch.look(&intact));
-    if (!intact) *fault = "it wrote outside of its scratch memory";
-    if (intact && bytes <= most_guarded) {
-        MIOCONV_TRY(result.look(&intact));
-        if (!intact) *fault = "it wrote outside of its result";
+    return run_guarded(
+        plan, inspection, solution, operands.data[plan.result()],
+        plan.params.bytes(plan.result()) <= most_guarded, stream, ran, fault,
+        [&](void* scratch, void* target) {
+            operands.data[plan.result()] = target;
+            return plan.calls.run(
+                handle, operands, plan.convolution(), scratch, solution.workspace, solution.id);
+        });
+}
+
+/// A solution on the pattern, so many times, for those who will call it with nobody looking.
+inline Status run_on_pattern(
+    const Plan& plan, miopenHandle_t handle, const Solution& solution, hipStream_t stream, int runs,
+    std::string* fault) {
+    Operands operands = plan.operands;
+    PatternOperands given;
+    MIOCONV_TRY(given.lease(plan, &operands, stream));
+    Workspace packed;
+    std::size_t bytes = 0;
+    if (plan.params.packed_weights) MIOCONV_TRY(plan.packed_size(handle, solution.id, &bytes));
+    if (bytes != 0) {
+        MIOCONV_TRY(packed.lease(plan.device.workspaces, bytes, stream));
+        MIOCONV_TRY(plan.pack_weights(handle, solution.id, operands.data[W], packed.data(), bytes));
+        operands.data[W] = packed.data();
     }
-    if (intact)
-        MIOCONV_TRY(inspection.look(plan, solution, operands.data[plan.result()], stream, fault));
-    if (!fault->empty() || bytes > most_guarded) return {};
-    if (api.provider == Provider::cpu) {
-        std::memcpy(target, result.data(), bytes);
-        return {};
+    Inspection inspection;
+    inspection.begin(plan, given, solution.id);
+    for (int i = 0; i < runs && fault->empty(); ++i) {
+        bool ran;
+        MIOCONV_TRY(run_guarded(
+            plan, inspection, solution, nullptr, true, stream, &ran, fault,
+            [&](void* scratch, void* target) {
+                operands.data[plan.result()] = target;
+                return plan.calls.run(
+                    handle, operands, plan.convolution(), scratch, solution.workspace, solution.id);
+            }));
     }
-    return MIOCONV_CALL(
-        api, hipMemcpyAsync, target, result.data(), bytes, hipMemcpyDeviceToDevice, stream);
+    return {};
 }
 
 }  // namespace mioconv

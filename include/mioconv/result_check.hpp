@@ -6,30 +6,15 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
-#include <cstring>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "convolution_params.hpp"
+#include "half_types.hpp"
 #include "solution.hpp"
 
 namespace mioconv {
-
-inline double half_to_double(std::uint16_t bits) {
-    const int exponent = bits >> 10 & 31, fraction = bits & 1023;
-    double value = exponent == 0    ? std::ldexp(fraction, -24)
-                   : exponent == 31 ? (fraction != 0 ? NAN : INFINITY)
-                                    : std::ldexp(fraction + 1024, exponent - 25);
-    return bits >> 15 != 0 ? -value : value;
-}
-
-inline double bfloat16_to_double(std::uint16_t bits) {
-    const std::uint32_t wide = std::uint32_t{bits} << 16;
-    float value;
-    std::memcpy(&value, &wide, sizeof value);
-    return value;
-}
 
 /// Elements in host memory. With a period, element i is the one at i % period: operands that repeat
 /// a pattern need not be in reach themselves.
@@ -42,8 +27,7 @@ public:
     double operator[](std::int64_t i) const {
         if (period_ != 0) i %= period_;
         if (dtype_ == miopenFloat) return static_cast<const float*>(data_)[i];
-        const std::uint16_t bits = static_cast<const std::uint16_t*>(data_)[i];
-        return dtype_ == miopenHalf ? half_to_double(bits) : bfloat16_to_double(bits);
+        return widen_half(dtype_, static_cast<const std::uint16_t*>(data_)[i]);
     }
     const float* floats() const {
         return dtype_ == miopenFloat && period_ == 0 ? static_cast<const float*>(data_) : nullptr;
@@ -55,6 +39,17 @@ private:
     std::int64_t dtype_ = miopenFloat;
     std::int64_t period_ = 0;
 };
+
+/// Terms of the sum that one result is, where no tap meets padding.
+inline std::int64_t longest_sum(const ConvolutionParams& params) {
+    const auto direction = static_cast<Direction>(params.direction);
+    const Operand summed = direction == Direction::backward_weights ? Y : W;
+    std::int64_t terms = direction == Direction::backward_weights ? params.shape[Y][0]
+                         : direction == Direction::forward        ? params.shape[W][1]
+                                                           : params.shape[W][0] / params.groups;
+    for (std::int64_t i = 0; i < params.spatial; ++i) terms *= params.shape[summed][2 + i];
+    return terms;
+}
 
 /// What is done with a sum before it is stored: relu(sum + alpha * z + bias), as far as it is
 /// there.
@@ -148,7 +143,7 @@ private:
         if (count == 0) return;
         std::size_t wanted = most_places;
         // Sums over a batch's pixels are long: a few of them tell as much.
-        const double terms = static_cast<double>(longest_sum()),
+        const double terms = static_cast<double>(longest_sum(params_)),
                      all = terms * static_cast<double>(count);
         wanted = std::clamp(
             static_cast<std::size_t>((2e5 + all / 1000) / terms), least_places, most_places);
@@ -181,19 +176,6 @@ private:
         }
         return place;
     }
-    std::int64_t longest_sum() const {
-        const Direction direction = static_cast<Direction>(params_.direction);
-        if (direction != Direction::backward_weights) {
-            std::int64_t taps = 1;
-            for (int i = 2; i < dims(); ++i) taps *= params_.shape[W][i];
-            return taps * (direction == Direction::forward ? params_.shape[W][1]
-                                                           : params_.shape[W][0] / params_.groups);
-        }
-        std::int64_t terms = params_.shape[Y][0];
-        for (int i = 2; i < dims(); ++i) terms *= params_.shape[Y][i];
-        return terms;
-    }
-
     Nest nest_of(const Place& place, Operand* first, Operand* second) const {
         const auto& sx = params_.strides[X];
         const auto& sw = params_.strides[W];
@@ -374,9 +356,9 @@ private:
     /// transforms of F(4x4, 3x3) multiply at most, (48 / 3)^2.
     double transform_bound(const Sum& sum, const Solution& solution) {
         find_largest();
-        const double spread = static_cast<double>(longest_sum()) * largest_[0] * largest_[1];
+        const double spread = static_cast<double>(longest_sum(params_)) * largest_[0] * largest_[1];
         // What is added up after the transform are channels, or tiles.
-        std::int64_t added = longest_sum();
+        std::int64_t added = longest_sum(params_);
         if (result() != W)
             for (int i = 2; i < dims(); ++i) added /= params_.shape[W][i];
         return stored(sum, 256 * gamma(added + 32) * spread) + bound(sum, solution);

@@ -7,23 +7,17 @@ separate steps. A library that cannot fuse a problem says so once and is not ask
 import os
 
 from libc.stddef cimport size_t
-from libc.string cimport memcpy
 from libcpp cimport bool as cbool
-from libcpp.memory cimport make_shared, shared_ptr, unique_ptr
+from libcpp.memory cimport make_shared, shared_ptr
 from libcpp.string cimport string
-from libcpp.utility cimport move
 
 from mioconv._api cimport raise_status
 from mioconv._plans cimport Options, plan_of, problem_of
 from mioconv._select cimport call_record, run
 from mioconv._verify cimport is_due, warn_of
-from mioconv.miopen cimport miopenConvolutionAlgoWinograd, miopenStatusNotImplemented
 from mioconv.native cimport (
-    Api, BenchmarkCache, CallRecord, CheckedEpilogue, ConvolutionParams, Device, Direction,
-    Epilogue, Fusion, FusionPlan, GuardedMemory, HandleLease, Inspection, Operands, Plan, Provider,
-    Solution, Status, Timing, W, Way, Workspace, X, Y, apply_relu, capturing, most_guarded,
-    run_bias_activation,
-    status_of)
+    Api, BenchmarkCache, CallRecord, ConvolutionParams, Device, Direction, Epilogue, Fusion,
+    HandleLease, Plan, Provider, Solution, Status, Timing, Way, Workspace, Y, apply_relu, capturing)
 
 from mioconv.errors import MioconvError
 
@@ -99,41 +93,26 @@ cdef shared_ptr[Fusion] build_fusion(const ConvolutionParams& params, void* cont
     return make_shared[Fusion](build.convolution[0], build.bias)
 
 
-cdef int zero_bias(Plan* plan, Workspace* held, const Options* options,
-                   Status* status) except -1 nogil:
-    """The call that takes z wants a bias too."""
-    cdef size_t bytes = 4 * <size_t>plan.params.shape[<int>Y][1]  # enough for every dtype
-    status[0] = held.lease(plan.device.workspaces, bytes, options.stream)
-    if status.ok():
-        status[0] = status_of("hipMemsetAsync", plan.device.api.hipMemsetAsync(
-            held.data(), 0, bytes, options.stream))
-    return 0
+cdef bint fusion_is_due(Plan* plan, Fusion* fusion, const Options* options) noexcept nogil:
+    """As `_verify.is_due`, for a fused call. What bias and z hold, only the host can see."""
+    cdef Solution stand_in
+    stand_in.inspected = <int>fusion.inspected.load()
+    return plan.device.api.provider == Provider.cpu and is_due(plan, &stand_in, options)
 
 
-cdef int fuse(Plan* plan, Fusion* fusion, void* x, void* w, void* y, const Epilogue* epilogue,
-              const Options* options, Status* status) except -1 nogil:
-    """The whole operator as one native operation."""
-    cdef HandleLease lease
-    cdef Workspace zeros
-    cdef unique_ptr[FusionPlan] leased
-    cdef const void* bias = epilogue.bias
-    if epilogue.z != NULL:
-        status[0] = lease.lease(plan.device.handles, options.stream)
-        if status.ok() and bias == NULL:
-            zero_bias(plan, &zeros, options, status)
-            bias = zeros.data()
-        if status.ok():
-            status[0] = run_bias_activation(
-                plan[0], lease.get(), x, w, epilogue.alpha, epilogue.z, bias, y)
-        return 0
-    if not FusionPlan.available(plan.device.api):
-        status[0] = status_of("miopenCreateFusionPlan", miopenStatusNotImplemented)
-        return 0
-    status[0] = fusion.lease(options.stream, &leased)
-    if status.ok():
-        status[0] = leased.get().execute(options.stream, x, w, bias, y)
-        fusion.give_back(move(leased))
-    return 0
+cdef Status inspect_fusion(Plan* plan, Fusion* fusion, void* x, void* w, void* y,
+                           const Epilogue* epilogue, const Options* options, cbool* ran,
+                           cbool* wrong) except *:
+    """As `_verify.inspect_run`, for a fused call."""
+    cdef string fault
+    cdef Status status
+    with nogil:
+        status = fusion.run_inspected(x, w, y, epilogue[0], options.stream, ran, &fault)
+    wrong[0] = status.ok() and not fault.empty()
+    if wrong[0]:
+        fusion.way.store(Way.separate)  # whatever becomes of the warning
+        warn_of(plan, "a fused operation", fault)
+    return status
 
 
 cdef int faster_way(Plan* plan, Fusion* fusion, void* x, void* w, const Epilogue* epilogue,
@@ -146,6 +125,7 @@ cdef int faster_way(Plan* plan, Fusion* fusion, void* x, void* w, const Epilogue
     cdef Epilogue copy
     cdef Status status
     cdef float ms = 0, fused = 1e30, separate = 1e30
+    cdef cbool ran, wrong
     cdef int _round
     status = scratch.lease(device.workspaces, params.bytes(Y), options.stream)
     if status.ok():
@@ -153,10 +133,15 @@ cdef int faster_way(Plan* plan, Fusion* fusion, void* x, void* w, const Epilogue
     if not status.ok():
         device.api.hipGetLastError()
         return <int>Way.undecided
+    if fusion_is_due(plan, fusion, options):
+        with gil:
+            inspect_fusion(plan, fusion, x, w, scratch.data(), epilogue, options, &ran, &wrong)
+        if wrong:
+            return <int>Way.separate
     for _round in range(5):
         status = timing.begin(options.stream, 4)
         if status.ok():
-            fuse(plan, fusion, x, w, scratch.data(), epilogue, options, &status)
+            status = fusion.run(x, w, scratch.data(), epilogue[0], options.stream)
         if status.ok():
             status = timing.end(options.stream, &ms)
         if not status.ok():
@@ -191,68 +176,6 @@ cdef bint run_separately(Device* device, ConvolutionParams* params, void* x, voi
     return not epilogue.pending()
 
 
-cdef bint fusion_is_due(Plan* plan, Fusion* fusion, const Options* options) noexcept nogil:
-    """As `_verify.is_due`, for a fused call. What bias and z hold, only the host can see."""
-    cdef Solution stand_in
-    stand_in.inspected = <int>fusion.inspected.load()
-    return plan.device.api.provider == Provider.cpu and is_due(plan, &stand_in, options)
-
-
-cdef int inspect_fusion(Plan* plan, Fusion* fusion, void* x, void* w, void* y,
-                        const Epilogue* epilogue, const Options* options, Status* status,
-                        cbool* wrong) except -1:
-    """A fused call that is looked at. It writes to memory of ours first: z may be the result, and
-    is needed again where the call has to be done anew."""
-    cdef GuardedMemory result
-    cdef Inspection inspection
-    cdef CheckedEpilogue followed
-    cdef Operands operands = plan.operands
-    cdef Solution stand_in  # of any algorithm
-    cdef string fault
-    cdef cbool intact = True
-    cdef size_t bytes = plan.params.bytes(plan.result())
-    # As in `run_inspected`; but z that is the result is needed again if the call is.
-    cdef bint guards = bytes <= <size_t>most_guarded or epilogue.z == y
-    cdef void* target = y
-    status[0] = Status()
-    # Which algorithm it is, nobody says.
-    if not plan.sums_plainly():
-        stand_in.algorithm = miopenConvolutionAlgoWinograd
-    operands.data[<int>X] = x
-    operands.data[<int>W] = w
-    followed.bias = epilogue.bias
-    followed.z = epilogue.z
-    followed.alpha = epilogue.alpha
-    followed.relu = epilogue.relu
-    wrong[0] = False
-    with nogil:
-        if guards:
-            status[0] = result.lease(
-                plan.device.api, plan.device.workspaces, bytes, options.stream)
-            target = result.data()
-        if status.ok():
-            status[0] = inspection.begin(
-                plan[0], operands, options.stream, fusion.inspected.load(), followed)
-        if status.ok():
-            fuse(plan, fusion, x, w, target, epilogue, options, status)
-        if status.ok():
-            status[0] = result.look(&intact)
-        if status.ok() and intact:
-            status[0] = inspection.look(
-                plan[0], stand_in, target, options.stream, &fault)
-        if status.ok() and not intact:
-            fault = string(b"it wrote outside of its result")
-        if status.ok() and fault.empty():
-            fusion.inspected.add(1)
-            if guards:
-                memcpy(y, target, bytes)
-    if status.ok() and not fault.empty():
-        wrong[0] = True
-        fusion.way.store(Way.separate)  # whatever becomes of the warning
-        warn_of(plan, "a fused operation", fault)
-    return 0
-
-
 cdef bint run_fused(Device* device, ConvolutionParams* params, void* x, void* w, void* y,
                     Epilogue* epilogue, const Options* options) except -1 nogil:
     """Try the fused way; False when it is not to be had, or slower, for this problem."""
@@ -264,7 +187,7 @@ cdef bint run_fused(Device* device, ConvolutionParams* params, void* x, void* w,
     cdef FusionContext context
     cdef CallRecord* record
     cdef Status status
-    cdef cbool wrong = False
+    cdef cbool ran = False, wrong = False
     cdef Way way = Way.undecided
     plan = plan_of(device, params, options.stream, &held)
     # The library picks the algorithm of a fused operation, perhaps one that its list has.
@@ -291,13 +214,12 @@ cdef bint run_fused(Device* device, ConvolutionParams* params, void* x, void* w,
             return False
     if fusion_is_due(plan, fusion, options):
         with gil:
-            inspect_fusion(plan, fusion, x, w, y, epilogue, options, &status, &wrong)
-        if status.out_of_memory():
-            fuse(plan, fusion, x, w, y, epilogue, options, &status)
-    else:
-        fuse(plan, fusion, x, w, y, epilogue, options, &status)
-    if wrong:
-        return False
+            status = inspect_fusion(plan, fusion, x, w, y, epilogue, options, &ran, &wrong)
+        if wrong:
+            return False
+    # Where memory is too short for guards, nobody looks.
+    if not ran:
+        status = fusion.run(x, w, y, epilogue[0], options.stream)
     if not status.ok():
         device.api.hipGetLastError()
         if not status.out_of_memory() and not status.capture():

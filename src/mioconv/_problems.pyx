@@ -17,15 +17,13 @@ from mioconv._search cimport search
 from mioconv._select cimport choose, raise_no_solution, run
 from mioconv._own_tensor cimport dtype_name
 from mioconv._tensor cimport borrow, give_back
-from mioconv._verify cimport is_positive
 from mioconv.hip cimport hipMemcpyDeviceToHost, hipMemcpyHostToDevice
 from mioconv.loan cimport Loan, Ordering
 from mioconv.miopen cimport miopenBFloat16, miopenFloat, miopenHalf
 from mioconv.native cimport (
     Choice, ConvolutionParams, CurrentDevice, Device, Direction, HandleLease, InFlight, Layout,
-    Operand, Operands, Pattern, Plan, Solution, Status, TensorView, Timing, W, Workspace, X, Y,
-    max_dims,
-    only_channels_last, result_of, set_dense_strides, status_of)
+    Operand, Operands, PatternOperands, Plan, Solution, Status, TensorView, Timing, W, Workspace, X,
+    Y, max_dims, only_channels_last, result_of, set_dense_strides, status_of)
 
 from mioconv._api import PROVIDERS
 from mioconv.errors import UnsupportedError
@@ -137,31 +135,13 @@ cdef Direction direction_of(problem) except *:
 
 # --- preparing ------------------------------------------------------------------------------------
 
-cdef int fill_with_numbers(Plan* plan, Workspace* memory, size_t bytes,
-                           const Options* options) except -1:
-    """Scratch memory for an operand of a measurement: zeros and unmapped pages would be faster than
-    real data, and would hide what is wrong."""
-    cdef Device* device = &plan.device
-    cdef Pattern* pattern = new Pattern(plan.params.dtype, is_positive(plan))
-    cdef Status status
-    try:
-        status = memory.lease(device.workspaces, bytes, options.stream)
-        if status.ok():
-            status = pattern.fill(device.api, memory.data(), bytes, options.stream)
-    finally:
-        del pattern
-    if not status.ok():
-        raise_status(&device.api, status, None)
-    return 0
-
-
-cdef size_t operand_bytes(Plan* plan, int operand, const Options* options) except? 0:
-    """Of memory that serves every solution as this operand."""
+cdef size_t weight_bytes(Plan* plan, const Options* options) except? 0:
+    """Of memory that serves every solution as the weights."""
     cdef vector[Solution] ranked
     cdef HandleLease lease
     cdef Status status
-    cdef size_t i, packed = 0, most = plan.params.bytes(<Operand>operand)
-    if operand != <int>W or not plan.params.packed_weights:
+    cdef size_t i, packed = 0, most = plan.params.bytes(W)
+    if not plan.params.packed_weights:
         return most
     ranked = plan.solutions()
     status = lease.lease(plan.device.handles, options.stream)
@@ -175,14 +155,14 @@ cdef size_t operand_bytes(Plan* plan, int operand, const Options* options) excep
 
 
 cdef int measure(Plan* plan, const Choice& choice, const Options* options) except -1:
-    """Search on operands of our own."""
-    cdef Workspace[3] memory
+    """Search on operands of our own: zeros and unmapped pages would be faster than real data, and
+    would hide what is wrong."""
+    cdef PatternOperands given
     cdef Operands operands = plan.operands
-    cdef int i
-    for i in range(3):
-        if i != <int>plan.result():
-            fill_with_numbers(plan, &memory[i], operand_bytes(plan, i, options), options)
-            operands.data[i] = memory[i].data()
+    cdef Status status = given.lease(
+        plan[0], &operands, options.stream, weight_bytes(plan, options))
+    if not status.ok():
+        raise_status(&plan.device.api, status, None)
     with nogil:
         search(plan, operands, choice, options)
     return 0

@@ -13,12 +13,12 @@ from libcpp.vector cimport vector
 from mioconv._plans cimport (
     Options, counted, log_selection, problem_of, rank_by_heuristic, remember, solution_fields,
     use_threads, vendor_lock)
-from mioconv._verify cimport is_positive, set_aside
+from mioconv._verify cimport set_aside
 from mioconv.hip cimport hipStream_t
 from mioconv.miopen cimport miopenConvAlgoPerf_t
 from mioconv.native cimport (
     Api, Choice, Direction, DirectionStatistics, GuardedMemory, HandleLease, Inspection, Mutex,
-    Operand, Operands, Pattern, Plan, Provider, Solution, Source, Status, Timing, Turn, Workspace,
+    Operands, PatternOperands, Plan, Provider, Solution, Source, Status, Timing, Turn, Workspace,
     capturing)
 
 cdef extern from "<time.h>" nogil:
@@ -198,43 +198,20 @@ cdef Status inspect(Plan* plan, Inspection* inspection, const Operands* operands
     return status
 
 
-cdef Status begin_inspection(Plan* plan, Operands* operands, Workspace* memory,
-                             Inspection* inspection, const Options* options) except *:
+cdef int begin_inspection(Plan* plan, Operands* operands, PatternOperands* replaced,
+                          Inspection* inspection, const Options* options) except -1 nogil:
     """On a CPU the operands are in reach. On a GPU they are replaced by ones of our own, whose
     values are chosen so that faults show; where there is no memory for these, nobody looks."""
-    cdef const Api* api = &plan.device.api
-    cdef Pattern* pattern = NULL
-    cdef Status status
     cdef size_t seed = <size_t>plan.params.direction
-    cdef void *replaced[3]
-    cdef int i
     if options.verify == 0 or plan.params.packed_weights:
-        return status
-    if api.provider == Provider.cpu:
-        return inspection.begin(plan[0], operands[0], options.stream, seed)
-    pattern = new Pattern(plan.params.dtype, is_positive(plan))
-    try:
-        with nogil:
-            for i in range(3):
-                if i == <int>plan.result():
-                    continue
-                if status.ok():
-                    status = memory[i].lease(
-                        plan.device.workspaces, plan.params.bytes(<Operand>i), options.stream)
-                if status.ok():
-                    status = pattern.fill(api[0], memory[i].data(),
-                                          plan.params.bytes(<Operand>i), options.stream)
-                replaced[i] = memory[i].data()
-            if status.ok():
-                for i in range(3):
-                    if i != <int>plan.result():
-                        operands.data[i] = replaced[i]
-                inspection.begin(plan[0], pattern[0], seed)
-    finally:
-        del pattern
-    if not status.ok():
-        api.hipGetLastError()
-    return status
+        return 0
+    if plan.device.api.provider == Provider.cpu:
+        inspection.begin(plan[0], operands[0], options.stream, seed)
+    elif replaced.lease(plan[0], operands, options.stream).ok():
+        inspection.begin(plan[0], replaced[0], seed)
+    else:
+        plan.device.api.hipGetLastError()
+    return 0
 
 
 cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
@@ -359,7 +336,7 @@ cdef int measure_on_scratch(Plan* plan, Operands* operands, const Choice& choice
     cdef const Api* api = &plan.device.api
     cdef HandleLease lease
     cdef GuardedMemory scratch
-    cdef Workspace[3] memory
+    cdef PatternOperands replaced
     cdef Inspection inspection
     cdef Timing timing
     cdef Status status = lease.lease(plan.device.handles, options.stream)
@@ -369,8 +346,7 @@ cdef int measure_on_scratch(Plan* plan, Operands* operands, const Choice& choice
     if not status.ok():
         return 0
     operands.data[<int>plan.result()] = scratch.data()
-    with gil:
-        begin_inspection(plan, operands, memory, &inspection, options)
+    begin_inspection(plan, operands, &replaced, &inspection, options)
     find_once(plan, &lease, operands, options)
     # Find ran whatever the library has: nobody else is to be blamed for what that wrote.
     scratch.restore()

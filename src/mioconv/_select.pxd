@@ -7,8 +7,8 @@ from mioconv.native cimport (
     CallRecord, Choice, ConvolutionParams, Device, HandleLease, Plan, Solution, Status)
 
 cdef CallRecord* call_record() noexcept nogil
-cdef bint choose(
-    Plan* plan, HandleLease* lease, const Choice& choice, int tried, Solution* out) noexcept nogil
+cdef int choose(
+    Plan* plan, HandleLease* lease, const Choice& choice, int tried, Solution* out) except -1 nogil
 cdef int raise_no_solution(
     Plan* plan, const Options* options, const Choice* choice, Status failure) except -1
 cdef int run(

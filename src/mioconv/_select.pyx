@@ -29,8 +29,8 @@ cdef CallRecord* call_record() noexcept nogil:
     return &record_of_this_thread()
 
 
-cdef bint choose(Plan* plan, HandleLease* lease, const Choice& choice, int tried,
-                 Solution* out) noexcept nogil:
+cdef int choose(Plan* plan, HandleLease* lease, const Choice& choice, int tried,
+                Solution* out) except -1 nogil:
     """The next admissible solution. Where the list has none, what lacked memory gets another
     chance, and then the vendor's general solvers, or the one that is pinned, if they apply."""
     if plan.choose(choice, out) or (

@@ -10,7 +10,6 @@ cdef bint is_due(const Plan* plan, const Solution* solution, const Options* opti
 cdef Status inspect_run(
     Plan* plan, HandleLease* lease, const Operands* operands, const Solution* solution,
     const Options* options, cbool* ran, cbool* wrong) except *
-cdef bint is_positive(const Plan* plan) noexcept nogil
 cdef int set_aside(Plan* plan, const Solution* solution, const string& fault) except -1
 cdef int warn_of(Plan* plan, str what, const string& fault) except -1
 cdef int passes_on_pattern(

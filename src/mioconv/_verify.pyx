@@ -7,14 +7,13 @@ A library that lists a solution does not prove that it is right; see docs/design
 import warnings
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t
 from libcpp cimport bool as cbool
 from libcpp.string cimport string
 
 from mioconv._plans cimport Options, problem_of, solution_name
 from mioconv.native cimport (
-    GuardedMemory, HandleLease, Inspection, Operand, Operands, Pattern, Plan, Provider, Solution,
-    Status, W, Workspace, Y, capturing, run_inspected)
+    HandleLease, Operands, Plan, Provider, Solution, Status, capturing, run_inspected,
+    run_on_pattern)
 
 from mioconv.errors import WrongResultWarning
 
@@ -71,81 +70,17 @@ cdef int warn_of(Plan* plan, str what, const string& fault) except -1:
     return 0
 
 
-cdef bint is_positive(const Plan* plan) noexcept nogil:
-    """Whether sums of mostly positive small numbers stay in float16's range."""
-    cdef int64_t terms = 1
-    cdef int i
-    if plan.result() == W:
-        terms = plan.params.shape[<int>Y][0]
-        for i in range(<int>plan.params.spatial):
-            terms *= plan.params.shape[<int>Y][2 + i]
-    else:
-        terms = max(plan.params.shape[<int>W][0], plan.params.shape[<int>W][1])
-        for i in range(<int>plan.params.spatial):
-            terms *= plan.params.shape[<int>W][2 + i]
-    return terms < 8000
-
-
 cdef int passes_on_pattern(Plan* plan, HandleLease* lease, const Solution* solution,
                            const Options* options) except -1:
     """Whether a solution is right on operands of our own, for those who will call it with nobody
     looking; if not, it is set aside. One that could not be run, for lack of memory or because it
     fails, is left to its calls."""
-    cdef Workspace[3] memory
-    cdef GuardedMemory scratch, result
-    cdef Workspace packed
-    cdef Operands operands = plan.operands
-    cdef Pattern* pattern = new Pattern(plan.params.dtype, is_positive(plan))
-    cdef Inspection inspection
     cdef Status status
     cdef string fault
-    cdef cbool intact = True
-    cdef size_t bytes = 0
-    cdef int i, _run
-    try:
-        with nogil:
-            for i in range(3):
-                if i == <int>plan.result():
-                    continue
-                bytes = plan.params.bytes(<Operand>i)
-                if status.ok():
-                    status = memory[i].lease(plan.device.workspaces, bytes, options.stream)
-                if status.ok():
-                    status = pattern.fill(
-                        plan.device.api, memory[i].data(), bytes, options.stream)
-                operands.data[i] = memory[i].data()
-            if status.ok() and plan.params.packed_weights:
-                status = plan.packed_size(lease.get(), solution.id, &bytes)
-                if status.ok() and bytes:
-                    status = packed.lease(plan.device.workspaces, bytes, options.stream)
-                    if status.ok():
-                        status = plan.pack_weights(
-                            lease.get(), solution.id, operands.data[<int>W], packed.data(), bytes)
-                    operands.data[<int>W] = packed.data()
-            if status.ok():
-                status = scratch.lease(plan.device.api, plan.device.workspaces, solution.workspace,
-                                       options.stream)
-            if status.ok():
-                status = result.lease(plan.device.api, plan.device.workspaces,
-                                      plan.params.bytes(plan.result()), options.stream)
-            operands.data[<int>plan.result()] = result.data()
-            inspection.begin(plan[0], pattern[0], <size_t>solution.id)
-            for _run in range(FIRST_RUNS):
-                if status.ok() and fault.empty():
-                    status = plan.calls.run(
-                        lease.get(), operands, plan.convolution(), scratch.data(),
-                        solution.workspace, solution.id)
-                if status.ok() and fault.empty():
-                    status = inspection.look(plan[0], solution[0], result.data(), options.stream,
-                                             &fault)
-            if status.ok() and fault.empty():
-                status = scratch.look(&intact)
-                if status.ok() and intact:
-                    status = result.look(&intact)
-                if not intact:
-                    fault = string(b"it wrote outside of its memory")
-    finally:
-        del pattern
+    cdef int _run
+    with nogil:
+        status = run_on_pattern(
+            plan[0], lease.get(), solution[0], options.stream, FIRST_RUNS, &fault)
     if not status.ok():
         plan.device.api.hipGetLastError()
         return True

@@ -4,7 +4,7 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint64_t
 from libcpp cimport bool as cbool
-from libcpp.memory cimport shared_ptr, unique_ptr
+from libcpp.memory cimport shared_ptr
 from libcpp.string cimport string
 from libcpp.vector cimport vector
 
@@ -410,14 +410,6 @@ cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
         Operands operands
 
 
-cdef extern from "mioconv/result_check.hpp" namespace "mioconv" nogil:
-    cdef cppclass CheckedEpilogue:
-        const void* bias
-        const void* z
-        float alpha
-        cbool relu
-
-
 cdef extern from "mioconv/guarded_memory.hpp" namespace "mioconv" nogil:
     cdef cppclass GuardedMemory:
         Status lease(
@@ -429,41 +421,41 @@ cdef extern from "mioconv/guarded_memory.hpp" namespace "mioconv" nogil:
 
 
 cdef extern from "mioconv/inspection.hpp" namespace "mioconv" nogil:
-    cdef cppclass Pattern:
-        Pattern(int64_t dtype, cbool positive) except +
-        Status fill(const Api& api, void* target, size_t bytes, hipStream_t stream) noexcept
+    cdef cppclass PatternOperands:
+        Status lease(const Plan& plan, Operands* operands, hipStream_t stream) except +
+        Status lease(
+            const Plan& plan, Operands* operands, hipStream_t stream,
+            size_t weight_bytes) except +
 
     cdef cppclass Inspection:
         Status begin(
             const Plan& plan, const Operands& operands, hipStream_t stream,
             uint64_t seed) except +
-        Status begin(
-            const Plan& plan, const Operands& operands, hipStream_t stream, uint64_t seed,
-            const CheckedEpilogue& epilogue) except +
-        void begin(const Plan& plan, const Pattern& pattern, uint64_t seed) except +
+        void begin(const Plan& plan, const PatternOperands& operands, uint64_t seed) except +
         cbool begun() noexcept
         Status look(
             const Plan& plan, const Solution& solution, const void* result, hipStream_t stream,
             string* fault) except +
 
-    const size_t most_guarded
-
     Status run_inspected(
         const Plan& plan, miopenHandle_t handle, Operands operands, const Solution& solution,
         hipStream_t stream, uint64_t seed, cbool* ran, string* fault) except +
+    Status run_on_pattern(
+        const Plan& plan, miopenHandle_t handle, const Solution& solution, hipStream_t stream,
+        int runs, string* fault) except +
 
 
 cdef extern from "mioconv/fusion.hpp" namespace "mioconv" nogil:
     Status apply_relu(const Plan& plan, miopenHandle_t handle, void* data) noexcept
-    Status run_bias_activation(
-        const Plan& plan, miopenHandle_t handle, const void* x, const void* w, float alpha,
-        const void* z, const void* bias, void* y) noexcept
-
-    cdef cppclass FusionPlan:
-        @staticmethod
-        cbool available(const Api& api) noexcept
-        Status execute(
-            hipStream_t stream, const void* x, const void* w, const void* bias, void* y) noexcept
+    cdef cppclass Epilogue:
+        Epilogue() noexcept
+        const void* bias
+        const void* z
+        float alpha
+        cbool relu, bias_pending, z_pending, relu_pending, z_in_place, undone
+        Status refusal
+        cbool anything() noexcept
+        cbool pending() noexcept
 
     cdef enum class Way "mioconv::Fusion::Way"(int):
         undecided
@@ -476,21 +468,14 @@ cdef extern from "mioconv/fusion.hpp" namespace "mioconv" nogil:
 
     cdef cppclass Fusion:
         Fusion(shared_ptr[Plan] convolution, cbool bias) except +
-        Status lease(hipStream_t stream, unique_ptr[FusionPlan]* out) except +
-        void give_back(unique_ptr[FusionPlan] plan) noexcept
+        Status run(const void* x, const void* w, void* y, const Epilogue& epilogue,
+                   hipStream_t stream) except +
+        Status run_inspected(
+            const void* x, const void* w, void* y, const Epilogue& epilogue, hipStream_t stream,
+            cbool* ran, string* fault) except +
         cbool begin_timing() noexcept
         AtomicWay way
         AtomicCount inspected
-
-    cdef cppclass Epilogue:
-        Epilogue() noexcept
-        const void* bias
-        const void* z
-        float alpha
-        cbool relu, bias_pending, z_pending, relu_pending, z_in_place, undone
-        Status refusal
-        cbool anything() noexcept
-        cbool pending() noexcept
 
 
 cdef extern from "mioconv/benchmark_cache.hpp" namespace "mioconv" nogil:

@@ -5,6 +5,7 @@
 //   at=N bytes=N     what is overwritten: from so many bytes behind the start of the result
 //   scratch=N        so many bytes behind the end of the scratch memory are
 //   call=N           only in the Nth run of a solution; without it in every run
+//   offset=N         only where the result lies so many bytes behind a multiple of 64
 //   threads=N        only where the calling thread may use so many
 //   all=1            whatever runs; without it only the solution that ran first
 #include <dlfcn.h>
@@ -34,18 +35,19 @@ std::mutex mutex;
 std::map<std::uint64_t, long> runs;
 std::uint64_t first = 0;
 
-bool is_due(std::uint64_t id) {
+bool is_due(std::uint64_t id, const void* result) {
     const std::lock_guard<std::mutex> lock(mutex);
     if (first == 0) first = id;
     const long run = ++runs[id];
     int threads = 0;
     mioconvGetNumThreads(&threads);
+    const long offset = static_cast<long>(reinterpret_cast<std::uintptr_t>(result) % 64);
     return (option("all", 0) != 0 || id == first) && option("call", run) == run &&
-           option("threads", threads) == threads;
+           option("offset", offset) == offset && option("threads", threads) == threads;
 }
 
 void overwrite(std::uint64_t id, void* result, void* scratch, std::size_t size) {
-    if (!is_due(id)) return;
+    if (!is_due(id, result)) return;
     // The pattern of 40 and more as a float in each element type.
     std::memset(static_cast<char*>(result) + option("at", 0), 0x52, option("bytes", 0));
     if (scratch != nullptr) {

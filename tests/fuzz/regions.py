@@ -1,4 +1,5 @@
-"""Make the regions of a provider from the records of `python -m tests.fuzz --admit-all --records`.
+"""Make the regions of a provider from the records of `python -m tests.fuzz --admit-all --records`,
+or add to those that are there what is known here of defects.
 
 A row is an implementation in one direction, element type and form of the activations. It admits the
 classes of each feature that were covered and strikes out areas where results were wrong, the memory
@@ -109,15 +110,21 @@ def _area(**masks: int) -> Area:
 
 
 _NOT_8 = _mask(0, 1, 2, 6, 7)
-# Defects of oneDNN 3.2 whose cause is known, so that their whole extent is.
+_STRIDED = _mask(1, 2, 3)
+_NO_BLOCK = _mask(0, 1, 2, 3, 5, 6, 7)
+# Defects of oneDNN 3.2 whose cause, or whole extent, is known.
 _KNOWN: dict[tuple[str, str], list[Area]] = {
     # Channels are read in pairs, and more of them than there are.
     **{("jit_bf16_1x1", direction): [_area(in_channels=_NOT_8), _area(out_channels=_NOT_8)]
        for direction in DIRECTIONS},
     # The copy of every other pixel is larger than its scratch memory (oneDNN issue 6035).
     ("jit_1x1", "BackwardWeights"): [
-        _area(width_stride=_mask(1, 2, 3), in_channels=_mask(0, 1, 2, 3, 5, 6, 7)),
-        _area(rest_stride=_mask(1, 2, 3), in_channels=_mask(0, 1, 2, 3, 5, 6, 7))],
+        _area(width_stride=_STRIDED, in_channels=_NO_BLOCK),
+        _area(rest_stride=_STRIDED, in_channels=_NO_BLOCK)],
+    # Tall kernels are summed in parts, of which some are lost.
+    ("jit_dw", "BackwardWeights"): [_area(rest_taps=_mask(4)), _area(width_taps=_mask(4))],
+    # All of it, where taps are even in number and channels 48, 80, 112, ...
+    ("brgconv:avx512_core_amx", "Forward"): [_area(width_stride=_STRIDED, width_padding=_mask(0))],
     # Garbage where a tap or an output meets nothing but padding, or the depth is padded, and in
     # ever new corners with strides, dilations, wide padding or many taps.
     **{(name, "BackwardWeights"): [
@@ -126,6 +133,12 @@ _KNOWN: dict[tuple[str, str], list[Area]] = {
                           ("jit_bf16", _mask(1, 2)),
                           ("brgconv_bwd_w:avx512_core_amx", _mask(1, 2)))},
 }  # fmt: skip
+# The same copy, which ends the process where rows are long.
+_KNOWN["jit_bf16_1x1", "BackwardWeights"] += [
+    _area(width_stride=_STRIDED), _area(rest_stride=_STRIDED),
+]  # fmt: skip
+# Ends the process where a row has one pixel and gives one.
+_KNOWN["jit_bf16", "BackwardWeights"] += [_area(width_stride=_STRIDED, width_out=_mask(0))]
 
 
 # By matrix units, wrong in many corners, of which the fuzz goes on finding new ones: volumes, and
@@ -136,6 +149,9 @@ _BY_MATRIX_UNITS: list[Area] = [
 # Damages the heap, e.g. at x (2, 64, 6, 6), w (32, 64, 1, 1), channels-last: no area explains it.
 _REFUSED = {
     "jit_1x1:avx512_core_amx",
+    # By emulated instructions: wrong at gradients of the input, where those of the processor's own
+    # are right, e.g. at x (1, 72, 1, 5), w (80, 72, 1, 1).
+    "jit_bf16_1x1:avx512_core",
     # Round parts of sums to bfloat16, which small integers do not show.
     "eng58_split bfloat16",
     "eng62_split bfloat16",
@@ -225,58 +241,93 @@ def family_of(implementation: str, dtype: str) -> str:
     return f"{family} {dtype}" if family.startswith("eng") else family
 
 
-def _row(key: tuple[str, str, str, str], masks: list[int], first: int, count: int) -> str:
-    implementation, direction, dtype, form = key
-    return (
-        f'    {{"{implementation}", {DIRECTIONS.index(direction)}, {_DTYPES[dtype]}, '
-        f"{_FORMS.index(form)}, {{{', '.join(map(str, masks))}}}, {first}, {count}}},"
-    )
+@dataclass
+class Row:
+    """One row of the data file. Those of a family and direction strike out the same areas."""
+
+    key: tuple[str, str, str, str]  # implementation, direction, element type, form
+    masks: list[int]  # of each feature; all 0: refused
+    areas: list[Area]
+    comment: str
 
 
-def _refusal(key: tuple[str, str, str, str]) -> str:
-    """A row that admits nothing, also where the fuzz has not run and the rest is admitted."""
-    return _row(key, [0] * len(_FEATURES), 0, 0) + "  // refused"
+def _is_refused(implementation: str, dtype: str) -> bool:
+    return implementation in _REFUSED or family_of(implementation, dtype) in _REFUSED
 
 
-def make(rows: dict[tuple[str, str, str, str], Runs], sets: str) -> str:
-    """The text of the data file."""
+def _known(family: str, direction: str) -> list[Area]:
+    return _KNOWN.get((family, direction), []) + (_BY_MATRIX_UNITS if "amx" in family else [])
+
+
+def _refusal(key: tuple[str, str, str, str]) -> Row:
+    """Admits nothing, also where the fuzz has not run and the rest is admitted."""
+    return Row(key, [0] * len(_FEATURES), [], "refused")
+
+
+def to_text(rows: list[Row], sets: str) -> str:
+    """The data file."""
+    lines: list[str] = []
+    struck: list[str] = []
+    first: dict[tuple[str, str], int] = {}
+    for row in rows:
+        implementation, direction, dtype, form = row.key
+        family = family_of(implementation, dtype)
+        if row.areas and (family, direction) not in first:
+            first[family, direction] = len(struck)
+            for area in row.areas:
+                (a, a_mask), (b, b_mask) = area[0], area[-1]
+                struck.append(
+                    f"    {{{a}, {a_mask}, {b}, {b_mask}}},  // {family}: {describe(area)}"
+                )
+        lines.append(
+            f'    {{"{implementation}", {DIRECTIONS.index(direction)}, {_DTYPES[dtype]}, '
+            f"{_FORMS.index(form)}, {{{', '.join(map(str, row.masks))}}}, "
+            f"{first[family, direction] if row.areas else 0}, {len(row.areas)}}},  "
+            f"// {row.comment}"
+        )
+    print(f"{len(lines)} rows, {len(struck)} areas", file=sys.stderr)
+    return "\n".join([
+        "// Made by `python -m tests.fuzz.regions`; see regions.hpp. A row: name, direction,",
+        f"// element type, form, masks of {', '.join(_NAMES)}; its areas.",
+        "constexpr Region kRows[] = {", *lines, "};",
+        "constexpr Struck kStruck[] = {", *(struck or ["    {}"]), "};",
+        f'constexpr provider::Regions kRegions = {{kRows, {len(lines)}, kStruck, " {sets} "}};', "",
+    ])  # fmt: skip
+
+
+def make(rows: dict[tuple[str, str, str, str], Runs]) -> list[Row]:
+    """The rows that records make."""
     families: dict[tuple[str, str], list[tuple[str, str, str, str]]] = defaultdict(list)
     for key in rows:
         families[family_of(key[0], key[2]), key[1]].append(key)
-    lines: list[str] = []
-    struck: list[str] = []
+    made: list[Row] = []
     total: Counter[str] = Counter()
     for (family, direction), keys in sorted(families.items()):
         if any(any(rows[key].faulty) for key in keys):
             print(f"{family} {direction}:", file=sys.stderr)
         total["runs"] += sum(len(rows[k].faulty) for k in keys)
+        made += [_refusal(key) for key in sorted(keys) if _is_refused(key[0], key[2])]
+        keys = [key for key in keys if not _is_refused(key[0], key[2])]
+        if not keys:
+            print("    refused", file=sys.stderr)
+            continue
         drawn = [
             f for k in keys for f, n in zip(rows[k].faulty, rows[k].near, strict=True) if not n
         ]
         share = sum(drawn) / max(1, len(drawn))
-        if family in _REFUSED:
-            print("    refused", file=sys.stderr)
-            lines += [_refusal(key) for key in sorted(keys)]
-            continue
         if share > _MOST_FAULTS:
             print(f"    {share:.0%} of the runs: not admitted", file=sys.stderr)
-            lines += [_refusal(key) for key in sorted(keys)]
+            made += [_refusal(key) for key in sorted(keys)]
             continue
-        known = _KNOWN.get((family, direction), [])
-        if "amx" in family:
-            known = known + _BY_MATRIX_UNITS
+        known = _known(family, direction)
         areas = wrong_areas([rows[key] for key in keys], known)
         if areas is None:
             print("    too many kinds; without what is unusual:", file=sys.stderr)
             areas = wrong_areas([rows[key] for key in keys], known + _UNUSUAL)
         if areas is None:
             print("    not admitted", file=sys.stderr)
-            lines += [_refusal(key) for key in sorted(keys)]
+            made += [_refusal(key) for key in sorted(keys)]
             continue
-        first = len(struck)
-        for area in areas:
-            (a, a_mask), (b, b_mask) = area[0], area[-1]
-            struck.append(f"    {{{a}, {a_mask}, {b}, {b_mask}}},  // {family}: {describe(area)}")
         for key in sorted(keys):
             runs = rows[key]
             right = np.array(runs.classes)[~np.array(runs.faulty)]
@@ -287,29 +338,65 @@ def make(rows: dict[tuple[str, str, str, str], Runs], sets: str) -> str:
             for feature, (_, count) in enumerate(_FEATURES):
                 seen = np.bincount(right[:, feature], minlength=count)
                 masks.append(sum(1 << c for c in range(count) if seen[c] >= _LEAST_OF_CLASS))
-            lines.append(_row(key, masks, first, len(struck) - first) + f"  // {len(right)} runs")
-    print(dict(total), f"{len(lines)} rows, {len(struck)} areas", file=sys.stderr)
-    return "\n".join([
-        "// Made by `python -m tests.fuzz.regions`; see regions.hpp. A row: name, direction,",
-        f"// element type, form, masks of {', '.join(_NAMES)}; its areas.",
-        "constexpr Region kRows[] = {", *lines, "};",
-        "constexpr Struck kStruck[] = {", *(struck or ["    {}"]), "};",
-        f'constexpr provider::Regions kRegions = {{kRows, {len(lines)}, kStruck, " {sets} "}};', "",
-    ])  # fmt: skip
+            made.append(Row(key, masks, areas, f"{len(right)} runs"))
+    print(dict(total), file=sys.stderr)
+    return made
+
+
+def read_data(text: str) -> tuple[list[Row], str]:
+    """The rows of a data file, and its instruction sets."""
+
+    def numbers(line: str) -> list[int]:
+        return [int(n) for n in line.split(",")]
+
+    struck = [numbers(m) for m in re.findall(r"^    \{([\d, ]+)\},", text, re.MULTILINE)]
+    rows = []
+    dtypes = {number: name for name, number in _DTYPES.items()}
+    pattern = r'^    \{"([^"]+)", ([\d, ]+), \{([\d, ]+)\}, (\d+), (\d+)\},  // (.*)$'
+    for match in re.finditer(pattern, text, re.MULTILINE):
+        direction, dtype, form = numbers(match[2])
+        first, count = int(match[4]), int(match[5])
+        areas: list[Area] = [
+            ((a, a_mask),) if (a, a_mask) == (b, b_mask) else ((a, a_mask), (b, b_mask))
+            for a, a_mask, b, b_mask in struck[first : first + count]
+        ]
+        key = match[1], DIRECTIONS[direction], dtypes[dtype], _FORMS[form]
+        rows.append(Row(key, numbers(match[3]), areas, match[6]))
+    sets = re.search(r'kStruck, " (.*) "', text)
+    assert rows
+    assert sets
+    return rows, sets[1]
+
+
+def amended(row: Row) -> Row:
+    """A row with what is known here of defects: records of later runs need not be there."""
+    implementation, direction, dtype, _ = row.key
+    if _is_refused(implementation, dtype):
+        return _refusal(row.key)
+    if not any(row.masks):
+        return row
+    known = _known(family_of(implementation, dtype), direction)
+    new = [area for area in known if area not in row.areas]
+    return Row(row.key, row.masks, row.areas + new, row.comment)
 
 
 def main() -> None:
-    """Read the records, write the data."""
+    """Read the records, or the data, and write the data."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.regions", description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--sets", required=True, help="instruction sets or architectures covered")
+    parser.add_argument("--sets", help="instruction sets or architectures covered")
     parser.add_argument("--near", type=Path, nargs="*", default=[], help="folders, with --near")
-    parser.add_argument("records", type=Path, nargs="+", help="folders")
+    parser.add_argument("records", type=Path, nargs="*", help="folders; none: --out is amended")
     arguments = parser.parse_args()
+    if not arguments.records:
+        rows, sets = read_data(arguments.out.read_text())
+        arguments.out.write_text(to_text([amended(row) for row in rows], sets))
+        return
+    if not arguments.sets:
+        parser.error("records need --sets")
     files = ([f for folder in folders for f in sorted(folder.glob("*.jsonl"))]
              for folders in (arguments.records, arguments.near))  # fmt: skip
-    rows = gather(*files)
-    arguments.out.write_text(make(rows, " ".join(arguments.sets.split(","))))
+    arguments.out.write_text(to_text(make(gather(*files)), " ".join(arguments.sets.split(","))))
 
 
 if __name__ == "__main__":

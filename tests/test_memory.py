@@ -20,7 +20,7 @@ X = np.random.default_rng(1).standard_normal((2, 16, 12, 12)).astype(np.float32)
 W = np.random.default_rng(2).standard_normal((16, 16, 3, 3)).astype(np.float32)
 EXPECTED = conv_forward(X, W, padding=1)
 RUN = "miopenConvolutionForwardImmediate"
-ZONE = 4096  # bytes on each side of what a search lets solutions write to
+ZONE = 4096  # bytes on each side of what a search lets solutions write to, and 64 to align it
 
 
 @pytest.fixture(autouse=True)
@@ -168,7 +168,7 @@ class TestAllocator:
         mioconv.set_allocator(arena)
         with mioconv.flags(verify="off"):
             run(benchmark=True)
-        assert X.nbytes + 2 * ZONE in {nbytes for nbytes, *_ in arena.asked}
+        assert X.nbytes + 2 * ZONE + 64 in {nbytes for nbytes, *_ in arena.asked}
         assert arena.alive == 0
 
     def test_a_plan_holds_its_block(self) -> None:

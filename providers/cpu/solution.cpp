@@ -99,6 +99,23 @@ dnnl::primitive_desc_base clone(const dnnl::primitive_desc_base& desc) {
     return result;
 }
 
+// Whether to describe channels-last activations costs more than it can gain. Where the last axis is
+// padded by more than half of the kernel's reach, oneDNN's brgconv, which comes before the others
+// in its list, prepares for every width up to that of the rows: 0.1 ms a column. A column's own
+// work is to be ten times that, at 50 multiply-adds a nanosecond.
+bool takes_long_to_describe(const ConvProblem& problem) {
+    const int last = problem.rank - 1, axis = last - 2;
+    const std::int64_t reach = std::int64_t{problem.dilation[axis]} * (problem.wei[last] - 1);
+    std::int64_t padding = problem.padding[axis], columns = problem.dst[last];
+    if (problem.direction == Direction::backward_data) {
+        if (problem.stride[axis] != 1) return false;  // another implementation
+        padding = reach - padding;  // as the convolution by the flipped weights
+        columns = problem.src[last];
+    }
+    return problem.direction != Direction::backward_weights && 2 * padding > reach &&
+           provider::flops(problem) / 2 < 5e5 * static_cast<double>(columns);
+}
+
 // Hands oneDNN's descriptor of the problem, for one strategy, to `use`: the first implementation,
 // from which it can be advanced to the others. Empty where there is none.
 template <class Use>
@@ -220,9 +237,21 @@ private:
         std::function<dnnl::primitive_desc_base()> again;
     };
 
+    bool has_channels_last(const Strategy& strategy) const {
+        return strategy.activations == Layout::channels_last ||
+               (strategy.activations == Layout::as_is &&
+                (is_channels_last(problem_, Role::src) || is_channels_last(problem_, Role::dst)));
+    }
+
     void offer(memory::data_type type, const char* suffix) {
+        const bool avoids_channels_last = takes_long_to_describe(problem_);
         for (const Strategy& strategy : kStrategies) {
             if (strategy.activations == Layout::channel_blocks && !is_depthwise(problem_)) continue;
+            // In float16 brgconv is all that there is, whoever chooses the layout.
+            if (avoids_channels_last &&
+                (has_channels_last(strategy) || type == memory::data_type::f16)) {
+                continue;
+            }
             const auto label = [&](const std::string& implementation) {
                 return implementation + "|" + strategy.name + suffix;
             };

@@ -15,6 +15,7 @@ from mioconv._api cimport raise_status
 from mioconv._plans cimport Options, plan_of, problem_of
 from mioconv._select cimport call_record, run
 from mioconv._verify cimport is_due, warn_of
+from mioconv.miopen cimport miopenFloat
 from mioconv.native cimport (
     Api, BenchmarkCache, CallRecord, ConvolutionParams, Device, Direction, Epilogue, Fusion,
     HandleLease, Plan, Provider, Solution, Status, Timing, Way, Workspace, Y, apply_relu, capturing)
@@ -243,9 +244,12 @@ cdef int run_all(Device* device, ConvolutionParams* params, void* x, void* w, vo
     cdef shared_ptr[Plan] used
     cdef void *data[3]
     # Ours on the CPU fuses with what it lists; of other libraries nobody knows. MIOpen's fused
-    # kernel accepts groups that it does not know of, and reads past the weights.
+    # kernel accepts groups that it does not know of, and reads past the weights. To ours another
+    # alpha is another problem, to be listed and compiled: worth it where it saves a rounding.
     if (epilogue.relu and options.solution == 0 and options.exclusions == NULL
             and not (params.groups > 1 and device.api.provider == Provider.rocm)
+            and (epilogue.z == NULL or epilogue.alpha == 1 or params.dtype != miopenFloat
+                 or device.api.provider == Provider.rocm)
             and (not options.strict_accuracy or device.api.provider == Provider.cpu)):
         if run_fused(device, params, x, w, y, epilogue, options):
             return 0

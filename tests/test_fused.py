@@ -244,7 +244,7 @@ class TestOutIsZ:
                     assert mioconv.last_call().way == way
 
     def test_another_alpha_is_no_other_problem(self) -> None:
-        """In float32, where it saves no rounding to speak of: nothing is listed or compiled for it."""
+        """In float32, where fusing saves little: nothing is listed or compiled for it."""
         x, w, z = tensors(PLAIN)
         mioconv.cache_clear()
         add_relu(PLAIN, x, w, z, 0.5)

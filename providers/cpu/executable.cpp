@@ -47,6 +47,11 @@ void convert(const Conversion& conversion, const void* from, void* to, int threa
     });
 }
 
+// oneDNN 3.2 multiplies what nobody wrote by zero there, which may be a NaN.
+bool reads_scratch_memory(const Solution& solution) {
+    return solution.name().find("brgconv_bwd_w:avx512_core_amx") != std::string::npos;
+}
+
 }  // namespace
 
 Executable::Executable(SolutionPtr solution)
@@ -75,6 +80,10 @@ Executable::Executable(SolutionPtr solution)
                 bound.arguments.push_back({argument.name, memories_[argument.buffer].get()});
                 if (argument.name == DNNL_ARG_FROM) bound.from = &address_[argument.buffer];
                 if (argument.name == DNNL_ARG_TO) bound.to = &address_[argument.buffer];
+                if (argument.name == DNNL_ARG_SCRATCHPAD && reads_scratch_memory(*solution_)) {
+                    bound.cleared = &address_[argument.buffer];
+                    bound.cleared_bytes = recipe.buffers[argument.buffer].desc.get_size();
+                }
             }
         } else {
             bound.conversion = step.conversion;
@@ -148,6 +157,9 @@ void Executable::run_steps(dnnl_stream_t stream) {
             for (const int buffer : step.operands) operands_.push_back(address_[buffer]);
             step.routine->run(operands_.data(), stream);
         } else if (step.primitive != nullptr) {
+            if (step.cleared != nullptr) {
+                std::memset(const_cast<void*>(*step.cleared), 0, step.cleared_bytes);
+            }
             check(dnnl_primitive_execute(
                 step.primitive, stream, static_cast<int>(step.arguments.size()),
                 step.arguments.data()));

@@ -28,6 +28,8 @@ private:
         std::unique_ptr<RoutineRun> routine;
         std::vector<int> operands;  // of the routine: buffers
         Conversion conversion;
+        const void* const* cleared = nullptr;  // into address_: scratch memory that it reads
+        std::size_t cleared_bytes = 0;
         const void* const* from = nullptr;  // into address_
         const void* const* to = nullptr;
         bool fetches_z = false;

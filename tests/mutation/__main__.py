@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import os
 import re
 import shlex
@@ -100,7 +101,8 @@ def build() -> None:
         elif path.suffix in (".hpp", ".cpp"):
             text = text.replace("#include", '#include "mioconv/mutation.hpp"\n#include', 1)
         path.write_text(text)
-    isolation = ["--no-build-isolation"] if shutil.which("cython") and shutil.which("ninja") else []
+    here = importlib.util.find_spec("scikit_build_core") and importlib.util.find_spec("Cython")
+    isolation = ["--no-build-isolation"] if here and shutil.which("ninja") else []
     subprocess.run(
         [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *isolation,
          "--target", str(SITE), str(TREE)],

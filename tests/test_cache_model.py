@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 import mioconv
+from helpers.standin import ROOT, compiler
 
 INPUTS = [np.ones((1, 2, 4, width), np.float32) for width in range(3, 9)]
 WEIGHT = np.ones((2, 2, 3, 3), np.float32)
@@ -113,3 +117,19 @@ class Cache(RuleBasedStateMachine):
 
 Cache.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 TestCache = Cache.TestCase
+
+
+def test_a_builder_that_is_overtaken_leaves_no_trace(tmp_path: Path) -> None:
+    """The C++ class alone: `cache/stale_builder.cpp` clears it while two threads build."""
+    found = compiler()
+    if not found:
+        pytest.skip("no C++ compiler")
+    program = tmp_path / "stale_builder"
+    subprocess.run(
+        [*found, "-std=c++17", "-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'include'}",
+         str(ROOT / "tests" / "cache" / "stale_builder.cpp"), "-o", str(program), "-pthread"],
+        check=True,
+    )  # fmt: skip
+    done = subprocess.run([program], capture_output=True, text=True, check=True, timeout=60)
+    # Each caller has its own; after the first end nothing is kept, after the second the second's.
+    assert done.stdout == "0 1 0 1 1\n"

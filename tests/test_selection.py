@@ -152,6 +152,26 @@ class TestMemory:
         finally:
             mioconv.set_allocator(None)
 
+    def test_what_a_search_lacked_is_searched_later(self) -> None:
+        """A solution that a search could not measure was not searched."""
+        x, w = random_array((2, 32, 14, 14)), random_array((32, 32, 3, 3), seed=1)
+        most = max(solutions(x, w), key=lambda s: s.workspace_bytes)
+
+        def allocate(nbytes: int, *_: Any) -> None:
+            if short and nbytes >= most.workspace_bytes:
+                raise MemoryError
+
+        mioconv.cache_clear()
+        mioconv.set_allocator(allocate)
+        try:
+            for short in (True, False):
+                mioconv.empty_cache()
+                mioconv.conv2d_forward(x, w, padding=1, benchmark=True, workspace_limit=1 << 40)
+                (found,) = [s for s in solutions(x, w) if s.id == most.id]
+                assert (found.source == "measured") == (not short)
+        finally:
+            mioconv.set_allocator(None)
+
     def test_no_memory_at_all(self, pair: tuple) -> None:
         x, w, expected = pair
         sliced = np.repeat(x, 2, axis=3)[..., ::2]

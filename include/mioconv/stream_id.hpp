@@ -12,10 +12,11 @@ constexpr std::uint64_t unknown_stream = UINT64_MAX;
 
 /// A number that no other stream of the process has or gets: a handle may be that of a new stream
 /// as soon as its own is destroyed, and the handle of the per-thread default stream is every
-/// thread's.
+/// thread's. In a capture nobody may ask: CUDA would end it.
 inline std::uint64_t stream_id(const Api& api, hipStream_t stream) {
     std::uint64_t id = unknown_stream;
     if (api.mioconvGetStreamId) {
+        if (capturing(api, stream)) return id;
         if (api.mioconvGetStreamId(stream, &id) == miopenStatusSuccess) return id;
         api.hipGetLastError();
         return unknown_stream;

@@ -154,6 +154,60 @@ def test_a_library_that_is_wrong_throughout_is_an_error(library: Path) -> None:
     assert "wrong" in text
 
 
+FUSED = """
+import json, sys, warnings
+import numpy as np
+import mioconv
+rng = np.random.default_rng(0)
+x = rng.standard_normal((2, 16, 7, 7)).astype(np.float32)
+w = rng.standard_normal((32, 16, 3, 3)).astype(np.float32)
+z = rng.standard_normal((2, 32, 7, 7)).astype(np.float32)
+with mioconv.flags(verify="off"):
+    y = mioconv.conv2d_forward(x, w, padding=1)
+said, results, ways = [], [], []
+warnings.showwarning = lambda message, *rest, **more: said.append(str(message))
+warnings.simplefilter("always")
+for _ in range(3):
+    if sys.argv[1] == "relu":
+        got, right = mioconv.conv2d_relu_forward(x, w, padding=1), np.maximum(y, 0)
+    else:
+        in_place, right = z.copy(), np.maximum(y + z, 0)
+        out = in_place if sys.argv[1] == "in place" else None
+        got = mioconv.conv2d_add_relu_forward(x, w, in_place, padding=1, out=out)
+    results.append(bool(np.abs(got - right).max() < 1e-3))
+    ways.append(mioconv.last_call().way)
+print(json.dumps([results, ways, said]))
+"""
+
+
+@pytest.mark.parametrize("benchmark", ["0", "1"])
+@pytest.mark.parametrize("operator", ["relu", "add_relu", "in place"])
+@pytest.mark.parametrize("where", ["at=0 bytes=4", f"at={4 * (SIZE - 1)} bytes=4"])
+def test_a_fused_operation_that_is_wrong(
+    library: Path, where: str, operator: str, benchmark: str
+) -> None:
+    """Found before it is timed and before its result is anybody's: z that is the result is whole."""
+    results, ways, said = run(
+        library, f"{where} fused=1", operator, program=FUSED, MIOCONV_BENCHMARK=benchmark
+    )
+    assert results == [True] * 3
+    assert ways == ["separate"] * 3
+    assert len(said) == 1
+    assert said[0].startswith("a fused operation computes something else")
+
+
+def test_a_fused_operation_that_writes_behind_its_result(library: Path) -> None:
+    results, ways, said = run(library, f"at={4 * SIZE} bytes=4 fused=1", "relu", program=FUSED)
+    assert results == [True] * 3
+    assert ways == ["separate"] * 3
+    assert "outside of its result" in said[0]
+
+
+def test_a_fused_operation_that_is_right(library: Path) -> None:
+    results, ways, said = run(library, "at=0 bytes=0 fused=1", "in place", program=FUSED)
+    assert (results, ways, said) == ([True] * 3, ["fused"] * 3, [])
+
+
 PINNED = """
 import json, warnings
 import numpy as np

@@ -220,4 +220,22 @@ STREAMS = [
     ),
 ]  # fmt: skip
 
-MUTATIONS = [*SELECTION, *LIFETIMES, *STREAMS]
+MUTATIONS = [*SELECTION, *LIFETIMES, *STREAMS    expression(
+        "fused operation not looked at", f"{CORE}/_epilogue.pyx",
+        "plan.device.api.provider == Provider.cpu and is_due(plan, &stand_in, options)", "False",
+        "tests/test_verify.py -k fused",
+    ),
+    expression(
+        "solution not looked at", f"{CORE}/_verify.pyx",
+        "options.verify == OFF or plan.params.packed_weights", "True",
+        "tests/test_verify.py -k wrong",
+    ),
+    expression(
+        "signals reach gemm", "providers/cpu/executable.cpp", "!bears_signals_", "false",
+        "tests/test_signals.py",
+    ),
+    expression(
+        "signals reach those who help gemm", "providers/cpu/signals.cpp", "threads > 1", "false",
+        "tests/test_signals.py",
+    ),
+]

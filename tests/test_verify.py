@@ -186,7 +186,7 @@ print(json.dumps([results, ways, said]))
 def test_a_fused_operation_that_is_wrong(
     library: Path, where: str, operator: str, benchmark: str
 ) -> None:
-    """Found before it is timed and before its result is anybody's: z that is the result is whole."""
+    """Found before its result is anybody's: z that is the result is whole."""
     results, ways, said = run(
         library, f"{where} fused=1", operator, program=FUSED, MIOCONV_BENCHMARK=benchmark
     )

@@ -156,13 +156,15 @@ def survives(mutation: Mutation) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="mutation", description=__doc__)
-    parser.add_argument("--only", default="", help="faults whose name has this")
+    parser.add_argument(
+        "--only", default="", help="faults whose name has this, a regular expression"
+    )
     parser.add_argument(
         "--keep-build", action="store_true", help="the last one, with the tests of now"
     )
     parser.add_argument("-j", type=int, default=1, help="faults at a time")
     args = parser.parse_args()
-    wanted = [mutation for mutation in MUTATIONS if args.only in mutation.name]
+    wanted = [mutation for mutation in MUTATIONS if re.search(args.only, mutation.name)]
     if args.keep_build:
         copy("tests")
     else:

@@ -220,7 +220,8 @@ STREAMS = [
     ),
 ]  # fmt: skip
 
-MUTATIONS = [*SELECTION, *LIFETIMES, *STREAMS    expression(
+RESULTS = [
+    expression(
         "fused operation not looked at", f"{CORE}/_epilogue.pyx",
         "plan.device.api.provider == Provider.cpu and is_due(plan, &stand_in, options)", "False",
         "tests/test_verify.py -k fused",
@@ -238,4 +239,6 @@ MUTATIONS = [*SELECTION, *LIFETIMES, *STREAMS    expression(
         "signals reach those who help gemm", "providers/cpu/signals.cpp", "threads > 1", "false",
         "tests/test_signals.py",
     ),
-]
+]  # fmt: skip
+
+MUTATIONS = [*SELECTION, *LIFETIMES, *STREAMS, *RESULTS]

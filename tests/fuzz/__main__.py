@@ -112,7 +112,7 @@ def _coverage(seen: Counter[tuple[str, str, str]]) -> str:
 def main() -> int:
     """Run, report, and answer 1 if anything was wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("--provider", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--provider", default="cpu", choices=("cpu", "cuda", "rocm"))
     parser.add_argument("--library", type=Path, help="of the provider; else the installed one")
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--jobs", type=int, default=1, help="workers at a time")

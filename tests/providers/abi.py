@@ -40,9 +40,14 @@ def dtype_code(dtype: Any) -> int:
 
 
 def library_path(provider: str = "cpu") -> Path | None:
-    """MIOCONV_TEST_CPU_LIBRARY (or _CUDA_), else the one beside the installed package."""
+    """MIOCONV_TEST_CPU_LIBRARY (or _CUDA_, _ROCM_), else the one beside the installed package."""
     if named := os.environ.get(f"MIOCONV_TEST_{provider.upper()}_LIBRARY"):
         return Path(named)
+    if provider == "rocm":  # the vendor's, with the HIP runtime that it is linked with
+        import mioconv
+
+        found = mioconv.providers()["rocm"]
+        return Path(found.paths["MIOpen"]) if found.available else None
     spec = importlib.util.find_spec("mioconv")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         if (path := Path(folder) / f"libmioconv_{provider}.so").exists():
@@ -268,7 +273,8 @@ class Library:
                 ints(stride), ints(dilation), mode,
             )  # fmt: skip
             self.call("miopenSetConvolutionGroupCount", desc, groups)
-            self.call("miopenSetConvolutionAttribute", desc, MATH_TYPE, 0 if tf32 else 1)
+            if self.provider != "rocm":  # whose newer releases alone have it
+                self.call("miopenSetConvolutionAttribute", desc, MATH_TYPE, 0 if tf32 else 1)
             if output_padding is not None:
                 self.call(
                     "miopenSetTransposeConvNdOutputPadding", desc, len(stride),
@@ -279,6 +285,8 @@ class Library:
             self.call("miopenDestroyConvolutionDescriptor", desc)
 
     def solution_name(self, solution_id: int) -> str:
+        if self.provider == "rocm":
+            return f"solution {solution_id}"
         text = c.create_string_buffer(256)
         self.call("mioconvGetSolutionName", c.c_uint64(solution_id), text, c.c_size_t(256))
         return text.value.decode()

@@ -428,13 +428,13 @@ class TestMemory:
 class TestChoice:
     def test_measured_without_packing(self) -> None:
         problem = problem_of(WIDE, "forward")
-        plan = mioconv.plan(problem, benchmark=True, constant_weights=True)
+        plan = mioconv.plan(problem, benchmark=True, constant_weights=True, workspace_limit=1 << 40)
         assert plan.solution.source == "measured"
         x, w = operands(FORWARD, WIDE)
         plain = mioconv.plan(problem, solution=plan.solution)
         assert_same_bits(plan(x, w), plain(x, w))
         finds = mioconv.cache_info().finds
-        mioconv.plan(problem, benchmark=True, constant_weights=True)
+        mioconv.plan(problem, benchmark=True, constant_weights=True, workspace_limit=1 << 40)
         assert mioconv.cache_info().finds == finds
 
     def test_estimates_leave_the_packing_out(self) -> None:

@@ -256,6 +256,7 @@ if hasattr(interpreters, "exec"):
     interpreters.exec(inner, code)
 else:
     interpreters.run_string(inner, code)
+interpreters.destroy(inner)  # CPython 3.11.2 with NumPy in the main one does not end else
 import mioconv, numpy
 print(mioconv.conv1d_forward(numpy.ones((1, 1, 3), "f"), numpy.ones((1, 1, 3), "f")))
 """
@@ -317,7 +318,7 @@ threading.Thread(target=interrupt, daemon=True).start()
 try:
     search()
 except KeyboardInterrupt:
-    print("interrupted", mioconv.cache_info().finds)
+    print("interrupted", mioconv.cache_info().finds, flush=True)
 os._exit(0)
 """
 HANDLER = """

@@ -1,8 +1,7 @@
 // Keeping signals away from kernels that cannot bear them.
 #pragma once
 
-#include <signal.h>
-
+#include <csignal>
 #include <string>
 
 namespace mioconv::cpu {

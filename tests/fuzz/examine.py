@@ -127,6 +127,8 @@ class Examiner:
             except abi.StatusError as error:
                 if own and odd and error.status == abi.BAD_PARM:
                     return ""  # kernels that load several elements at once say so
+                if self.library.provider == "rocm" and error.status == abi.UNKNOWN_ERROR:
+                    return ""  # its source is not there, or does not compile: the next one serves
                 if error.status == _INTERNAL_ERROR:
                     return f"outside: of its scratch memory, {run} run"
                 return f"status: {error.status}, {run} run"

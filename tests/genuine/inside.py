@@ -93,6 +93,10 @@ def _interpreter() -> list[str]:
     paths = {sys.base_prefix}
     if sys.base_prefix == "/usr":
         paths = {sysconfig.get_path("stdlib"), os.path.realpath(sys.executable)}
+        link = sys.executable  # a virtual environment's python may be a link to a link
+        while os.path.islink(link):
+            link = os.path.join(os.path.dirname(link), os.readlink(link))
+            paths.add(link)
     return sorted(path for path in {*paths, sys.prefix, str(ROOT)} if os.path.exists(path))
 
 

@@ -19,13 +19,7 @@ PXD = Path(__file__).parents[1] / "src" / "mioconv"
 @pytest.mark.skipif(standin.compiler() is None, reason="no C++ compiler")
 def test_every_request_fails_once(tmp_path: Path) -> None:
     """`allocation/sweep.py`, with the operator new of `failing_new.cpp`."""
-    library = tmp_path / "failing_new.so"
-    compiler = standin.compiler() or []
-    subprocess.run(
-        [*compiler, "-std=c++17", "-O1", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror",
-         str(FOLDER / "failing_new.cpp"), "-o", str(library), "-ldl"],
-        check=True,
-    )  # fmt: skip
+    library = standin.build_library(FOLDER / "failing_new.cpp", tmp_path, "-ldl")
     done = subprocess.run(
         [sys.executable, str(FOLDER / "sweep.py")],
         env={**os.environ, "LD_PRELOAD": str(library), "MIOCONV_CACHE": "0"},

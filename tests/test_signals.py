@@ -20,16 +20,10 @@ FOLDER = Path(__file__).parent / "signals"
 
 @pytest.fixture(scope="module")
 def watch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = standin.compiler()
-    if compiler is None:
+    if standin.compiler() is None:
         pytest.skip("no C++ compiler")
-    library = tmp_path_factory.mktemp("signals") / "off_stack.so"
-    subprocess.run(
-        [*compiler, "-std=c++17", "-O1", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror",
-         str(FOLDER / "off_stack.cpp"), "-o", str(library), "-pthread"],
-        check=True,
-    )  # fmt: skip
-    return library
+    folder = tmp_path_factory.mktemp("signals")
+    return standin.build_library(FOLDER / "off_stack.cpp", folder, "-pthread")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])

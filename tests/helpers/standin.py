@@ -45,6 +45,16 @@ def compiler() -> list[str] | None:
     return next((c for c in candidates if shutil.which(c[0])), None)
 
 
+def build_library(source: Path, folder: Path, *flags: str) -> Path:
+    """A shared library of one file of ours."""
+    found = compiler()
+    assert found, "no C++ compiler"
+    library = folder / f"{source.stem}.so"
+    _run([*found, "-std=c++17", "-O1", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror",
+          str(source), "-o", str(library), *flags])  # fmt: skip
+    return library
+
+
 def build() -> Path:
     """A ROCm root with the two libraries in lib; made once for each state of the sources."""
     found = compiler()

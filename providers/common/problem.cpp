@@ -20,6 +20,34 @@ void require_distinct_elements(const miopenTensorDescriptor& tensor) {
     }
 }
 
+// Each result reads the one input in its place.
+bool is_pointwise(const ConvProblem& problem, int axis) noexcept {
+    return problem.wei[axis + 2] == 1 && problem.stride[axis] == 1 && problem.padding[axis] == 0;
+}
+
+// A single input gives a single result.
+bool is_absent(const ConvProblem& problem, int axis) noexcept {
+    return problem.src[axis + 2] == 1 && problem.wei[axis + 2] == 1 && problem.padding[axis] == 0;
+}
+
+// Whether a dimension and the next are stepped through as one.
+bool merges(const Dims& dims, const Dims& strides, int dim) noexcept {
+    return dims[dim] == 1 || dims[dim + 1] == 1 || strides[dim] == dims[dim + 1] * strides[dim + 1];
+}
+
+template <typename Values>
+void take_out(Values& values, int at, int last) noexcept {
+    std::copy(values.begin() + at + 1, values.end(), values.begin() + at);
+    values.back() = last;
+}
+
+void merge(Dims& dims, Dims& strides, int dim) noexcept {
+    if (dims[dim + 1] == 1) strides[dim + 1] = strides[dim];
+    dims[dim + 1] *= dims[dim];
+    take_out(dims, dim, 0);
+    take_out(strides, dim, 0);
+}
+
 std::uint64_t mix(std::uint64_t hash, std::uint64_t word) noexcept {
     hash = (hash ^ word) * 0x9e3779b97f4a7c15ull;
     return hash ^ (hash >> 32);
@@ -88,6 +116,30 @@ ConvProblem make_problem(
     problem.src_strides = src.strides;
     problem.wei_strides = w.strides;
     problem.dst_strides = dst.strides;
+    return problem;
+}
+
+ConvProblem collapsed(ConvProblem problem) noexcept {
+    if (problem.rank < 5) return problem;
+    for (int axis = 0; axis < 2; ++axis) {
+        const int dim = axis + 2;
+        const bool drops_next = is_absent(problem, axis + 1);
+        const bool both = is_pointwise(problem, axis) && is_pointwise(problem, axis + 1);
+        if (!(both || drops_next || is_absent(problem, axis)) ||
+            !merges(problem.src, problem.src_strides, dim) ||
+            !merges(problem.dst, problem.dst_strides, dim)) {
+            continue;
+        }
+        merge(problem.src, problem.src_strides, dim);
+        merge(problem.wei, problem.wei_strides, dim);
+        merge(problem.dst, problem.dst_strides, dim);
+        const int gone = drops_next ? axis + 1 : axis;
+        take_out(problem.padding, gone, 0);
+        take_out(problem.stride, gone, 1);
+        take_out(problem.dilation, gone, 1);
+        --problem.rank;
+        break;
+    }
     return problem;
 }
 

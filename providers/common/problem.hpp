@@ -69,6 +69,11 @@ ConvProblem make_problem(
     const miopenTensorDescriptor& w, const miopenConvolutionDescriptor& conv,
     const miopenTensorDescriptor& y, const Epilogue& epilogue = {});
 
+// A problem of three spatial axes as one of two, if neighbours can be stepped through as one axis:
+// both with kernels of one tap that neither pad nor skip, or one of them of size 1. Libraries are
+// faster with fewer axes, and oneDNN's gradient of weights is wrong where a depth is padded.
+ConvProblem collapsed(ConvProblem problem) noexcept;
+
 // One input channel a group.
 inline bool is_depthwise(const ConvProblem& problem) noexcept {
     return problem.groups > 1 && problem.wei[1] == 1;

@@ -19,9 +19,9 @@ using cpu::Solution;
 using cpu::SolutionPtr;
 
 ConvProblem problem_of(const ConvCall& call) {
-    const ConvProblem problem = make_problem(
+    const ConvProblem problem = collapsed(make_problem(
         cpu::thread_limit(), call.direction, deref(call.x), deref(call.w), deref(call.conv),
-        deref(call.y));
+        deref(call.y)));
     require(problem.packed_weights == 0 || problem.direction != Direction::backward_weights);
     return problem;
 }
@@ -224,8 +224,9 @@ void run_algorithm(
 
 std::int32_t place_of(miopenHandle_t) { return cpu::thread_limit(); }
 
-void prepare_fused(miopenHandle_t handle, const ConvProblem& problem) {
+void prepare_fused(miopenHandle_t handle, const ConvProblem& fused) {
     auto& owner = deref(handle);
+    const ConvProblem problem = collapsed(fused);
     require(problem.packed_weights == 0, miopenStatusUnsupportedOp);
     std::lock_guard lock(owner.mutex);
     owner.executable(problem, kBestSolution);
@@ -233,8 +234,9 @@ void prepare_fused(miopenHandle_t handle, const ConvProblem& problem) {
 
 // Neither fused call needs to hand over a workspace: what is missing comes from the handle.
 void run_fused(
-    miopenHandle_t handle, const ConvProblem& problem, const Operands& operands, Workspace given) {
+    miopenHandle_t handle, const ConvProblem& fused, const Operands& operands, Workspace given) {
     auto& owner = deref(handle);
+    const ConvProblem problem = collapsed(fused);
     require(problem.packed_weights == 0, miopenStatusUnsupportedOp);
     std::lock_guard lock(owner.mutex);
     const std::size_t needed = owner.executable(problem, kBestSolution).solution().workspace();

@@ -200,6 +200,11 @@ double kernel_efficiency(
         problem.stride[0] > 1) {
         best = 0.65;
     }
+    if (problem.direction == Direction::backward_weights && !image && has(name, "jit:avx2") &&
+        !has(name, "|blocked")) {
+        // Other channels lie between those of a block, so that long rows do not stay in the cache.
+        best *= std::pow(32 / std::max(count(problem.dst[problem.rank - 1]), 32.0), 0.25);
+    }
     return best * std::max(fill, 0.06);
 }
 

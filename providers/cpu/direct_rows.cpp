@@ -3,6 +3,8 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <array>
+#include <optional>
 #include <vector>
 
 #include "ending.hpp"
@@ -31,11 +33,17 @@ struct Segment {
     bool edge;
 };
 
-// Neighbouring results of a row. Pieces that meet no padding have their segments in common, each
-// from `shift` positions on.
+// The segments of the piece that begins at `origin`. Pieces that meet no padding have them in
+// common.
+struct Segments {
+    std::int64_t origin;
+    std::vector<Segment> items;
+};
+
+// Neighbouring results of a row: their segments, each from `shift` positions on.
 struct Piece {
     std::int64_t begin, end, shift;
-    std::size_t segments;  // of Shape::segments
+    const std::vector<Segment>* segments;
 
     int vectors() const { return static_cast<int>(divide_up(end - begin, kLanes)); }
 };
@@ -51,9 +59,20 @@ struct Shape {
     std::int64_t first[kSpace];
     std::int64_t step[kSpace];
     std::int64_t blocks;  // of result channels
-    std::vector<Piece> pieces;
-    std::vector<std::vector<Segment>> segments;  // most pieces of a long row have the same
+    std::vector<Segments> segments;
+    std::vector<std::uint32_t> segments_of_piece;  // a long row has many: no more is kept of them
 
+    std::int64_t pieces() const { return static_cast<std::int64_t>(segments_of_piece.size()); }
+    Range results_of(std::int64_t piece, std::int64_t pieces) const {
+        const std::int64_t row = result.axes.size[2];
+        const Range share = share_of(divide_up(row, kLanes), pieces, piece);
+        return {share.begin * kLanes, std::min(share.end * kLanes, row)};
+    }
+    Piece piece(std::int64_t index) const {
+        const auto [begin, end] = results_of(index, pieces());
+        const Segments& its = segments[segments_of_piece[static_cast<std::size_t>(index)]];
+        return {begin, end, begin - its.origin, &its.items};
+    }
     std::int64_t lines(const Tensor& tensor) const {
         return tensor.axes.size[0] * tensor.axes.size[1];
     }
@@ -63,9 +82,7 @@ struct Shape {
     std::int64_t work_floats() const {
         return images * groups * source_channels * channel_floats();
     }
-    std::int64_t items() const {
-        return groups * blocks * images * lines(result) * static_cast<std::int64_t>(pieces.size());
-    }
+    std::int64_t items() const { return groups * blocks * images * lines(result) * pieces(); }
 
     // The taps along an axis that meet the source at a result.
     Range met(int axis, std::int64_t result_index) const {
@@ -142,25 +159,22 @@ Shape shape_of(const ConvProblem& problem) {
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx512f")) most = kMostVectors;
 #endif
-    const std::int64_t row = shape.result.axes.size[2], vectors = divide_up(row, kLanes);
+    const std::int64_t vectors = divide_up(shape.result.axes.size[2], kLanes);
     const std::int64_t pieces = divide_up(vectors, most);
-    const Piece* common[kMostVectors + 1] = {};  // by the number of vectors
-    shape.pieces.reserve(static_cast<std::size_t>(pieces));
+    std::array<std::optional<std::uint32_t>, kMostVectors + 1> common;  // by the number of vectors
+    shape.segments_of_piece.reserve(static_cast<std::size_t>(pieces));
     for (std::int64_t i = 0; i < pieces; ++i) {
-        const Range share = share_of(vectors, pieces, i);
-        Piece piece{share.begin * kLanes, std::min(share.end * kLanes, row), 0, 0};
-        const Range results{piece.begin, piece.end};
+        const Range results = shape.results_of(i, pieces);
         const bool inside = meets_no_padding(shape, results);
-        const Piece*& known = common[share.size()];
-        if (inside && known != nullptr) {
-            piece.shift = piece.begin - known->begin;
-            piece.segments = known->segments;
+        auto& known = common[static_cast<std::size_t>(divide_up(results.size(), kLanes))];
+        auto its = static_cast<std::uint32_t>(shape.segments.size());
+        if (inside && known) {
+            its = *known;
         } else {
-            piece.segments = shape.segments.size();
-            shape.segments.push_back(segments_of(shape, results));
+            shape.segments.push_back({results.begin, segments_of(shape, results)});
+            if (inside) known = its;
         }
-        shape.pieces.push_back(piece);
-        if (inside && known == nullptr) known = &shape.pieces.back();
+        shape.segments_of_piece.push_back(its);
     }
     return shape;
 }
@@ -171,7 +185,7 @@ Shape shape_of(const ConvProblem& problem) {
 struct Job {
     const Shape* shape;
     const Ending* ending;
-    const Piece* piece;
+    Piece piece;
     const float* source;  // position 0 of the first row of the group's first channel
     const float* weights[kOutputs];  // those of the first channel of the source
     const float* bias[kOutputs];  // or null
@@ -240,7 +254,7 @@ struct Sums {
         const std::int64_t size = shape.source.axes.size[2];
         const Range depths = shape.met(0, job.depth), rows = shape.met(1, job.row);
         const Axes& taps = shape.weights.axes;
-        const std::vector<Segment>& segments = shape.segments[job.piece->segments];
+        const std::vector<Segment>& segments = *job.piece.segments;
         Vector sum[kOutputs][Vectors] = {};
         for (std::int64_t c = 0; c < shape.source_channels; ++c) {
             for (std::int64_t i = depths.begin; i < depths.end; ++i) {
@@ -250,13 +264,13 @@ struct Sums {
                     const float* const row =
                         job.source + c * shape.channel_floats() +
                         (depth * shape.source.axes.size[1] + line) * shape.row_floats() +
-                        job.piece->shift;
+                        job.piece.shift;
                     const std::int64_t offset =
                         c * shape.source_step + i * taps.stride[0] + j * taps.stride[1];
                     if (c + 1 < shape.source_channels) prefetch(job, offset + shape.source_step);
                     for (const Segment& segment : segments) {
-                        const std::int64_t tap = Step * (segment.begin + job.piece->shift -
-                                                         job.piece->begin - shape.first[2]);
+                        const std::int64_t tap = Step * (segment.begin + job.piece.shift -
+                                                         job.piece.begin - shape.first[2]);
                         const float* weights[kOutputs];
                         for (int k = 0; k < kOutputs; ++k) {
                             weights[k] = job.weights[k] + (offset + tap);
@@ -283,7 +297,7 @@ struct Sums {
             const Vector* const given = job.bias[k] == nullptr ? nullptr : &bias;
             for (int v = 0; v < Vectors; ++v) {
                 float* const to = job.result[k] + v * kLanes;
-                const std::int64_t lanes = job.piece->end - job.piece->begin - v * kLanes;
+                const std::int64_t lanes = job.piece.end - job.piece.begin - v * kLanes;
                 if (lanes >= kLanes) {
                     finish(*job.ending, given, to, 0, sum[k][v]);
                     store(sum[k][v], to);
@@ -312,7 +326,7 @@ MIOCONV_AVX512 void sum_vectors(const Job& job) {
 
 template <int Step>
 void sum(const Job& job) {
-    switch (job.piece->vectors()) {
+    switch (job.piece.vectors()) {
         case 1: return sum_vector<Step>(job);
         case 2: return sum_vectors<2, Step>(job);
         case 3: return sum_vectors<3, Step>(job);
@@ -381,8 +395,7 @@ private:
         Job job{};
         job.shape = &shape_;
         job.ending = &ending_;
-        job.piece = &shape_.pieces[static_cast<std::size_t>(
-            next(static_cast<std::int64_t>(shape_.pieces.size())))];
+        job.piece = shape_.piece(next(shape_.pieces()));
         job.row = next(shape_.result.axes.size[1]);
         job.depth = next(shape_.result.axes.size[0]);
         const std::int64_t image = next(shape_.images);
@@ -406,7 +419,7 @@ private:
             if (bias != nullptr) job.bias[k] = bias + index;
             job.result[k] = result + image * shape_.result.first + index * shape_.result.second +
                             job.depth * shape_.result.axes.stride[0] +
-                            job.row * shape_.result.axes.stride[1] + job.piece->begin;
+                            job.row * shape_.result.axes.stride[1] + job.piece.begin;
         }
         if (back_) {
             sum<-1>(job);
@@ -464,8 +477,8 @@ double direct_rows_cycles(const ConvProblem& problem) {
     constexpr double kVector = 3, kLoad = 1, kLatency = 4, kSegment = 12;
     const Shape shape = shape_of(problem);
     double row = 0, rows[2] = {0, 0};
-    for (const Piece& piece : shape.pieces) {
-        for (const Segment& segment : shape.segments[piece.segments]) {
+    for (const std::uint32_t its : shape.segments_of_piece) {
+        for (const Segment& segment : shape.segments[its].items) {
             const auto positions = static_cast<double>(segment.end - segment.begin);
             const auto vectors = static_cast<double>(segment.last - segment.first + 1);
             row += kSegment + positions * std::max(kVector * vectors + kLoad, kLatency);

@@ -166,6 +166,11 @@ def _attempt(rng: random.Random, provider: str, large: bool) -> Problem | None:
     dilation = [_step(rng, 0.65) if k > 1 else 1 for k in taps]
     reach = [d * (k - 1) + 1 for d, k in zip(dilation, taps, strict=True)]
     padding = [_padding(rng, r) for r in reach]
+    if rank == 3 and rng.random() < 0.25:  # as in networks that filter space and time in turns
+        first = rng.randrange(2)
+        for axis in (first, first + 1):
+            taps[axis] = stride[axis] = dilation[axis] = reach[axis] = 1
+            padding[axis] = 0
     out = [_out(rng, i == rank - 1) for i in range(rank)]
     if large and rank < 3:
         out = [rng.randint(8, 40) for _ in range(rank - 1)] + [rng.randint(8, 70 ** (3 - rank))]

@@ -121,8 +121,11 @@ _KNOWN: dict[tuple[str, str], list[Area]] = {
     ("jit_1x1", "BackwardWeights"): [
         _area(width_stride=_STRIDED, in_channels=_NO_BLOCK),
         _area(rest_stride=_STRIDED, in_channels=_NO_BLOCK)],
-    # Tall kernels are summed in parts, of which some are lost.
-    ("jit_dw", "BackwardWeights"): [_area(rest_taps=_mask(4)), _area(width_taps=_mask(4))],
+    # Sums in parts of 15 rows of results, of which some are lost where a kernel is tall: of 8 taps
+    # or more where it is strided.
+    ("jit_dw", "BackwardWeights"): [
+        _area(rest_taps=_mask(4)), _area(width_taps=_mask(4)),
+        _area(rest_taps=_mask(3), rest_stride=_STRIDED)],
     # All of it, where taps are even in number and channels 48, 80, 112, ...
     ("brgconv:avx512_core_amx", "Forward"): [_area(width_stride=_STRIDED, width_padding=_mask(0))],
     # Garbage where a tap or an output meets nothing but padding, or the depth is padded, and in

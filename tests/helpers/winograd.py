@@ -134,6 +134,11 @@ def error_bound(
     m
         Of F(m x m, 3 x 3).
     """
+    if w.ndim == 5 and w.shape[2] != 1:  # the axis with a kernel of 1 takes the depth's place
+        flat = 2 + w.shape[2:].index(1)
+        x, w, y = (np.moveaxis(np.asarray(array), flat, 2) for array in (x, w, y))
+        rest = [p for axis, p in enumerate(padding) if axis != flat - 2]
+        return np.moveaxis(error_bound(direction, x, w, y, (0, *rest), m), 2, flat)
     pad = (padding[-2], padding[-1])
     if direction == "forward":
         length, magnitude = w.shape[1], forward_magnitude(x, w, pad, m)

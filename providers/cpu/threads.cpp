@@ -91,22 +91,28 @@ bool inherits_openmp() {
 
 int thread_limit() noexcept {
     if (__builtin_expect(forked_child.load(std::memory_order_relaxed), 0)) return 1;
-    if (limit > 0) return limit;
+    // The threads of the caller's own parallel region are the parallelism there.
+    if (__builtin_expect(omp_in_parallel() || omp_get_max_active_levels() < 1, 0)) return 1;
+    if (limit > 0) return std::min(limit, omp_get_thread_limit());
     int threads = machine_count.load(std::memory_order_relaxed);
     if (__builtin_expect(threads == 0, 0)) {
         threads = machine_threads();
         machine_count.store(threads, std::memory_order_relaxed);
     }
-    return threads;
+    return std::min(threads, omp_get_thread_limit());
 }
 
 ThreadScope::ThreadScope(int threads) noexcept
-    : previous_(omp_get_max_threads()), changed_(previous_ != threads) {
+    : previous_(omp_get_max_threads()),
+      changed_(previous_ != threads),
+      dynamic_(omp_get_dynamic() != 0) {
     if (changed_) omp_set_num_threads(threads);
+    if (dynamic_) omp_set_dynamic(0);
 }
 
 ThreadScope::~ThreadScope() {
     if (changed_) omp_set_num_threads(previous_);
+    if (dynamic_) omp_set_dynamic(1);
 }
 
 }  // namespace mioconv::cpu

@@ -189,6 +189,18 @@ cdef class ConvolutionPlan:
                 self.plan.device.workspaces, self.chosen.workspace, stream)
         return 0
 
+    cdef int use_its_threads(self) except -1 nogil:
+        """The workspace and the packed weights are for these. The caller's own OpenMP region, in
+        which OpenMP gives one, is not what the plan was made for."""
+        cdef int64_t threads
+        use_threads(&self.plan.device.api, <int>self.plan.params.threads, &threads)
+        if threads != self.plan.params.threads:
+            with gil:
+                raise UnsupportedError(
+                    f"this plan was made for {self.plan.params.threads} threads, and OpenMP gives "
+                    f"this call {threads}: in a parallel region, call the operator or make a plan")
+        return 0
+
     cdef void note_use(self, hipStream_t stream) noexcept nogil:
         """The workspace is in use on a stream from now on."""
         cdef const Api* api = &self.plan.device.api
@@ -262,14 +274,13 @@ cdef class ConvolutionPlan:
         cdef InFlight call
         cdef CurrentDevice current
         cdef Status status
-        cdef int64_t threads
         self.weights = NULL
         self.weights_owner = None
         give_back(&self.weights_loan)
         if self.packed_bytes:
             with nogil:
                 call.enter(self.plan.device.api)
-                use_threads(&self.plan.device.api, <int>self.plan.params.threads, &threads)
+                self.use_its_threads()
                 status = current.set(self.plan.device.api, self.plan.device.index)
                 if status.ok():
                     status = self.plan.pack_weights(
@@ -403,7 +414,6 @@ cdef class ConvolutionPlan:
         cdef CurrentDevice current
         cdef CallRecord* record
         cdef Status status
-        cdef int64_t threads
         cdef int i
         for i in range(3):
             operands.data[i] = tensors[i].data
@@ -411,8 +421,7 @@ cdef class ConvolutionPlan:
             operands.data[<int>W] = self.packed.data()
         with nogil:
             call.enter(self.plan.device.api)
-            # The workspace was sized for these.
-            use_threads(&self.plan.device.api, <int>self.plan.params.threads, &threads)
+            self.use_its_threads()
             status = current.set(self.plan.device.api, self.plan.device.index)
             if status.ok():
                 status = self.follow(stream)

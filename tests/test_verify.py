@@ -208,6 +208,41 @@ def test_a_fused_operation_that_is_right(library: Path) -> None:
     assert (results, ways, said) == ([True] * 3, ["fused"] * 3, [])
 
 
+WARMED_UP = """
+import json, sys, warnings
+import numpy as np
+import mioconv
+x = np.ones((2, 16, 7, 7), np.float32)
+w = np.ones((32, 16, 3, 3), np.float32)
+call = mioconv.conv2d_relu_forward if sys.argv[2] == "relu" else mioconv.conv2d_forward
+right = 16 * np.outer([2, 3, 3, 3, 3, 3, 2], [2, 3, 3, 3, 3, 3, 2])
+said = []
+warnings.showwarning = lambda message, *rest, **more: said.append(str(message))
+warnings.simplefilter("always")
+for _ in range(3):
+    call(np.full_like(x, float(sys.argv[1])), w, padding=1)
+y = call(x, w, padding=1)
+print(json.dumps([bool((y == right).all()), len(said)]))
+"""
+
+
+@pytest.mark.parametrize("benchmark", ["0", "1"])
+@pytest.mark.parametrize("operator", ["plain", "relu"])
+@pytest.mark.parametrize("value", ["0", "nan", "inf"])
+def test_runs_that_show_nothing_are_not_counted(
+    library: Path, value: str, operator: str, benchmark: str
+) -> None:
+    """Zeros, and what is not finite, come out of a wrong solution too: it has to show itself on
+    other operands."""
+    fused = "fused=1" if operator == "relu" else ""
+    right, said = run(
+        library, f"at=0 bytes={4 * SIZE} halved=1 {fused}", value, operator, program=WARMED_UP,
+        MIOCONV_BENCHMARK=benchmark,
+    )  # fmt: skip
+    assert right
+    assert said == 1
+
+
 PINNED = """
 import json, warnings
 import numpy as np

@@ -221,8 +221,8 @@ public:
     void mark_failed(std::uint64_t id) {
         update([id](Solution& s) { s.failed = s.failed || s.id == id; });
     }
-    void mark_inspected(std::uint64_t id) {
-        update([id](Solution& s) { s.inspected += s.id == id ? 1 : 0; });
+    void mark_inspected(std::uint64_t id, int runs) {
+        update([id, runs](Solution& s) { s.inspected += s.id == id ? runs : 0; });
     }
     /// A solution whose results are wrong is not chosen any more, whatever is asked for.
     void set_aside(std::uint64_t id, const std::string& fault) {

@@ -77,11 +77,23 @@ public:
     /// Of a place in the result, in elements.
     std::int64_t offset(std::size_t i) const { return offset_of(result(), places_[i]); }
 
+    /// Whether enough of the places would show that terms were lost: operands of zeros, or of what
+    /// is not finite, give results that prove nothing.
+    bool tells() {
+        std::size_t telling = 0;
+        for (std::size_t i = 0; i < size(); ++i) {
+            const Sum& sum = sum_of(i);
+            if (std::isfinite(sum.value) && !leaves_range(sum) &&
+                std::abs(sum.value) > bound(sum, Solution()))
+                ++telling;
+        }
+        return 4 * telling >= size();
+    }
+
     /// Empty: what `got` has may be right. Else what is wrong, in words.
     std::string judge(const std::vector<double>& got, const Solution& solution) {
         for (std::size_t i = 0; i < size(); ++i) {
-            if (sums_.size() <= i) sums_.push_back(sum_at(places_[i]));
-            const Sum& sum = sums_[i];
+            const Sum& sum = sum_of(i);
             // Beyond the element type's range nothing is promised.
             if (!std::isfinite(sum.value) || leaves_range(sum)) continue;
             if (std::abs(got[i] - sum.value) <= bound(sum, solution)) continue;
@@ -123,6 +135,10 @@ private:
 
     static constexpr std::size_t most_places = 48, least_places = 8;
 
+    const Sum& sum_of(std::size_t i) {
+        while (sums_.size() <= i) sums_.push_back(sum_at(places_[sums_.size()]));
+        return sums_[i];
+    }
     Operand result() const { return result_of(static_cast<Direction>(params_.direction)); }
     int dims() const { return static_cast<int>(2 + params_.spatial); }
     std::int64_t offset_of(Operand operand, const Place& place) const {

@@ -200,14 +200,17 @@ cdef Status inspect(Plan* plan, Inspection* inspection, const Operands* operands
 
 cdef int begin_inspection(Plan* plan, Operands* operands, PatternOperands* replaced,
                           Inspection* inspection, const Options* options) except -1 nogil:
-    """On a CPU the operands are in reach. On a GPU they are replaced by ones of our own, whose
-    values are chosen so that faults show; where there is no memory for these, nobody looks."""
+    """On a CPU the operands are in reach. On a GPU, and where they show nothing, they are replaced
+    by ones of our own, whose values are chosen so that faults show; where there is no memory for
+    these, nobody looks."""
     cdef size_t seed = <size_t>plan.params.direction
     if options.verify == 0 or plan.params.packed_weights:
         return 0
     if plan.device.api.provider == Provider.cpu:
         inspection.begin(plan[0], operands[0], options.stream, seed)
-    elif replaced.lease(plan[0], operands, options.stream).ok():
+        if inspection.tells():
+            return 0
+    if replaced.lease(plan[0], operands, options.stream).ok():
         inspection.begin(plan[0], replaced[0], seed)
     else:
         plan.device.api.hipGetLastError()

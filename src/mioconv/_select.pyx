@@ -85,7 +85,7 @@ cdef int run(Device* device, ConvolutionParams* params, void* x, void* w, void* 
             if not ran:
                 api.hipGetLastError()
         # Where memory is too short for guards, nobody looks.
-        if not ran:
+        if not ran and not wrong:
             status = workspace.lease(device.workspaces, solution.workspace, options.stream)
             leased = status.ok()
             if leased:

@@ -12,8 +12,8 @@ from libcpp.string cimport string
 
 from mioconv._plans cimport Options, problem_of, solution_name
 from mioconv.native cimport (
-    HandleLease, Operands, Plan, Provider, Solution, Status, capturing, run_inspected,
-    run_on_pattern)
+    HandleLease, Operands, Plan, Provider, Solution, Status, capturing, first_runs,
+    run_inspected, run_on_pattern)
 
 from mioconv.errors import WrongResultWarning
 
@@ -21,8 +21,6 @@ cdef enum:
     OFF = 0
     FIRST = 1
     ALWAYS = 2
-    # A solution may be right until it meets what its first run left behind.
-    FIRST_RUNS = 2
 
 
 cdef bint is_due(const Plan* plan, const Solution* solution,
@@ -30,7 +28,7 @@ cdef bint is_due(const Plan* plan, const Solution* solution,
     """Whether a call by this solution is to be looked at."""
     if options.verify == OFF or plan.params.packed_weights:
         return False
-    if options.verify == FIRST and (solution.inspected >= FIRST_RUNS
+    if options.verify == FIRST and (solution.inspected >= first_runs
                                     or plan.device.api.provider != Provider.cpu):
         return False
     return not capturing(plan.device.api, options.stream)
@@ -44,12 +42,13 @@ cdef Status inspect_run(Plan* plan, HandleLease* lease, const Operands* operands
     cdef string fault
     cdef Status status
     cdef size_t seed = <size_t>solution.id + solution.inspected
+    cdef int looks = 0
     wrong[0] = False
     with nogil:
         status = run_inspected(plan[0], lease.get(), operands[0], solution[0], options.stream, seed,
-                               ran, &fault)
+                               ran, &looks, &fault)
         if status.ok() and fault.empty():
-            plan.mark_inspected(solution.id)
+            plan.mark_inspected(solution.id, looks)
     if status.ok() and not fault.empty():
         wrong[0] = True
         set_aside(plan, solution, fault)
@@ -77,16 +76,14 @@ cdef int passes_on_pattern(Plan* plan, HandleLease* lease, const Solution* solut
     fails, is left to its calls."""
     cdef Status status
     cdef string fault
-    cdef int _run
     with nogil:
         status = run_on_pattern(
-            plan[0], lease.get(), solution[0], options.stream, FIRST_RUNS, &fault)
+            plan[0], lease.get(), solution[0], options.stream, &fault)
     if not status.ok():
         plan.device.api.hipGetLastError()
         return True
     if not fault.empty():
         set_aside(plan, solution, fault)
         return False
-    for _run in range(FIRST_RUNS):
-        plan.mark_inspected(solution.id)
+    plan.mark_inspected(solution.id, first_runs)
     return True

@@ -400,7 +400,7 @@ cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
         cbool sums_plainly() noexcept
         void mark_failed(uint64_t id) noexcept
         void mark_out_of_memory(uint64_t id) noexcept
-        void mark_inspected(uint64_t id) noexcept
+        void mark_inspected(uint64_t id, int runs) noexcept
         void set_aside(uint64_t id, const string& fault) except +
         string fault(uint64_t id) except +
         cbool forget_out_of_memory() noexcept
@@ -433,16 +433,18 @@ cdef extern from "mioconv/inspection.hpp" namespace "mioconv" nogil:
             uint64_t seed) except +
         void begin(const Plan& plan, const PatternOperands& operands, uint64_t seed) except +
         cbool begun() noexcept
+        cbool tells() noexcept
         Status look(
             const Plan& plan, const Solution& solution, const void* result, hipStream_t stream,
             string* fault) except +
 
+    const int first_runs
     Status run_inspected(
         const Plan& plan, miopenHandle_t handle, Operands operands, const Solution& solution,
-        hipStream_t stream, uint64_t seed, cbool* ran, string* fault) except +
+        hipStream_t stream, uint64_t seed, cbool* ran, int* looks, string* fault) except +
     Status run_on_pattern(
         const Plan& plan, miopenHandle_t handle, const Solution& solution, hipStream_t stream,
-        int runs, string* fault) except +
+        string* fault) except +
 
 
 cdef extern from "mioconv/fusion.hpp" namespace "mioconv" nogil:

@@ -3,6 +3,7 @@
 //
 // The variable WRONG has what to do, in words with spaces between:
 //   at=N bytes=N     what is overwritten: from so many bytes behind the start of the result
+//   halved=1         with half of itself, as floats: zeros stay what they are, and NaN
 //   scratch=N        so many bytes behind the end of the scratch memory are
 //   call=N           only in the Nth run of a solution; without it in every run
 //   offset=N         only where the result lies so many bytes behind a multiple of 64
@@ -48,8 +49,14 @@ bool is_due(std::uint64_t id, const void* result) {
 }
 
 void overwrite(void* result) {
+    char* const start = static_cast<char*>(result) + option("at", 0);
+    const long bytes = option("bytes", 0);
+    if (option("halved", 0) != 0) {
+        for (long i = 0; i < bytes / 4; ++i) reinterpret_cast<float*>(start)[i] /= 2;
+        return;
+    }
     // The pattern of 40 and more as a float in each element type.
-    std::memset(static_cast<char*>(result) + option("at", 0), 0x52, option("bytes", 0));
+    std::memset(start, 0x52, bytes);
 }
 
 void overwrite(std::uint64_t id, void* result, void* scratch, std::size_t size) {

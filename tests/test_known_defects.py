@@ -6,6 +6,7 @@ is chosen by default and by a search, is compared with the reference.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 import mioconv
 from helpers import reference, tolerances
 from mioconv.errors import WrongResultWarning
+from providers import abi
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
@@ -109,3 +111,79 @@ def test_backward_weight_is_right_by_every_solution(defect: Defect, dtype: Any) 
         tolerances.assert_close(backward(defect.w, dy, x, benchmark=benchmark, **how), exact, bound)
     got = backward(defect.w, dy, x, exclude=["*gemm*"], **how)
     tolerances.assert_close(got, exact, bound)
+
+
+# Kernels whose taps are so far apart that bytes along an axis are beyond 32 bits.
+FAR = [
+    ((1, 1, 17, 2, 17), (16, 1, 3, 1, 1), (1, 1, 2**31 - 1), (2**31 - 9, 0, 0),
+     (2**31 - 2, 2**24, 1), 1),
+    ((2, 17, 5, 2), (1, 17, 2, 1), (1, 1), (3 * 2**28 - 2, 0), (3 * 2**29, 1), 1),
+    ((1, 16, 2, 5), (16, 1, 2, 1), (1, 1), (2**30 - 8, 0), (2**31 - 17, 1), 16),
+    ((1, 8, 4), (8, 8, 2), (1,), (3 * 2**28,), (3 * 2**29 - 4,), 1),
+    ((2, 16, 3, 1000), (16, 16, 2, 3), (1, 1), (300000, 1), (600001, 1), 1),
+]  # fmt: skip
+
+
+@dataclass
+class Far:
+    """By the definition, tap by tap: a reference that pads would not fit in memory."""
+
+    x: np.ndarray
+    w: np.ndarray
+    y: np.ndarray
+    right: dict[str, np.ndarray]
+
+
+def far(
+    x_shape: Any, w_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Far:  # fmt: skip
+    out = reference.output_size(x_shape[2:], w_shape[2:], stride, padding, dilation)
+    y_shape = (x_shape[0], w_shape[0], *out)
+    rng = np.random.default_rng(0)
+    x, w, y = (rng.integers(-3, 4, s).astype(np.float32) for s in (x_shape, w_shape, y_shape))
+    forward, back, weights = np.zeros(y_shape), np.zeros(x_shape), np.zeros(w_shape)
+    inputs, outputs = w_shape[1], w_shape[0] // groups
+    for taps in itertools.product(*map(range, w_shape[2:])):
+        # The results at which this tap meets the input, and what it meets there.
+        met = [
+            [(o, o * s - p + t * d) for o in range(results) if 0 <= o * s - p + t * d < size]
+            for s, p, t, d, results, size in
+            zip(stride, padding, taps, dilation, out, x_shape[2:], strict=True)
+        ]  # fmt: skip
+        at_y, at_x = (np.ix_(*[[pair[i] for pair in axis] for axis in met]) for i in (0, 1))
+        for n, g, c, k in itertools.product(
+            range(x_shape[0]), range(groups), range(inputs), range(outputs)
+        ):
+            k, i = g * outputs + k, g * inputs + c
+            forward[n, k][at_y] += x[n, i][at_x] * w[(k, c, *taps)]
+            back[n, i][at_x] += y[n, k][at_y] * w[(k, c, *taps)]
+            weights[(k, c, *taps)] += (x[n, i][at_x] * y[n, k][at_y]).sum(dtype=np.float64)
+    right = {"forward": forward, "backward_input": back, "backward_weight": weights}
+    return Far(x, w, y, right)
+
+
+@pytest.mark.filterwarnings(f"error::{WrongResultWarning.__module__}.WrongResultWarning")
+@pytest.mark.parametrize("layout", ["packed", "channels_last"])
+@pytest.mark.parametrize("case", FAR, ids=lambda case: "x".join(map(str, case[0])))
+def test_taps_far_apart(case: Any, layout: str) -> None:
+    """Offsets of oneDNN's kernels overflowed, and they read far outside of the operands."""
+    x_shape, w_shape, stride, padding, dilation, groups = case
+    how = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    it = far(*case)
+    lay = abi.channels_last if layout == "channels_last" else np.ascontiguousarray
+    x, w, y = map(lay, (it.x, it.w, it.y))
+    mioconv.cache_clear()
+    for direction, operands in {
+        "forward": (x, w), "backward_input": (x_shape, y, w), "backward_weight": (w_shape, y, x),
+    }.items():  # fmt: skip
+        call = getattr(mioconv, f"conv{x.ndim - 2}d_{direction}")
+        listed = mioconv.find_solutions(
+            mioconv.Problem(direction, x_shape, w_shape, layout=layout, **how)
+        )
+        assert listed
+        with mioconv.flags(verify="off"):
+            for solution in listed:
+                got = call(*operands, solution=solution, **how)
+                np.testing.assert_array_equal(got, it.right[direction], solution.name)
+        got = call(*operands, benchmark=True, **how)
+        np.testing.assert_array_equal(got, it.right[direction])

@@ -37,6 +37,13 @@ struct Api {
     /// the GPU libraries want all operands in one layout.
     bool mixed_layouts() const { return provider == Provider::cpu; }
 
+    /// Whether a channels-last tensor of that shape is taken for something else. MIOpen before 3.5
+    /// tells NDHWC by the order of the strides, and finds none where channels and width are one.
+    bool mistakes_channels_last(std::int64_t ndim, const std::int64_t* shape) const {
+        return provider == Provider::rocm && miopen_version < 3'005'000 && ndim == 5 &&
+               shape[1] == 1 && shape[4] == 1;
+    }
+
     /// From 3.2 on MIOpen runs the modes for groups and depthwise convolutions as the ordinary one,
     /// and means to remove them; the group count says all.
     bool maps_modes() const { return provider == Provider::rocm && miopen_version >= 3'002'000; }

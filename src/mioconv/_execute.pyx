@@ -381,6 +381,9 @@ cdef int convolve_whole(Device* device, Direction direction, const TensorView* x
             layout = Layout.channels_last
         if geometry.spatial == 1:
             add_height(&tensors[i])
+    for i in range(3):
+        if device.api.mistakes_channels_last(tensors[i].ndim, tensors[i].shape):
+            layout = Layout.packed
     target = tensors[result]
     for i in range(3):
         ends = <const int64_t*>geometry.y_end

@@ -14,7 +14,7 @@ from mioconv._operators cimport (
     take_stream)
 from mioconv._own_tensor cimport dtype_name
 from mioconv._plans cimport Options, solution_fields, solution_name, use_threads
-from mioconv._problems cimport settle
+from mioconv._problems cimport require_layout, settle
 from mioconv._select cimport call_record, raise_no_solution
 from mioconv._stream cimport own_stream, stream_pointer
 from mioconv._tensor cimport borrow, give_back
@@ -110,6 +110,7 @@ cdef class ConvolutionPlan:
             options.stream = planned_stream(stream, problem.device)
         self.plan = settle(problem, &options, self.constant_weights, &self.held, &choice, &before,
                            &self.chosen)
+        require_layout(problem, self.plan.device, &self.plan.params)
         status = current.set(self.plan.device.api, self.plan.device.index)
         if status.ok():
             status = self.handle.lease(self.plan.device.handles, options.stream)

@@ -3,8 +3,9 @@
 from libcpp.memory cimport shared_ptr
 
 from mioconv._plans cimport Options
-from mioconv.native cimport Choice, Plan, Solution
+from mioconv.native cimport Choice, ConvolutionParams, Device, Plan, Solution
 
 cdef Plan* settle(
     object problem, Options* options, bint packed_weights, shared_ptr[Plan]* held, Choice* choice,
     Solution* before, Solution* chosen) except NULL
+cdef int require_layout(object problem, const Device& device, const ConvolutionParams* params) except -1

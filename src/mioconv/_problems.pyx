@@ -21,7 +21,7 @@ from mioconv.hip cimport hipMemcpyDeviceToHost, hipMemcpyHostToDevice
 from mioconv.loan cimport Loan, Ordering
 from mioconv.miopen cimport miopenBFloat16, miopenFloat, miopenHalf
 from mioconv.native cimport (
-    Choice, ConvolutionParams, CurrentDevice, Device, Direction, HandleLease, InFlight, Layout,
+    Api, Choice, ConvolutionParams, CurrentDevice, Device, Direction, HandleLease, InFlight, Layout,
     Operand, Operands, PatternOperands, Plan, Solution, Status, TensorView, Timing, W, Workspace, X,
     Y, max_dims, only_channels_last, result_of, set_dense_strides, status_of)
 
@@ -85,9 +85,9 @@ cdef Device* describe_problem(problem, ConvolutionParams* params,
                 tensors[i].shape[2 + j] += geometry.y_end[j]
         if spatial == 1:
             add_height(&tensors[i])
-    settle_problem_layout(tensors, <int>result_of(direction_of(problem)),
-                          problem.layout == "channels_last")
     device = device_of(number, int(index or 0))
+    settle_problem_layout(&device.api, tensors, <int>result_of(direction_of(problem)),
+                          problem.layout == "channels_last")
     fill_params(params, device, direction_of(problem), tensors, &geometry, options)
     return device
 
@@ -102,17 +102,34 @@ def find_solutions(problem, benchmark, deterministic, allow_tf32) -> list:
     return list_solutions(device, &params, &options)
 
 
-cdef void settle_problem_layout(TensorView* tensors, int result, bint channels_last) noexcept:
+cdef void settle_problem_layout(const Api* api, TensorView* tensors, int result,
+                                bint channels_last) noexcept:
     """The strides that a call on such tensors would use: channels-last only where an operand's
-    sizes leave no doubt about it."""
+    sizes leave no doubt about it, and the library has none."""
     cdef int i
     cdef bint sure = False
+    for i in range(3):
+        channels_last = channels_last and not api.mistakes_channels_last(
+            tensors[i].ndim, tensors[i].shape)
     for i in range(3):
         set_dense_strides(tensors[i], Layout.channels_last)
         sure = sure or (i != result and only_channels_last(tensors[i]))
     if not (channels_last and sure):
         for i in range(3):
             set_dense_strides(tensors[i], Layout.packed)
+
+
+cdef int require_layout(problem, const Device& device, const ConvolutionParams* params) except -1:
+    """For those who take tensors as they are, where a call would copy."""
+    cdef int i
+    if problem.layout != "channels_last":
+        return 0
+    for i in range(3):
+        if device.api.mistakes_channels_last(2 + params.spatial, &params.shape[i][0]):
+            raise UnsupportedError(
+                "layout: this release of MIOpen takes channels-last tensors of three spatial "
+                "dimensions for others where channels and width are one; use packed ones")
+    return 0
 
 
 cdef int fill_problem_tensor(TensorView* view, tuple shape, str dtype) except -1:
@@ -292,6 +309,7 @@ def execute(problem, list buffers, int iterations, benchmark, deterministic, all
     resolve_flags(&options, benchmark, deterministic, allow_tf32, workspace_limit, exclude,
                   solution)
     device = describe_problem(problem, &params, &options)
+    require_layout(problem, device[0], &params)
     result = <int>result_of(<Direction>params.direction)
     with nogil:
         call.enter(device.api)

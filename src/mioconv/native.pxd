@@ -47,6 +47,7 @@ cdef extern from "mioconv/api.hpp" namespace "mioconv" nogil:
         int hip_version
         uint64_t miopen_version
         cbool mixed_layouts() noexcept
+        cbool mistakes_channels_last(int64_t ndim, const int64_t* shape) noexcept
         cbool packs_weights() noexcept
         const char* hipGetErrorString(hipError_t) noexcept
         hipError_t hipGetLastError() noexcept

@@ -92,6 +92,14 @@ struct Tensor {
     }
 };
 
+// Up to 3.4 a layout is told by the order of the strides, which says nothing here.
+bool is_mistaken(miopenTensorDescriptor_t tensor) {
+    const Tensor it(tensor);
+    return option("miopen_version") < 3005000 && it.rank == 5 && it.dims[1] == 1 &&
+           it.dims[4] == 1 && it.strides[1] == 1 && it.strides[0] > 1 &&
+           it.strides[1] * it.dims[1] * it.dims[2] * it.dims[3] == it.strides[0];
+}
+
 // The index arithmetic of MIOpen's kernels for biases and sums: pixels lie side by side, whatever
 // the strides say. The descriptor that makes the cpu provider compute so.
 class SideBySide {
@@ -271,6 +279,8 @@ OVERRIDE(miopenSetConvolutionAttribute)
         ->miopenStatus_t {                                                                         \
         if (launch_fails()) return miopenStatusUnknownError;                                       \
         if (option("no_compiler")) return miopenStatusUnknownError;                                \
+        for (const auto tensor : {a, b, c})                                                        \
+            if (is_mistaken(tensor)) return miopenStatusUnknownError;                              \
         take_time(id);                                                                             \
         if (option("skip_run")) return miopenStatusSuccess;                                        \
         return forward<decltype(::miopenConvolution##Name##Immediate)>(                            \

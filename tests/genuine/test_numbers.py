@@ -12,6 +12,7 @@ from rocm.test_numbers import (  # noqa: F401
     test_no_batch_and_empty_batch,
     test_operators,
     test_same_with_an_even_kernel,
+    test_thin_volumes_in_channels_last,
     test_what_miopen_cannot_copy,
     test_z_is_out,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -75,6 +76,47 @@ def test_channels_last(
     got = read(op(case, Tensor(a), Tensor(b)))
     assert is_channels_last(got)
     assert_close(got, *expect(op, case, a, b))
+
+
+# Of x and w, and the groups: an operand or the result has one channel, and is one wide.
+THIN_VOLUMES = [
+    ((2, 4, 6, 5, 6), (4, 1, 3, 1, 1), 4), ((2, 4, 6, 5, 6), (4, 1, 1, 1, 1), 4),
+    ((2, 4, 6, 5, 6), (4, 1, 3, 3, 1), 4), ((2, 4, 6, 5, 6), (4, 1, 3, 3, 3), 4),
+    ((2, 8, 6, 6, 6), (1, 8, 3, 3, 6), 1), ((2, 1, 6, 5, 6), (8, 1, 3, 1, 1), 1),
+    ((2, 1, 6, 5, 1), (8, 1, 3, 3, 1), 1), ((2, 1, 6, 1, 1), (8, 1, 3, 1, 1), 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("op", OPERATORS[:6], ids=str)
+@pytest.mark.parametrize(("x", "w", "groups"), THIN_VOLUMES, ids=str)
+def test_thin_volumes_in_channels_last(
+    standin: Standin, expect: Callable[..., Expected], cupy: Any, op: Operator, x: Any, w: Any,
+    groups: int, dtype: Any,
+) -> None:  # fmt: skip
+    """MIOpen up to 3.4 cannot tell their layout by the strides; by bare DLPack and by CuPy."""
+    case = Case("thin", x[0], x[1], x[2:], w[0], w[2:], groups=groups)
+    if op.family == "conv_transpose":
+        y = tuple(n - k + 1 for n, k in zip(x[2:], w[2:], strict=True))
+        case = Case("thin", x[0], w[0], y, x[1], w[2:], groups=groups, transposed=True)
+    a, b = (LAYOUTS["channels_last"](t) for t in operands(op, case, dtype))
+    for wrap in (Tensor, CupyArray):
+        got = read(op(case, wrap(a), wrap(b)))
+        assert_close(got, *expect(op, case, a, b))
+
+
+def test_a_plan_says_that_it_cannot_tell_the_layout(standin: Standin) -> None:
+    """Its calls take tensors as they are; newer releases go by more than the strides."""
+    x, w, groups = THIN_VOLUMES[0]
+    problem = mioconv.Problem(
+        "forward", x, w, groups=groups, layout="channels_last", device="rocm:0"
+    )
+    assert mioconv.find_solutions(problem)
+    if os.environ["FAKE_ROCM_CONFIG"] == "hip7":
+        assert mioconv.plan(problem)
+        return
+    with pytest.raises(mioconv.UnsupportedError, match="channels and width are one"):
+        mioconv.plan(problem)
 
 
 def test_layout_of_the_result(standin: Standin) -> None:

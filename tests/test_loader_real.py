@@ -104,3 +104,13 @@ def test_real_libraries(stubs: Path) -> None:
         str(two / "libamdhip64.so.6"),
         str(two / "libMIOpen.so.1"),
     ]
+
+
+def test_files_that_bear_other_names_than_their_sonames(stubs: Path, tmp_path: Path) -> None:
+    """As wheels carry them: the loader knows those in the process by path and soname only."""
+    wheel = tmp_path / "wheel/lib"
+    wheel.mkdir(parents=True)
+    shutil.copy(stubs / "one/lib/libamdhip64.so.6", wheel / "libamdhip64.so")
+    shutil.copy(stubs / "one/lib/libMIOpen.so.1", wheel / "libMIOpen.so")
+    expected = [str(wheel / "libamdhip64.so"), str(wheel / "libMIOpen.so")]
+    assert child("preload", wheel / "libamdhip64.so", stubs / "two") == expected

@@ -210,12 +210,23 @@ def test_folders_that_miopen_cannot_write(tmp_path: Path) -> None:
         "print('cannot write' in (mioconv.providers()['rocm'].note or ''))\n"
     )
     unset = {k: v for k, v in env.items() if k not in ("HOME", "XDG_CACHE_HOME")}
-    for where in ({"HOME": str(blocked)}, {}):
+    # Without a home it is that of temporary files; the cache switched off leaves the database.
+    for where in (
+        {"HOME": str(blocked)}, {"TMPDIR": str(blocked)},
+        {"HOME": str(blocked), "MIOPEN_DISABLE_CACHE": "1"},
+    ):  # fmt: skip
         warned, noted = child(code, {**unset, **where}).splitlines()
         assert warned.startswith("RuntimeWarning MIOpen cannot write to MIOPEN_USER_DB_PATH (")
         assert noted == "True"
-    fine = {"HOME": str(tmp_path)}
-    assert child(code, {**unset, **fine}) == "False\n"
+    by_cache = {"HOME": str(blocked), "MIOPEN_USER_DB_PATH": str(tmp_path),
+                "XDG_CACHE_HOME": str(tmp_path)}  # fmt: skip
+    warned, noted = child(code, {**unset, **by_cache}).splitlines()
+    assert warned.startswith("RuntimeWarning MIOpen cannot write to MIOPEN_CUSTOM_CACHE_DIR (")
+    for fine in (
+        {}, {"HOME": str(tmp_path)}, {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(blocked)},
+        {**by_cache, "MIOPEN_DISABLE_CACHE": "1"},
+    ):  # fmt: skip
+        assert child(code, {**unset, **fine}) == "False\n"
     set_apart = {"MIOPEN_USER_DB_PATH": str(tmp_path), "MIOPEN_CUSTOM_CACHE_DIR": str(tmp_path)}
     assert child(code, {**unset, **set_apart}) == "False\n"
     # A folder of this process's own, where none was named; it is removed at the end.
@@ -229,6 +240,32 @@ def test_folders_that_miopen_cannot_write(tmp_path: Path) -> None:
     there, folder = made.split()
     assert there == "True"
     assert not os.path.exists(folder)
+
+
+@needs_compiler
+def test_temporary_folders_are_a_processs_own(tmp_path: Path) -> None:
+    """A forked child leaves its parent's, another program has another one."""
+    env = standin.child_environment("hip6") | {"HOME": str(tmp_path)}
+    code = (
+        "import os, subprocess\n"
+        "on_rocm()\n"
+        "folder = os.environ['MIOPEN_USER_DB_PATH']\n"
+        "if len(sys.argv) > 1: print(folder); sys.exit()\n"
+        "child = os.fork()\n"
+        "if not child: sys.exit()\n"
+        "os.waitpid(child, 0)\n"
+        "print(folder, os.path.isdir(folder))\n"
+        "sys.stdout.flush()\n"
+        "source = open('/proc/self/cmdline').read().split('\\0')[4]\n"
+        "subprocess.run([sys.executable, '-c', source, 'inner'], check=True)\n"
+        "print(os.path.isdir(folder))\n"
+    )
+    first, inner, still = child(code, env, MIOCONV_MIOPEN_TEMPORARY="1").splitlines()
+    folder, there = first.split()
+    assert (there, still) == ("True", "True")
+    assert inner != folder
+    assert not os.path.exists(folder)
+    assert not os.path.exists(inner)
 
 
 @needs_compiler

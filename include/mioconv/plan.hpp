@@ -211,6 +211,13 @@ public:
         const std::lock_guard<std::mutex> lock(mutex_);
         return ranked_;
     }
+    /// Whether any solution has not failed yet, nor was wrong.
+    bool any_runs() const {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        return std::any_of(ranked_.begin(), ranked_.end(), [](const Solution& solution) {
+            return !solution.failed && !solution.wrong;
+        });
+    }
     /// Whether none of the solutions mixes elements as Winograd and FFT do.
     bool sums_plainly() const {
         const std::lock_guard<std::mutex> lock(mutex_);

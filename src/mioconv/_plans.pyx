@@ -137,8 +137,10 @@ cdef shared_ptr[Plan] build_plan(const ConvolutionParams& params, void* context)
     return plan
 
 
-cdef int append(Plan* plan, HandleLease* lease, uint64_t id, bint general) except -1 nogil:
-    """Add a solution that the library did not list, if it says that it applies.
+cdef int append(Plan* plan, HandleLease* lease, uint64_t id, bint general,
+                bint searched) except -1 nogil:
+    """Add a solution that the library did not list, if it says that it applies. `searched`: it is
+    not worth a search.
 
     An answer of 0 bytes proves nothing: MIOpen looks whether a solver applies only where that may
     need a workspace, runs one of another direction as well, and crashes at an id that is not a
@@ -162,7 +164,7 @@ cdef int append(Plan* plan, HandleLease* lease, uint64_t id, bint general) excep
     solution.workspace = bytes
     solution.algorithm = solver_algorithm(id)
     solution.listed = True
-    solution.searched = True  # never worth a search: they are the last resort
+    solution.searched = searched
     plan.append(solution)
     return True
 
@@ -172,13 +174,15 @@ cdef int append_unlisted(Plan* plan, HandleLease* lease, uint64_t pinned) except
     whether there is any."""
     cdef const uint64_t* general = general_solvers[<int>plan.params.direction]
     cdef bint any = False
+    # They are the last resort, and compared with each other only where nothing else runs.
+    cdef bint others = plan.any_runs()
     cdef int i
     if plan.device.api.provider != Provider.rocm:
         return False
     if pinned:
-        return append(plan, lease, pinned, pinned == general[0] or pinned == general[1])
+        return append(plan, lease, pinned, pinned == general[0] or pinned == general[1], True)
     for i in range(2):
-        if append(plan, lease, general[i], True):
+        if append(plan, lease, general[i], True, others):
             any = True
     return any
 

@@ -11,8 +11,8 @@ from libcpp.string cimport string
 from libcpp.vector cimport vector
 
 from mioconv._plans cimport (
-    Options, counted, log_selection, problem_of, rank_by_heuristic, remember, solution_fields,
-    use_threads, vendor_lock)
+    Options, append_unlisted, counted, log_selection, problem_of, rank_by_heuristic, remember,
+    solution_fields, use_threads, vendor_lock)
 from mioconv._verify cimport set_aside
 from mioconv.hip cimport hipStream_t
 from mioconv.miopen cimport miopenConvAlgoPerf_t
@@ -356,10 +356,14 @@ cdef int measure_on_scratch(Plan* plan, Operands* operands, const Choice& choice
     rank_by_heuristic(plan, &lease, &status)
     if status.ok():
         status = timing.make(api[0])
-    if status.ok():
+    if not status.ok() or not measure_all(
+            plan, &lease, operands, &scratch, &inspection, choice, options, &timing):
+        return 0
+    # Where nothing that is listed runs, the vendor's general solvers are left.
+    if not plan.any_runs() and append_unlisted(plan, &lease, 0):
         return measure_all(
             plan, &lease, operands, &scratch, &inspection, choice, options, &timing)
-    return 0
+    return 1
 
 
 cdef int search(Plan* plan, Operands operands, const Choice& choice,

@@ -3,6 +3,8 @@
 One code serves the three directions: `DirectionCalls` knows what differs between them.
 """
 
+import os
+
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t
 from libcpp cimport bool as cbool
@@ -16,9 +18,10 @@ from mioconv._search cimport search
 from mioconv._verify cimport inspect_run, is_due
 from mioconv.native cimport (
     Api, CallRecord, Choice, ConvolutionParams, Device, Direction, HandleLease, Operands, Plan,
-    Solution, Status, W, Workspace, X, Y, last_call as record_of_this_thread)
+    Provider, Solution, Status, W, Workspace, X, Y, last_call as record_of_this_thread)
 
 from mioconv._api import PROVIDERS
+from mioconv._loader.advice import kernel_cache_problem
 from mioconv._plans import DIRECTIONS, log
 from mioconv.errors import NoSolutionError
 
@@ -169,10 +172,10 @@ cdef int raise_no_solution(Plan* plan, const Options* options, const Choice* cho
         raise NoSolutionError(
             f"no solution fits workspace_limit={options.workspace_limit} bytes; the least that "
             f"{which} needs is {least}: {line}")
+    why = kernel_cache_problem(os.environ) if api.provider == Provider.rocm else None
     raise NoSolutionError(
         f"every solution of this problem that is admitted failed, or was wrong, in an earlier "
-        f"call; "
-        f"mioconv.cache_clear() lets them be tried again: {line}")
+        f"call; mioconv.cache_clear() lets them be tried again: {f'{why}; ' if why else ''}{line}")
 
 
 # --- looking in -----------------------------------------------------------------------------------

@@ -398,6 +398,7 @@ cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
         void end_search() noexcept
         vector[Solution] solutions() except +
         vector[Solution] admitted(const Choice& choice) except +
+        cbool any_runs() noexcept
         cbool sums_plainly() noexcept
         void mark_failed(uint64_t id) noexcept
         void mark_out_of_memory(uint64_t id) noexcept

@@ -148,22 +148,29 @@ def get_version_info() -> dict[str, Any]:
     }
 
 
+# What this process's children are told: the folder that variables of theirs may name is not theirs.
+_TEMPORARY_FOLDER = "MIOCONV_MIOPEN_TEMPORARY_FOLDER"
+
+
 def _use_temporary_folders() -> None:
     """With MIOCONV_MIOPEN_TEMPORARY, folders of this process's own for MIOpen's databases and
     kernels, before its library is loaded; those that the user has named stay."""
-    if os.environ.get("MIOCONV_MIOPEN_TEMPORARY", "").strip().lower() not in (
-        "1",
-        "on",
-        "yes",
-        "true",
-    ):
+    wanted = os.environ.get("MIOCONV_MIOPEN_TEMPORARY", "").strip().lower()
+    if wanted not in ("1", "on", "yes", "true"):
         return
-    missing = [name for name in MIOPEN_FOLDERS if not os.environ.get(name)]
+    parents = os.environ.get(_TEMPORARY_FOLDER)
+    missing = [name for name in MIOPEN_FOLDERS if os.environ.get(name) in (None, "", parents)]
     if missing and _LOADER.loaded(ROCM) is None:
         folder = tempfile.mkdtemp(prefix="mioconv-miopen-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        for name in missing:
+        atexit.register(_remove_folder, folder, os.getpid())
+        for name in [*missing, _TEMPORARY_FOLDER]:
             os.environ[name] = folder
+
+
+def _remove_folder(folder: str, process: int) -> None:
+    """Not by a forked child, which ends before the one that made it."""
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _info(name: str) -> ProviderInfo:

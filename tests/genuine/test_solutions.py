@@ -58,8 +58,6 @@ def test_listed_by_name(standin: None, op: Operator) -> None:
     assert found
     for solution in found:
         assert solution.name == solver_name(solution.id)
-    left = {"forward": "Fwd", "backward_input": "Bwd", "backward_weight": "Wrw"}[op.name]
-    assert any(s.name == f"ConvDirectNaiveConv{left}" for s in found)
     a, b = map(Tensor, operands(op, CASE))
     op(CASE, a, b, exclude="*naive*")
     assert "Naive" not in mioconv.last_call().solution_name
@@ -93,10 +91,12 @@ def test_architectures(architecture: str) -> None:
     """Immediate, benchmark and deterministic; also where nothing that is listed can run."""
     out, _ = child(
         "print(right(conv()), right(conv(benchmark=True)), right(conv(deterministic=True)))\n"
+        "p = mioconv.Problem('forward', x.shape, w.shape, 'float32', device='rocm:0')\n"
+        "print(mioconv.prepare([p], benchmark=True)[0].solution.source)\n"
         "print(mioconv.providers()['rocm'].devices[0]['architecture'])\n",
         STANDIN_ARCH=architecture,
     )
-    assert out.splitlines() == ["True True True", architecture]
+    assert out.splitlines() == ["True True True", "measured", architecture]
 
 
 def test_a_list_that_is_used_up() -> None:
@@ -128,8 +128,9 @@ def test_remembered(tmp_path: Path) -> None:
     assert child(show, **cache)[0] == first
     (file,) = tmp_path.glob("*.plans")
     text = file.read_text()
+    architecture = mioconv.providers()["rocm"].devices[0]["architecture"].partition(":")[0]
     release = r"miopen 3\.\d\.\d, hip \d+, mioconv [\d.]+"
-    assert re.search(rf'"identity":\["rocm","{release}","gfx90a', text)
+    assert re.search(rf'"identity":\["rocm","{release}","{architecture}', text)
     # Another workspace than this library needs: its own word counts.
     change = (
         "from mioconv import cache_files\nfrom pathlib import Path\n"

@@ -16,6 +16,7 @@ _NO_BINARY, _SHARED_OBJECT, _OPERATING_SYSTEM = 209, 303, 304
 _INTERNAL_ERROR, _UNKNOWN_ERROR = 5, 7  # miopenStatus_t
 
 DEVICE_NODE = "/dev/kfd"
+_TRUE = ("1", "on", "enable", "enabled", "yes", "true")  # as MIOpen reads variables
 # What names MIOpen's folders for databases and for compiled kernels.
 MIOPEN_FOLDERS = ("MIOPEN_USER_DB_PATH", "MIOPEN_CUSTOM_CACHE_DIR")
 
@@ -83,21 +84,18 @@ def kernel_cache_problem(environ: Mapping[str, str]) -> str | None:
     environ : mapping
         Environment variables.
     """
-    if environ.get("MIOPEN_DISABLE_CACHE") in ("1", "ON", "on", "yes", "true"):
-        return None
-    home = environ.get("HOME", "")
-    cache = environ.get("XDG_CACHE_HOME") or (f"{home}/.cache" if home else "")
-    # MIOpen's own rules: variable, then below the home folder.
-    folders = {
-        "MIOPEN_USER_DB_PATH": environ.get("MIOPEN_USER_DB_PATH")
-        or (f"{home}/.config/miopen" if home else ""),
-        "MIOPEN_CUSTOM_CACHE_DIR": environ.get("MIOPEN_CUSTOM_CACHE_DIR")
-        or (f"{cache}/miopen" if cache else ""),
-    }
+    # MIOpen's own rules: the variable, then below the home folder, for which that of temporary files
+    # stands in. XDG_CACHE_HOME is nothing to it, and without the cache it still wants the database.
+    home = environ.get("HOME") or environ.get("TMPDIR") or "/tmp"
+    folders = {"MIOPEN_USER_DB_PATH": f"{home}/.config/miopen"}
+    if environ.get("MIOPEN_DISABLE_CACHE", "").lower() not in _TRUE:
+        folders["MIOPEN_CUSTOM_CACHE_DIR"] = f"{home}/.cache/miopen"
+    for variable in folders:
+        folders[variable] = environ.get(variable) or folders[variable]
     wrong = [
-        f"{variable} ({folder or 'not set, and neither is HOME'})"
+        f"{variable} ({folder})"
         for variable, folder in folders.items()
-        if not folder or not _can_write(os.path.expanduser(folder))
+        if not _can_write(os.path.expanduser(folder))
     ]
     if not wrong:
         return None

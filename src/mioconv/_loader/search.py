@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import glob
 import os
+import platform
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -76,7 +77,9 @@ def already_loaded(library: Library) -> Looked:
     names: dict[str, None] = {}
     for name in library.names:
         if not _any_version(name):
-            names[name] = None
+            # A file of that name may have another soname, which is what the loader goes by.
+            files = [path for path in mapped_files(name) if os.path.basename(path) == name]
+            names.update(dict.fromkeys([name, *files]))
             continue
         # Those there are. By file; by soname too, for a file that was replaced meanwhile.
         stem = name.removesuffix("*")
@@ -127,7 +130,16 @@ def system_loader(library: Library, environ: Mapping[str, str]) -> Looked:
 
 
 _LOADER_CACHE = "/etc/ld.so.cache"
-_LOADER_FOLDERS = ("/lib64", "/usr/lib64", "/lib", "/usr/lib")
+# Debian's loader has folders for each kind of processor.
+_MULTIARCH = f"{platform.machine()}-linux-gnu"
+_LOADER_FOLDERS = (
+    f"/lib/{_MULTIARCH}",
+    f"/usr/lib/{_MULTIARCH}",
+    "/lib64",
+    "/usr/lib64",
+    "/lib",
+    "/usr/lib",
+)
 
 
 def known_to_loader(library: Library, environ: Mapping[str, str]) -> dict[str, str]:

@@ -318,7 +318,8 @@ private:
         const Elements& a, const Elements& b, const Nest& nest, int depth, std::int64_t at_a,
         std::int64_t at_b, Sum* sum) {
         const auto& loop = nest.loop[depth];
-        if (depth + 1 < nest.loops) {
+        constexpr int most_loops = sizeof nest.loop / sizeof loop;
+        if (depth + 1 < nest.loops && depth + 1 < most_loops) {  // gcc 13 sees the second
             for (std::int64_t i = 0; i < loop.count; ++i)
                 walk(a, b, nest, depth + 1, at_a + i * loop.step[0], at_b + i * loop.step[1], sum);
             return;

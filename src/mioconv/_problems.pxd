@@ -8,4 +8,5 @@ from mioconv.native cimport Choice, ConvolutionParams, Device, Plan, Solution
 cdef Plan* settle(
     object problem, Options* options, bint packed_weights, shared_ptr[Plan]* held, Choice* choice,
     Solution* before, Solution* chosen) except NULL
-cdef int require_layout(object problem, const Device& device, const ConvolutionParams* params) except -1
+cdef int require_layout(
+    object problem, const Device& device, const ConvolutionParams* params) except -1

@@ -84,8 +84,8 @@ def kernel_cache_problem(environ: Mapping[str, str]) -> str | None:
     environ : mapping
         Environment variables.
     """
-    # MIOpen's own rules: the variable, then below the home folder, for which that of temporary files
-    # stands in. XDG_CACHE_HOME is nothing to it, and without the cache it still wants the database.
+    # MIOpen's own rules: the variable, then below the home folder, or without one below that of
+    # temporary files. XDG_CACHE_HOME is nothing to it, and with no cache it still wants a database.
     home = environ.get("HOME") or environ.get("TMPDIR") or "/tmp"
     folders = {"MIOPEN_USER_DB_PATH": f"{home}/.config/miopen"}
     if environ.get("MIOPEN_DISABLE_CACHE", "").lower() not in _TRUE:

@@ -1,12 +1,14 @@
 #include "counters.hpp"
 
 #include "export.hpp"
+#include "faults.hpp"
 
 namespace mioconv::provider::detail {
 Counters counters;
 }
 
 MIOCONV_EXPORT miopenStatus_t mioconvGetObjectCounts(mioconvObjectCounts_t* counts) {
+    mioconv::provider::watch();
     if (counts == nullptr) return miopenStatusBadParm;
     const auto& c = mioconv::provider::counters();
     *counts = {

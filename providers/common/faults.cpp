@@ -11,7 +11,7 @@
 namespace mioconv::provider {
 
 namespace detail {
-std::atomic<bool> faults_armed{false};
+std::atomic<bool> watched{false};
 }
 
 namespace {
@@ -32,6 +32,7 @@ struct Fault {
 };
 
 std::mutex mutex;
+std::atomic<bool> armed{false};
 
 std::vector<Fault>& faults() {
     // Never destroyed: other libraries' destructors may call in here when the process ends.
@@ -41,7 +42,9 @@ std::vector<Fault>& faults() {
 
 }  // namespace
 
-bool take_fault(const CallInfo& call, int& status) noexcept {
+bool note_call(const CallInfo& call, int& status) noexcept {
+    counters().count_call();
+    if (!armed.load(std::memory_order_relaxed)) return false;
     std::lock_guard lock(mutex);
     auto& list = faults();
     for (auto fault = list.begin(); fault != list.end(); ++fault) {
@@ -52,7 +55,7 @@ bool take_fault(const CallInfo& call, int& status) noexcept {
         }
         status = fault->status;
         if (fault->remaining == 1) list.erase(fault);
-        detail::faults_armed.store(!list.empty(), std::memory_order_relaxed);
+        armed.store(!list.empty(), std::memory_order_relaxed);
         return true;
     }
     return false;
@@ -76,10 +79,11 @@ MIOCONV_EXPORT miopenStatus_t mioconvInjectFault(const mioconvFault_t* fault) {
             for (auto it = list.begin(); it != list.end();) {
                 it = it->any_function == any && it->function == name ? list.erase(it) : it + 1;
             }
+            watch();
             list.push_back(
                 {name, any, fault->nth, fault->above_bytes, fault->solution_id, fault->status});
         }
-        detail::faults_armed.store(!list.empty(), std::memory_order_relaxed);
+        armed.store(!list.empty(), std::memory_order_relaxed);
         return miopenStatusSuccess;
     } catch (...) {
         return miopenStatusAllocFailed;

@@ -1,4 +1,4 @@
-// Fault injection for tests: mioconvInjectFault makes an exported function fail.
+// What tests see of calls: how many there were, and mioconvInjectFault, which makes one fail.
 #pragma once
 
 #include <atomic>
@@ -15,13 +15,15 @@ struct CallInfo {
 };
 
 namespace detail {
-extern std::atomic<bool> faults_armed;
+extern std::atomic<bool> watched;
 }
 
-// All that a call costs while no fault is set.
-inline bool faults_armed() noexcept { return detail::faults_armed.load(std::memory_order_relaxed); }
+// Whether anybody has asked for counts or set a fault: all that a call costs until then. Counting
+// always would have all threads write to one place.
+inline bool watched() noexcept { return detail::watched.load(std::memory_order_relaxed); }
+inline void watch() noexcept { detail::watched.store(true, std::memory_order_relaxed); }
 
-// True when this call is to fail, with `status`. Counts the call against `nth`.
-bool take_fault(const CallInfo& call, int& status) noexcept;
+// Counts the call, also against a fault's `nth`. True when it is to fail, with `status`.
+bool note_call(const CallInfo& call, int& status) noexcept;
 
 }  // namespace mioconv::provider

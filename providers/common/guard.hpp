@@ -24,10 +24,9 @@ const char* foreign_error_text(hipError_t error) noexcept;
 // Runs the body of an exported MIOpen function. `call` says what a fault may match.
 template <class Body>
 miopenStatus_t guarded(const CallInfo& call, Body&& body) noexcept {
-    counters().count_call();
-    if (__builtin_expect(faults_armed(), 0)) {
+    if (__builtin_expect(watched(), 0)) {
         int status = 0;
-        if (take_fault(call, status)) return static_cast<miopenStatus_t>(status);
+        if (note_call(call, status)) return static_cast<miopenStatus_t>(status);
     }
     try {
         std::forward<Body>(body)();
@@ -40,10 +39,9 @@ miopenStatus_t guarded(const CallInfo& call, Body&& body) noexcept {
 // The same for a HIP function, whose body returns hipError_t (hipErrorNotReady is no exception).
 template <class Body>
 hipError_t hip_guarded(const CallInfo& call, Body&& body) noexcept {
-    counters().count_call();
     hipError_t error = hipSuccess;
     int injected = 0;
-    if (__builtin_expect(faults_armed(), 0) && take_fault(call, injected)) {
+    if (__builtin_expect(watched(), 0) && note_call(call, injected)) {
         error = static_cast<hipError_t>(injected);
     } else {
         try {

@@ -53,7 +53,7 @@ void set_last_hip_error(hipError_t error) noexcept { last_error = error; }
 
 // Returns the error and clears it. Not guarded: it would record its own answer.
 MIOCONV_EXPORT hipError_t hipGetLastError(void) {
-    counters().count_call();
+    if (watched()) counters().count_call();
     return std::exchange(last_error, hipSuccess);
 }
 

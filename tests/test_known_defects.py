@@ -7,6 +7,9 @@ is chosen by default and by a search, is compared with the reference.
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -187,3 +190,24 @@ def test_taps_far_apart(case: Any, layout: str) -> None:
                 np.testing.assert_array_equal(got, it.right[direction], solution.name)
         got = call(*operands, benchmark=True, **how)
         np.testing.assert_array_equal(got, it.right[direction])
+
+
+def test_a_kernel_without_its_registers() -> None:
+    """oneDNN 3.2 scales a sum in its depthwise kernel for AVX2 by a register of AVX-512: the process
+    ends on machines without that. It is not run, on any."""
+    program = (
+        "import numpy as np, mioconv\n"
+        "x, w = np.ones((1, 16, 8, 8), np.float16), np.ones((16, 1, 3, 3), np.float16)\n"
+        "z = np.ones((1, 16, 6, 6), np.float16)\n"
+        "y = mioconv.conv2d_add_relu_forward(x, w, z, 0.5, groups=16)\n"
+        "assert (y == 9.5).all()\n"
+    )
+    variables = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ONEDNN_VERBOSE": "1", "MIOCONV_CACHE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | variables, capture_output=True,
+        text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    ran = [line for line in done.stdout.splitlines() if "exec,cpu,convolution" in line]
+    assert ran
+    assert not any("brdgmm" in line for line in ran)

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "common/status.hpp"
+#include "defects.hpp"
 #include "dnnl_error.hpp"
 #include "half.hpp"
 #include "signals.hpp"
@@ -47,11 +48,6 @@ void convert(const Conversion& conversion, const void* from, void* to, int threa
     });
 }
 
-// oneDNN 3.2 multiplies what nobody wrote by zero there, which may be a NaN.
-bool reads_scratch_memory(const Solution& solution) {
-    return solution.name().find("brgconv_bwd_w:avx512_core_amx") != std::string::npos;
-}
-
 }  // namespace
 
 Executable::Executable(SolutionPtr solution)
@@ -80,7 +76,8 @@ Executable::Executable(SolutionPtr solution)
                 bound.arguments.push_back({argument.name, memories_[argument.buffer].get()});
                 if (argument.name == DNNL_ARG_FROM) bound.from = &address_[argument.buffer];
                 if (argument.name == DNNL_ARG_TO) bound.to = &address_[argument.buffer];
-                if (argument.name == DNNL_ARG_SCRATCHPAD && reads_scratch_memory(*solution_)) {
+                if (argument.name == DNNL_ARG_SCRATCHPAD &&
+                    reads_scratch_memory(solution_->name())) {
                     bound.cleared = &address_[argument.buffer];
                     bound.cleared_bytes = recipe.buffers[argument.buffer].desc.get_size();
                 }

@@ -25,8 +25,4 @@ bool is_reference(const std::string& implementation) {
     return implementation.rfind("ref", 0) == 0 || implementation.rfind("gemm:ref", 0) == 0;
 }
 
-bool is_gemm(const std::string& implementation) {
-    return implementation.find("gemm") != std::string::npos;
-}
-
 }  // namespace mioconv::cpu

@@ -11,7 +11,4 @@ std::string kind_of(const std::string& implementation);
 // Whether it is one of oneDNN's reference implementations, thousands of times slower than others.
 bool is_reference(const std::string& implementation);
 
-// Whether it gathers columns and leaves the sums to a matrix product.
-bool is_gemm(const std::string& implementation);
-
 }  // namespace mioconv::cpu

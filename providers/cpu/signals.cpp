@@ -1,7 +1,8 @@
 #include "signals.hpp"
 
-#include <dnnl.h>
 #include <omp.h>
+
+#include <initializer_list>
 
 namespace mioconv::cpu {
 namespace {
@@ -26,12 +27,6 @@ void block_in_pool(int threads) noexcept {
 }
 
 }  // namespace
-
-bool moves_stack(const std::string& implementation) {
-    const dnnl_version_t& version = *dnnl_version();
-    return (version.major < 3 || (version.major == 3 && version.minor < 12)) &&
-           implementation.find("gemm:jit") != std::string::npos;
-}
 
 NoSignals::NoSignals(int threads) noexcept {
     block(&before_);

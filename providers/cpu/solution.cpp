@@ -1,12 +1,12 @@
 #include "solution.hpp"
 
 #include <algorithm>
-#include <limits>
 
 #include "common/fork_gate.hpp"
 #include "common/solution_names.hpp"
 #include "cost_model.hpp"
 #include "cpu_regions.hpp"
+#include "defects.hpp"
 #include "depthwise.hpp"
 #include "direct_rows.hpp"
 #include "dnnl_error.hpp"
@@ -72,25 +72,6 @@ struct Geometry {
         }
     }
 };
-
-// Whether a kernel that counts bytes along an axis in 32 bits gets beyond them: oneDNN's read far
-// outside of the operands then. Padding and dilations may be so wide where a kernel meets nothing
-// but padding.
-bool overflows_kernels(const ConvProblem& problem) {
-    constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
-    const Geometry g(problem);
-    std::int64_t step = 4 * (std::max(problem.src[1], problem.dst[1]) + 15);
-    for (int i = problem.rank - 3; i >= 0; --i) {
-        const auto axis = static_cast<std::size_t>(i);
-        const std::int64_t reach = (g.dilation[axis] + 1) * problem.wei[axis + 2];
-        for (const std::int64_t distance :
-             {reach, g.stride[axis], g.pad_before[axis], g.pad_after[axis]}) {
-            if (distance > 1 && distance > kMost / step) return true;
-        }
-        step = std::min(step * std::max(problem.src[axis + 2], problem.dst[axis + 2]), kMost);
-    }
-    return false;
-}
 
 dnnl::primitive_attr make_attributes(const ConvProblem& problem) {
     dnnl::primitive_attr attr;
@@ -193,8 +174,7 @@ public:
     explicit Enumerator(const ConvProblem& problem)
         : problem_(problem),
           threads_(threads_for(problem)),
-          classes_(provider::classes_of(problem, threads_)),
-          overflows_(overflows_kernels(problem)) {}
+          classes_(provider::classes_of(problem, threads_)) {}
 
     std::vector<SolutionPtr> run() {
         ThreadScope scope(threads_);
@@ -308,7 +288,7 @@ private:
                 admission_of(basis, problem_) == Admission::refused) {
                 continue;
             }
-            if (overflows_ && !is_reference(implementation) && !is_gemm(implementation)) continue;
+            if (is_unusable(implementation, problem_)) continue;
             kinds.push_back(kind);
             Found item{
                 clone(desc), label(implementation), implementation, std::move(basis), again(place)};
@@ -335,7 +315,6 @@ private:
     const ConvProblem& problem_;
     int threads_;
     provider::Classes classes_;
-    bool overflows_;
     std::vector<Found> found_, references_;
 };
 

@@ -1,0 +1,58 @@
+#include "defects.hpp"
+
+#include <dnnl.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "implementation_name.hpp"
+
+namespace mioconv::cpu {
+namespace {
+
+bool has(const std::string& name, const char* part) { return name.find(part) != std::string::npos; }
+
+// Whether a kernel that counts bytes along an axis in 32 bits gets beyond them: oneDNN's read far
+// outside of the operands then. Padding and dilations may be so wide where a kernel meets nothing
+// but padding.
+bool overflows_kernels(const ConvProblem& problem) {
+    constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+    std::int64_t step = 4 * (std::max(problem.src[1], problem.dst[1]) + 15);
+    for (int i = problem.rank - 3; i >= 0; --i) {
+        const std::int64_t stride = problem.stride[i], before = problem.padding[i];
+        const std::int64_t reach = std::int64_t{problem.dilation[i]} * problem.wei[i + 2];
+        const std::int64_t after =
+            (problem.dst[i + 2] - 1) * stride + reach - problem.src[i + 2] - before;
+        for (const std::int64_t distance : {reach, stride, before, after}) {
+            if (distance > 1 && distance > kMost / step) return true;
+        }
+        step = std::min(step * std::max(problem.src[i + 2], problem.dst[i + 2]), kMost);
+    }
+    return false;
+}
+
+// The kernel for processors without AVX-512 scales a sum by a register that they do not have (3.2).
+bool lacks_register(const std::string& implementation, const ConvProblem& problem) {
+    return problem.has_sum != 0 && problem.sum_scale != 1 && has(implementation, "brdgmm") &&
+           has(implementation, ":avx2");
+}
+
+}  // namespace
+
+bool is_unusable(const std::string& implementation, const ConvProblem& problem) {
+    if (is_reference(implementation)) return false;
+    return lacks_register(implementation, problem) ||
+           (!has(implementation, "gemm") && overflows_kernels(problem));
+}
+
+bool moves_stack(const std::string& implementation) {
+    const dnnl_version_t& version = *dnnl_version();
+    return (version.major < 3 || (version.major == 3 && version.minor < 12)) &&
+           has(implementation, "gemm:jit");
+}
+
+bool reads_scratch_memory(const std::string& implementation) {
+    return has(implementation, "brgconv_bwd_w:avx512_core_amx");
+}
+
+}  // namespace mioconv::cpu

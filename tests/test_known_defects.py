@@ -193,8 +193,8 @@ def test_taps_far_apart(case: Any, layout: str) -> None:
 
 
 def test_a_kernel_without_its_registers() -> None:
-    """oneDNN 3.2 scales a sum in its depthwise kernel for AVX2 by a register of AVX-512: the process
-    ends on machines without that. It is not run, on any."""
+    """oneDNN 3.2 scales a sum in its depthwise kernel for AVX2 by a register of AVX-512: that ends
+    the process on machines without it. It is run on none."""
     program = (
         "import numpy as np, mioconv\n"
         "x, w = np.ones((1, 16, 8, 8), np.float16), np.ones((16, 1, 3, 3), np.float16)\n"

@@ -30,8 +30,9 @@ typedef struct mioconvObjectCounts_t {
     mioconvObjectCount_t events;
     mioconvObjectCount_t allocations;
     uint64_t bytes_allocated; /* by hipMalloc and hipMallocAsync, now */
-    uint64_t native_calls; /* every exported MIOpen or HIP function but version and error texts, from
-                              the first request for these counts on */
+    /* Of every exported MIOpen or HIP function but version and error texts, from the first request
+       for these counts on. */
+    uint64_t native_calls;
 } mioconvObjectCounts_t;
 
 /* Make one exported function fail. A later fault for the same function replaces the earlier one. */

@@ -42,6 +42,14 @@ def test_what_is_offered_is_right() -> None:
     assert problems > 3
 
 
+def test_fused_operations_are_right() -> None:
+    """Of forward problems, beside the solutions."""
+    done = fuzz("--seconds", "4", "--seed", "2", "--solution", "fused")
+    assert done.returncode == 0, done.stdout
+    assert int(re.search(r"(\d+) solutions", done.stdout)[1]) > 3  # type: ignore[index]
+    assert re.search(r"^Forward ", done.stdout, re.MULTILINE)
+
+
 def test_the_same_seed_draws_the_same_problems() -> None:
     first, second = (
         [draw.draw(rng, "cpu") for _ in range(20)] for rng in (random.Random(7), random.Random(7))

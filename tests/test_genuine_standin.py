@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import struct
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from genuine import root
 from helpers import reference
 from helpers.standin import ROOT, compiler
 
@@ -157,3 +160,18 @@ def test_what_is_not_known_is_refused(compute: Any) -> None:
     assert compute("conv3x3", "") == -1
     assert compute("OpTensorFwdBias", "-DMIOPEN_TYPE=bfloat16") == 0
     assert compute("naive_conv_ab_packed_fwd_nchw_float_double_half", "") == 0
+
+
+def test_old_roots_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the same release that nobody used for long, and what a killed process left."""
+    monkeypatch.setenv("GENUINE_CACHE", str(tmp_path))
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    names = ["6-new", "6-old", f"6-new.{gone.pid}", f"6-new.{os.getpid()}", "7-old", "apt-6"]
+    for name in names:
+        (tmp_path / name / "root").mkdir(parents=True)
+    for name in ("6-old", "7-old", "apt-6"):
+        os.utime(tmp_path / name, (0, 0))
+    root.prune("6")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"6-new", f"6-new.{os.getpid()}", "7-old", "apt-6"}

@@ -52,6 +52,16 @@ struct ConvolutionParams {
         return product;
     }
 
+    /// Whether an operand is dense in channels-last order and in no other.
+    bool lies_channels_last() const {
+        for (int operand = 0; operand < operand_count; ++operand) {
+            std::int64_t pixels = 1;
+            for (int i = 2; i < 2 + spatial; ++i) pixels *= shape[operand][i];
+            if (strides[operand][1] == 1 && pixels > 1 && shape[operand][1] > 1) return true;
+        }
+        return false;
+    }
+
     static constexpr std::size_t words() { return sizeof(ConvolutionParams) / 8; }
 
     /// 64-bit hash over the words: each multiplication folds two of them in, in two lanes that do

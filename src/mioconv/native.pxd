@@ -156,6 +156,7 @@ cdef extern from "mioconv/convolution_params.hpp" namespace "mioconv" nogil:
         int64_t[3][5] strides
         int64_t[3] alignment
         size_t bytes(Operand operand) noexcept
+        cbool lies_channels_last() noexcept
 
 
 cdef extern from "mioconv/tensor_view.hpp" namespace "mioconv" nogil:

@@ -14,8 +14,10 @@ from helpers import tolerances, winograd
 from providers import abi, cases
 
 from .draw import Problem
+from .fused import Fused, is_fusable
 from .memory import NAN, Arena, in_layout
 
+_FUSED = "fused"  # the name of a fused operation among solutions
 _INTERNAL_ERROR = 2  # how a provider says that a solution wrote outside of its scratch memory
 
 
@@ -52,7 +54,7 @@ class Examiner:
 
     def __init__(self, library: abi.Library, handle: c.c_void_p) -> None:
         self.library, self.handle = library, handle
-        self.arenas = {name: Arena(library.provider == "cpu") for name in "xwys"}
+        self.arenas = {name: Arena(library.provider == "cpu") for name in "xwyszb"}
 
     def examine(
         self, problem: Problem, announce: Callable[[str, str], None], only: str | None = None
@@ -86,6 +88,15 @@ class Examiner:
                 outcome = Outcome(name, self._basis(problem, call, solution.solution_id))
                 announce(name, outcome.basis)
                 outcome.fault = self._run_twice(problem, call, solution, name, judge)
+                outcomes.append(outcome)
+            if is_fusable(problem, self.library.provider) and only in (None, _FUSED):
+                outcome = Outcome(_FUSED, "")
+                announce(_FUSED, "")
+                named = [self.library.solution_name(s.solution_id) for s in listed]
+                transforms = any(map(winograd.output_tile, named))
+                fused = Fused(self.library, self.handle, problem, x, w, transforms)
+                size = max(s.workspace_size for s in listed) + (4 << 20)
+                outcome.fault = fused.run_twice(call, self.arenas, size)
                 outcomes.append(outcome)
         return outcomes
 

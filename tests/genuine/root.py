@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -68,6 +69,7 @@ def make(major: str) -> Path:
         folder = cache() / f"{major}-{archives.key()}"
         if not folder.exists():
             archives.unpack(folder)
+            prune(major)
         os.utime(folder)
     except NotHere:
         made = sorted(cache().glob(f"{major}-*"), key=lambda path: path.stat().st_mtime)
@@ -76,6 +78,19 @@ def make(major: str) -> Path:
             raise
         return made[-1]
     return folder
+
+
+def prune(major: str) -> None:
+    """Remove a release's roots that nobody has used for a month, and what is left of processes that
+    ended while they made one."""
+    for path in cache().glob(f"{major}-*"):
+        process = path.suffix[1:]
+        if process.isdigit():
+            unused = not Path("/proc", process).exists()
+        else:
+            unused = time.time() - path.stat().st_mtime > 30 * 24 * 3600
+        if unused:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 class _Apt:

@@ -19,6 +19,11 @@ def test_stderr() -> None:
         "for n in range(3):\n"
         "    conv(); conv(padding=n)\n"
         "    mioconv.conv2d_backward(Tensor(x), Tensor(exact.astype('f4')), Tensor(w))\n"
+        "last = lambda a: np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1)\n"
+        "x, w = last(x), last(w)\n"
+        "for exclude in ('*Gemm*', '*'):\n"
+        "    try: conv(exclude=exclude)\n"
+        "    except mioconv.NoSolutionError: pass\n"
     )
     lines = [line for line in stderr.splitlines() if not KNOWN.search(line)]
     asked = [line for line in lines if "Attribute [3]" in line]

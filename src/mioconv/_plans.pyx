@@ -182,7 +182,7 @@ cdef int append_unlisted(Plan* plan, HandleLease* lease, uint64_t pinned) except
     if pinned:
         return append(plan, lease, pinned, pinned == general[0] or pinned == general[1], True)
     for i in range(2):
-        # Its matrix products take packed tensors only, and MIOpen prints an error where it is asked.
+        # Its matrix products take packed tensors only; MIOpen prints an error where it is asked.
         if i == 0 and plan.params.lies_channels_last():
             continue
         if append(plan, lease, general[i], True, others):

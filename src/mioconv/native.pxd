@@ -436,7 +436,7 @@ cdef extern from "mioconv/inspection.hpp" namespace "mioconv" nogil:
             uint64_t seed) except +
         void begin(const Plan& plan, const PatternOperands& operands, uint64_t seed) except +
         cbool begun() noexcept
-        cbool tells() noexcept
+        cbool tells() except +
         Status look(
             const Plan& plan, const Solution& solution, const void* result, hipStream_t stream,
             string* fault) except +

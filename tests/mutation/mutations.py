@@ -229,7 +229,7 @@ RESULTS = [
     ),
     expression(
         "solution not looked at", f"{CORE}/_verify.pyx",
-        "solution.inspected >= FIRST_RUNS", "solution.inspected >= 0",
+        "solution.inspected >= first_runs", "solution.inspected >= 0",
         "tests/test_verify.py -k wrong",
     ),
     expression(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.standin import build_library
+from helpers.standin import ROOT, build_library
 
 # Each operator three times, the third one by `last`: results of the first two runs of a solution
 # are looked at. Small integers are summed exactly. Prints how many results were wrong.
@@ -17,6 +17,7 @@ PROGRAM = """
 import ctypes, sys, warnings
 import numpy as np
 import mioconv
+from helpers import reference
 
 gomp = ctypes.CDLL("libgomp.so.1")
 warnings.simplefilter("error")
@@ -51,23 +52,7 @@ def plainly(call):
 last = globals()[sys.argv[1]]
 
 def numbers(*shape):
-    values = rng.integers(-3, 4, shape).astype(np.float32)
-    return values
-
-def exact(x, w, y, pad, stride):
-    size = y.shape[2]
-    padded = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-    forward, back = np.zeros(y.shape), np.zeros(padded.shape)
-    weights = np.zeros(w.shape)
-    for i in range(w.shape[2]):
-        for j in range(w.shape[3]):
-            at = (slice(None), slice(None), slice(i, i + stride * (size - 1) + 1, stride),
-                  slice(j, j + stride * (size - 1) + 1, stride))
-            forward += np.einsum("nchw,kc->nkhw", padded[at], w[:, :, i, j])
-            back[at] += np.einsum("nkhw,kc->nchw", y, w[:, :, i, j])
-            weights[:, :, i, j] = np.einsum("nkhw,nchw->kc", y, padded[at])
-    inner = slice(pad, pad + x.shape[2])
-    return forward, back[:, :, inner, inner], weights
+    return rng.integers(-3, 4, shape).astype(np.float32)
 
 wrong = total = 0
 for channels_last in (False, True):
@@ -76,11 +61,13 @@ for channels_last in (False, True):
         pad = taps // 2
         out = (size + 2 * pad - taps) // stride + 1
         x, w, y = numbers(n, c, size, size), numbers(k, c, taps, taps), numbers(n, k, out, out)
-        forward, back, weights = exact(x, w, y, pad, stride)
+        options = {"stride": stride, "padding": pad}
+        forward = reference.conv_forward(x, w, **options)
+        back = reference.conv_backward_input(x.shape, y, w, **options)
+        weights = reference.conv_backward_weight(w.shape, y, x, **options)
         if channels_last:
             x, w, y = (np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1)
                        for a in (x, w, y))
-        options = {"stride": stride, "padding": pad}
         calls = [
             (lambda: mioconv.conv2d_forward(x, w, **options), forward),
             (lambda: mioconv.conv2d_backward_input(x.shape, y, w, **options), back),
@@ -98,7 +85,7 @@ print(wrong, "wrong of", total)
 def run(program: str, *arguments: str, **variables: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],
-        env=os.environ | {"MIOCONV_CACHE": "0"} | variables,
+        env=os.environ | {"MIOCONV_CACHE": "0", "PYTHONPATH": str(ROOT / "tests")} | variables,
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

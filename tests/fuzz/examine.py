@@ -18,7 +18,6 @@ from .fused import Fused, is_fusable
 from .memory import NAN, Arena, in_layout
 
 _FUSED = "fused"  # the name of a fused operation among solutions
-_INTERNAL_ERROR = 2  # how a provider says that a solution wrote outside of its scratch memory
 
 
 @dataclass
@@ -140,7 +139,7 @@ class Examiner:
                     return ""  # kernels that load several elements at once say so
                 if self.library.provider == "rocm" and error.status == abi.UNKNOWN_ERROR:
                     return ""  # its source is not there, or does not compile: the next one serves
-                if error.status == _INTERNAL_ERROR:
+                if error.status == abi.INTERNAL_ERROR:  # how a provider says it
                     return f"outside: of its scratch memory, {run} run"
                 return f"status: {error.status}, {run} run"
             for arena, what in (("x", "x"), ("w", "w"), ("y", "y"), ("s", "scratch memory")):

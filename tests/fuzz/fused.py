@@ -10,7 +10,6 @@ import ctypes as c
 import random
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Any
 
 import numpy as np
 
@@ -19,8 +18,6 @@ from providers import abi, cases
 
 from .draw import Problem
 from .memory import NAN, Arena, in_layout
-
-_INTERNAL_ERROR = 2
 
 
 def is_fusable(problem: Problem, provider: str) -> bool:
@@ -71,24 +68,22 @@ class Fused:
             zd = stack.enter_context(self.library.tensor(given["z"]))
             shape = (1, -1, *[1] * (len(problem.y) - 2))
             bd = stack.enter_context(self.library.tensor(given["b"].reshape(shape)))
-            act = self.library.create("miopenCreateActivationDescriptor")
-            stack.callback(self.library.call, "miopenDestroyActivationDescriptor", act)
-            self.library.call("miopenSetActivationDescriptor", act, abi.RELU, *(c.c_double(0),) * 3)
+            act = stack.enter_context(self.library.activation(abi.RELU))
             for run in ("first", "second"):
                 out[...] = np.nan
                 space = arenas["s"].place(size, 0, True)
                 space[...] = NAN
                 status = self.library.status(
-                    "miopenConvolutionBiasActivationForward", self.handle, _scalar(1),
+                    "miopenConvolutionBiasActivationForward", self.handle, abi.scalar(1),
                     call.second[0], abi.pointer(x), call.first[0], abi.pointer(w), call.conv, 1,
-                    abi.pointer(space), c.c_size_t(size), _scalar(self.alpha), zd,
+                    abi.pointer(space), c.c_size_t(size), abi.scalar(self.alpha), zd,
                     abi.pointer(given["z"]), bd if self.has_bias else None,
                     abi.pointer(given["b"] if self.has_bias else None), act, call.third[0],
                     abi.pointer(out),
                 )  # fmt: skip
                 if status == abi.UNSUPPORTED:
                     return ""
-                if status == _INTERNAL_ERROR:
+                if status == abi.INTERNAL_ERROR:
                     return f"outside: of its scratch memory, {run} run"
                 if status:
                     return f"status: {status}, {run} run"
@@ -110,7 +105,3 @@ class Fused:
             return ""
         where = tuple(int(i[0]) for i in np.nonzero(bad))
         return f"{int(bad.sum())} of {bad.size} results, the first at {where}"
-
-
-def _scalar(value: float) -> Any:
-    return c.byref(c.c_float(value))

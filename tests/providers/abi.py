@@ -26,7 +26,8 @@ except ImportError:
     BFLOAT16 = None
 
 INCLUDE = Path(__file__).parents[2] / "include" / "mioconv" / "abi"
-SUCCESS, BAD_PARM, ALLOC_FAILED, NOT_IMPLEMENTED, UNKNOWN_ERROR, UNSUPPORTED = 0, 3, 4, 6, 7, 8
+SUCCESS, INTERNAL_ERROR, BAD_PARM, ALLOC_FAILED = 0, 2, 3, 4
+NOT_IMPLEMENTED, UNKNOWN_ERROR, UNSUPPORTED = 6, 7, 8
 FFT, WINOGRAD = 2, 3  # miopenConvAlgorithm_t
 FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS = "Forward", "BackwardData", "BackwardWeights"
 DIRECTIONS = (FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS)
@@ -119,6 +120,10 @@ class Pointer:
 
 def pointer(array: np.ndarray | None) -> Any:
     return c.c_void_p(None) if array is None else Pointer(array)
+
+
+def scalar(value: float) -> Any:
+    return c.byref(c.c_float(value))
 
 
 def ints(values: Sequence[int]) -> Any:
@@ -259,6 +264,18 @@ class Library:
             yield desc
         finally:
             self.call("miopenDestroyTensorDescriptor", desc)
+
+    @contextmanager
+    def activation(self, mode: int, alpha: float = 0) -> Iterator[c.c_void_p]:
+        desc = self.create("miopenCreateActivationDescriptor")
+        try:
+            self.call(
+                "miopenSetActivationDescriptor", desc, mode, c.c_double(alpha), c.c_double(0),
+                c.c_double(0),
+            )  # fmt: skip
+            yield desc
+        finally:
+            self.call("miopenDestroyActivationDescriptor", desc)
 
     @contextmanager
     def convolution(

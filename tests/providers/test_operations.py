@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import ctypes as c
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import pytest
 
 from . import abi
+from .abi import scalar
 from .cases import SHAPES, make_case
 from .test_convolution import DTYPES, by_dtype, by_layout
 
 SHAPE = (3, 21, 7, 5)
 VOLUME = (2, 5, 3, 4, 6)
-
-
-def scalar(value: float) -> Any:
-    return c.byref(c.c_float(value))
 
 
 def make(shape: tuple[int, ...], dtype: Any, last: bool, seed: int = 0) -> np.ndarray:
@@ -142,19 +138,6 @@ def test_transform(library: abi.Library, handle: Any, shape: Any, dtype: Any, to
 SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-6, -1e-6, 2, -2, 7, -7, 100.0]
 
 
-@contextmanager
-def activation(library: abi.Library, mode: int, alpha: float = 0) -> Iterator[Any]:
-    desc = library.create("miopenCreateActivationDescriptor")
-    try:
-        library.call(
-            "miopenSetActivationDescriptor", desc, mode, c.c_double(alpha), c.c_double(0),
-            c.c_double(0),
-        )  # fmt: skip
-        yield desc
-    finally:
-        library.call("miopenDestroyActivationDescriptor", desc)
-
-
 def activated(values: np.ndarray, mode: int, alpha: float) -> np.ndarray:
     if mode == abi.RELU:
         return np.maximum(values, 0)
@@ -176,7 +159,7 @@ MODES = [
 def test_activation(library: abi.Library, handle: Any, mode: int, alpha: float, dtype: Any) -> None:
     x = np.array(SPECIAL * 3, np.float32).astype(dtype).reshape(1, 3, 3, 4)
     y = np.empty_like(x)
-    with library.tensor(x) as desc, activation(library, mode, alpha) as act:
+    with library.tensor(x) as desc, library.activation(mode, alpha) as act:
         library.call(
             "miopenActivationForward", handle, act, scalar(1), desc, abi.pointer(x), scalar(0),
             desc, abi.pointer(y),
@@ -186,7 +169,7 @@ def test_activation(library: abi.Library, handle: Any, mode: int, alpha: float, 
 
 def test_unknown_activation(library: abi.Library, handle: Any) -> None:
     x = np.zeros((1, 1, 2, 2), np.float32)
-    with library.tensor(x) as desc, activation(library, abi.LOGISTIC) as act:
+    with library.tensor(x) as desc, library.activation(abi.LOGISTIC) as act:
         status = library.status(
             "miopenActivationForward", handle, act, scalar(1), desc, abi.pointer(x), scalar(0),
             desc, abi.pointer(x),
@@ -299,7 +282,7 @@ def fused_call(
         if bias is not None:
             bd = stack.enter_context(library.tensor(per_channel(bias, x.ndim)))
         conv = stack.enter_context(library.convolution(**shape.settings()))
-        act = stack.enter_context(activation(library, mode, slope))
+        act = stack.enter_context(library.activation(mode, slope))
         status = library.status(
             "miopenConvolutionBiasActivationForward", handle, scalar(1), xd, abi.pointer(x), wd,
             abi.pointer(w), conv, 1, None, c.c_size_t(0), scalar(alpha2), zd, abi.pointer(z), bd,

@@ -24,6 +24,7 @@ from helpers.operators import (
     Operator,
 )
 from helpers.problems import Case
+from helpers.processes import program
 from helpers.tensors import KINDS, import_torch, random_array
 
 CALLS = 10_000
@@ -190,3 +191,31 @@ def test_created_equals_destroyed_after_clearing() -> None:
         assert live[kind] == before[kind], f"{live[kind] - before[kind]} {kind} left"
     assert live["allocations"] == 0
     assert object_counts()["bytes_allocated"] == 0
+
+
+FUSED = """
+import gc
+import numpy as np, mioconv
+from test_leaks import resident
+
+x, w = np.ones((1, 16, 9, 9), dtype := "float16"), np.ones((16, 16, 3, 3), dtype)
+mioconv.set_cache_capacity(8)
+
+def grow(start, count):
+    for alpha in range(start, start + count):
+        mioconv.conv2d_add_relu_forward(x, w, x, alpha=alpha / 4096, padding=1)
+    mioconv.cache_clear()
+    mioconv.empty_cache()
+    gc.collect()
+    return resident()
+
+grow(1, 600)
+before = grow(601, 200)
+print(grow(801, 600) - before)
+"""
+
+
+def test_ever_new_fused_problems() -> None:
+    """What oneDNN never gives back is bounded: 25 KB each would be 15 MB."""
+    grown = program(FUSED, PYTHONPATH=str(Path(__file__).parent), MIOCONV_CACHE="0")
+    assert int(grown) < 2_000_000

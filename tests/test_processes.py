@@ -18,7 +18,7 @@ import mioconv
 from helpers.checks import operands
 from helpers.operators import BACKWARD_INPUT, BACKWARD_WEIGHT, FORWARD
 from helpers.problems import CASES, Case
-from helpers.processes import in_a_child
+from helpers.processes import in_a_child, program
 from helpers.tolerances import assert_close, assert_same_bits
 
 CASE = next(case for case in CASES if case.name == "2d-groups")
@@ -78,6 +78,82 @@ def test_deterministic_backward_and_forward(operator: Any) -> None:
         list(pool.map(work, range(4)))
 
 
+STARTING = """
+import os, signal, sys, threading, time, warnings
+import numpy as np, mioconv
+
+warnings.simplefilter("ignore", DeprecationWarning)
+PROBLEMS = [mioconv.Problem("forward", (1, 16, 9, 9), (16, 16, 3, 3), dtype)
+            for dtype in ("float32", "float16")]
+
+def given(problem):
+    return np.ones(problem.input_shape, problem.dtype), np.ones((16, 16, 3, 3), problem.dtype)
+
+def work():
+    for problem in PROBLEMS:
+        x, w = given(problem)
+        mioconv.conv2d_forward(x, w, benchmark=True)
+        mioconv.conv2d_backward(x, np.ones((1, 16, 7, 7), x.dtype), w)
+        mioconv.conv2d_relu_forward(x, w)
+
+def child(problem):
+    signal.alarm(60)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+    for solution in mioconv.find_solutions(problem):
+        result = mioconv.conv2d_forward(*given(problem), solution=solution)
+        assert (result == 144).all(), solution
+    os._exit(0)
+
+worker = threading.Thread(target=work)
+worker.start()
+time.sleep(float(sys.argv[1]))
+children = []
+for turn in range(6):
+    children.append(os.fork())
+    if not children[-1]:
+        try:
+            child(PROBLEMS[turn % 2])
+        finally:
+            os._exit(1)
+    time.sleep(0.005)
+worker.join()
+assert not any([os.waitpid(one, 0)[1] for one in children])
+"""
+
+READING = """
+import os, threading, warnings
+from pathlib import Path
+import numpy as np, mioconv
+from mioconv import cache_files
+
+warnings.simplefilter("ignore", DeprecationWarning)
+mioconv.set_flags(num_threads=1)  # as many as a child may use
+x, w = np.ones((1, 4, 9, 9), 'f'), np.ones((4, 4, 3, 3), 'f')
+mioconv.conv2d_forward(x, w, benchmark=True)
+mioconv.cache_clear()
+inside, go_on, read = threading.Event(), threading.Event(), cache_files._read
+
+def slow(path):
+    inside.set()
+    go_on.wait(60)
+    return read(path)
+
+cache_files._read = slow
+worker = threading.Thread(target=lambda: mioconv.conv2d_forward(x, w))
+worker.start()
+inside.wait(60)
+cache_files._read = read
+child = os.fork()
+if not child:
+    mioconv.conv2d_forward(x, w, benchmark=True)
+    os._exit(mioconv.cache_info().finds)
+status = os.waitpid(child, 0)[1]
+go_on.set()
+worker.join()
+assert status == 0
+"""
+
+
 class TestFork:
     def test_child_computes(self) -> None:
         call()
@@ -108,6 +184,15 @@ class TestFork:
                 stop.set()
             for one in running:
                 one.result(60)
+
+    @pytest.mark.parametrize("delay", [0, 1, 2, 4, 6, 8, 10, 12, 15, 20, 30, 40])
+    def test_while_another_thread_starts(self, delay: int) -> None:
+        """Nothing is loaded, imported or compiled before; the children run every solution."""
+        program(STARTING, delay / 1000, MIOCONV_CACHE="0")
+
+    def test_while_another_thread_reads_the_cache_files(self, tmp_path: Path) -> None:
+        """The child reads what the parent has read half of."""
+        program(READING, MIOCONV_CACHE="1", MIOCONV_CACHE_DIR=str(tmp_path))
 
     def test_child_has_its_own_cache(self) -> None:
         mioconv.cache_clear()

@@ -4,6 +4,7 @@
 #include <list>
 
 #include "common/fork_gate.hpp"
+#include "host_memory.hpp"
 
 namespace mioconv::cpu {
 namespace {
@@ -90,6 +91,7 @@ std::shared_ptr<ProblemEntry> lookup(const ConvProblem& problem) {
         std::lock_guard lock(all.mutex);
         if (auto known = all.find(problem)) return known;
     }
+    require_address_space(0);  // else the list may lack some, for good
     // Enumerated without the lock: it takes milliseconds. Two threads may both do it; one wins.
     auto entry = std::make_shared<ProblemEntry>(problem);
     std::lock_guard lock(all.mutex);

@@ -1,14 +1,20 @@
 #include "defects.hpp"
 
-#include <dnnl.h>
-
 #include <algorithm>
+#include <atomic>
 #include <limits>
 
 #include "implementation_name.hpp"
 
 namespace mioconv::cpu {
 namespace {
+
+std::atomic<int> kept{0};  // primitives whose code is never freed
+
+bool is_before(int minor) {
+    const dnnl_version_t& version = *dnnl_version();
+    return version.major < 3 || (version.major == 3 && version.minor < minor);
+}
 
 bool has(const std::string& name, const char* part) { return name.find(part) != std::string::npos; }
 
@@ -37,22 +43,40 @@ bool lacks_register(const std::string& implementation, const ConvProblem& proble
            has(implementation, ":avx2");
 }
 
+bool keeps_code(const std::string& implementation) {
+    return has(implementation, "brgconv") && is_before(4);
+}
+
+bool fuses(const ConvProblem& problem) {
+    return problem.has_sum != 0 || problem.fused != Fused::none;
+}
+
 }  // namespace
 
 bool is_unusable(const std::string& implementation, const ConvProblem& problem) {
+    constexpr int kMostKept = 500;
     if (is_reference(implementation)) return false;
+    if (fuses(problem) && keeps_code(implementation) &&
+        kept.load(std::memory_order_relaxed) >= kMostKept) {
+        return true;
+    }
     return lacks_register(implementation, problem) ||
            (!has(implementation, "gemm") && overflows_kernels(problem));
 }
 
 bool moves_stack(const std::string& implementation) {
-    const dnnl_version_t& version = *dnnl_version();
-    return (version.major < 3 || (version.major == 3 && version.minor < 12)) &&
-           has(implementation, "gemm:jit");
+    return is_before(12) && has(implementation, "gemm:jit");
 }
 
 bool reads_scratch_memory(const std::string& implementation) {
     return has(implementation, "brgconv_bwd_w:avx512_core_amx");
+}
+
+void note_made(const dnnl::primitive_desc_base& primitive) {
+    if (keeps_code(primitive.impl_info_str()) &&
+        primitive.get_primitive_attr().get_post_ops().len() > 0) {
+        kept.fetch_add(1, std::memory_order_relaxed);
+    }
 }
 
 }  // namespace mioconv::cpu

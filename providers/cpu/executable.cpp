@@ -4,10 +4,12 @@
 #include <cstring>
 #include <optional>
 
+#include "common/fork_gate.hpp"
 #include "common/status.hpp"
 #include "defects.hpp"
 #include "dnnl_error.hpp"
 #include "half.hpp"
+#include "host_memory.hpp"
 #include "signals.hpp"
 #include "strided_loop.hpp"
 #include "threads.hpp"
@@ -129,8 +131,18 @@ void Executable::each_gap(const Visit& visit) const {
 }
 
 void Executable::run(const Operands& operands, void* workspace, dnnl_stream_t stream) {
+    // oneDNN's products make their code when they first run, under its locks.
+    std::optional<provider::ForkGate> gate;
+    if (__builtin_expect(!ran_, 0)) {
+        require_address_space(solution_->threads());
+        gate.emplace();
+    }
     bind(operands, workspace);
-    if (__builtin_expect(solution_->recipe().gap == 0, 1)) return run_steps(stream);
+    if (__builtin_expect(solution_->recipe().gap == 0, 1)) {
+        run_steps(stream);
+        ran_ = true;
+        return;
+    }
     constexpr int kUntouched = 0xa5;
     each_gap([](char* start, std::size_t bytes) { std::memset(start, kUntouched, bytes); });
     run_steps(stream);

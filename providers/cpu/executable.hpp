@@ -43,7 +43,7 @@ private:
     void each_gap(const Visit& visit) const;
 
     SolutionPtr solution_;
-    bool bears_signals_;
+    bool bears_signals_, ran_ = false;
     std::vector<dnnl::primitive> primitives_;
     std::vector<dnnl::memory> memories_;
     std::vector<const void*> address_;  // of each buffer, now

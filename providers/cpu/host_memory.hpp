@@ -10,4 +10,10 @@ namespace mioconv::cpu {
 // written from end to end, and each small page costs a fault and an entry of the TLB.
 void* allocate_host(std::size_t bytes) noexcept;
 
+// Throws std::bad_alloc where the process has little address space left, of which nobody would
+// tell. Code that oneDNN has no memory for is missing where it is run (3.2), and from then on it
+// makes none in this thread. OpenMP ends the process where there is none for the stacks of so many
+// threads.
+void require_address_space(int threads);
+
 }  // namespace mioconv::cpu

@@ -10,6 +10,7 @@
 #include "depthwise.hpp"
 #include "direct_rows.hpp"
 #include "dnnl_error.hpp"
+#include "host_memory.hpp"
 #include "implementation_name.hpp"
 #include "matmul.hpp"
 #include "naive.hpp"
@@ -351,11 +352,14 @@ const std::vector<dnnl::primitive>& Solution::compile() const {
         std::vector<dnnl::primitive> made;
         for (const Step& step : recipe_.steps) {
             if (step.primitive < 0) continue;
+            require_address_space(threads_);
             ThreadScope scope(step.routine != nullptr ? 1 : threads_);
             auto description = recipe_.primitives[static_cast<std::size_t>(step.primitive)];
             if (!description) description = recipe_.convolution();
             made.emplace_back(description.get());
+            note_made(description);
         }
+        if (!made.empty()) require_address_space(threads_);  // else they may lack parts
         primitives_ = std::move(made);
     }
     return primitives_;

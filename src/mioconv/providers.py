@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -32,6 +33,12 @@ def _package_folders() -> list[str]:
 
 
 _LOADER: Final = Loader(_api, _package_folders())
+# A fork waits for a thread that is opening libraries: the child would find them half open.
+os.register_at_fork(
+    before=_LOADER.lock.acquire,
+    after_in_parent=_LOADER.lock.release,
+    after_in_child=_LOADER.lock.release,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +140,9 @@ def get_version_info() -> dict[str, Any]:
         and MIOpen are what "cpu" and "cuda" stand for; what is behind these two is "onednn", or
         "cudnn" and "cuda".
     """
-    import platform  # not at every import of mioconv
-
     return {
         "mioconv": mioconv.__version__,
-        "python": platform.python_version(),
+        "python": sys.version.split()[0],
         "numpy": np.__version__,
         "cython": getattr(_api, "cython_version", "unknown"),
         "providers": {

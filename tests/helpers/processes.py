@@ -1,9 +1,12 @@
-"""Work in forked children, with a time limit: a child that inherited a lock would wait for ever."""
+"""Work in forked children, and programs in new processes, with a time limit: whoever waits for a
+lock that nobody holds any more would wait for ever."""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 import traceback
 import warnings
@@ -35,3 +38,16 @@ def in_a_child(work: Callable[[], object], seconds: float = 60) -> None:
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     raise AssertionError(f"the child was not done after {seconds} s")
+
+
+def program(text: str, *arguments: object, seconds: float = 120, **environment: str) -> str:
+    """What a new process prints that runs a program; it must end well, and complain of nothing."""
+    done = subprocess.run(
+        [sys.executable, "-c", text, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        env={**os.environ, **environment},
+    )
+    assert (done.returncode, done.stderr) == (0, ""), f"{done.returncode}\n{done.stderr}"
+    return done.stdout.strip()

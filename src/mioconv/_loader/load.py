@@ -20,6 +20,7 @@ Libraries are opened with RTLD_NOW | RTLD_LOCAL and never closed.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterable, Mapping
@@ -34,11 +35,16 @@ from mioconv.errors import ProviderNotFoundError
 __all__ = ["Failed", "Found", "Loaded", "Loader", "Native"]
 
 
+# What the process lacks now, and may have later.
+_PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+
 class Native(Protocol):
     """What the loader needs from the compiled core."""
 
     def open_library(self, path: str, only_if_loaded: bool = False, /) -> int:
-        """Open a library and return its handle; OSError with the loader's own words."""
+        """Open a library and return its handle; OSError with the loader's own words, and with an
+        errno where the process lacks descriptors; MemoryError."""
 
     def library_path(self, handle: int, /) -> str:
         """The file behind a handle."""
@@ -132,6 +138,11 @@ class Loader:
         Folders that hold mioconv's own libraries.
     environ : mapping, optional
         Environment variables, read when a provider is loaded.
+
+    Attributes
+    ----------
+    lock : threading.RLock
+        Held while libraries are opened.
     """
 
     def __init__(
@@ -147,7 +158,7 @@ class Loader:
         self._texts: dict[int, str] = {}
         # One lock for all: loading takes milliseconds, and the error of one provider asks for the
         # others, which separate locks would turn into a deadlock. Reentrant for the same reason.
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
 
     def load(self, number: int) -> Loaded:
         """Load a provider, or raise what loading it raised the first time.
@@ -165,22 +176,32 @@ class Loader:
         outcome = self.outcome(number)
         if isinstance(outcome, Loaded):
             return outcome
-        with self._lock:
+        with self.lock:
             if number not in self._texts:
                 self._texts[number] = self._text(outcome)
             raise ProviderNotFoundError(self._texts[number])
 
     def outcome(self, number: int) -> Loaded | Failed:
-        """Load a provider if that was not tried yet, and say how it went; never raises."""
+        """Load a provider if that was not tried yet, and say how it went.
+
+        Raises
+        ------
+        MemoryError, OSError
+            The process lacks memory, address space or file descriptors. That says nothing of the
+            libraries, and the next call tries again.
+        """
         known = self._outcomes.get(number)
         if known is not None:
             return known
-        with self._lock:
+        with self.lock:
             if number not in self._outcomes:
                 provider = NUMBERS[number]
                 try:
                     self._outcomes[number] = self._attempt(provider)
                 except _LoadError as error:
+                    # A search finds nothing, and says nothing, where no folder can be opened.
+                    with open(os.devnull):
+                        pass
                     self._outcomes[number] = Failed(provider.name, str(error))
             return self._outcomes[number]
 
@@ -325,6 +346,8 @@ class Loader:
                 try:
                     return self._open(candidate, library, companion)
                 except OSError as error:
+                    if error.errno in _PASSING:
+                        raise
                     failures.append(str(error))
             if not looked.candidates:
                 report.add(looked.step, looked.where)
@@ -341,8 +364,8 @@ class Loader:
             elf.check(candidate.name)
         try:
             handle = self._native.open_library(candidate.name, candidate.only_if_loaded)
-        except OSError:
-            if companion is None or not os.path.isabs(candidate.name):
+        except OSError as error:
+            if error.errno in _PASSING or companion is None or not os.path.isabs(candidate.name):
                 raise
             # The library may be there and only its dependency not: open that one from the same
             # installation. Where it is missing too, the first error is the one that helps.

@@ -223,7 +223,7 @@ def mapped_files(stem: str) -> list[str]:
             # address permissions offset device inode path; the path may hold spaces.
             fields = (line.rstrip("\n").split(maxsplit=5) for line in maps)
             paths = {line[5].removesuffix(" (deleted)") for line in fields if len(line) == 6}
-    except OSError:
+    except (FileNotFoundError, PermissionError):
         return []
     return sorted(
         {os.path.realpath(path) for path in paths if os.path.basename(path).startswith(stem)}

@@ -20,6 +20,12 @@ cdef object is_grad_enabled = None
 cdef object increment_version = None
 cdef object empty_strided = None
 cdef object current_stream = None
+# Private to PyTorch, and not in every release: what is missing is not asked.
+cdef object tracing_state = None    # of torch.jit.trace
+cdef object modes_active = None     # how many dispatch modes are
+cdef object active_mode = None      # one of them, by its key
+cdef tuple recording_modes = ()     # keys of those that record operators, or stand in for them
+cdef object forward_ad = None
 cdef const DLPackExchangeAPI* api = NULL
 
 
@@ -31,6 +37,7 @@ cdef bint is_torch(object tensor) except -1:
 
 cdef bint find_torch() except -1:
     global torch, tensor_type, is_grad_enabled, empty_strided, api
+    global tracing_state, modes_active, active_mode, recording_modes, forward_ad
     module = sys.modules.get("torch")
     # A half-imported torch lacks some of these; no tensor can exist then either.
     for name in ("Tensor", "strided", "is_grad_enabled", "empty_strided"):
@@ -41,6 +48,15 @@ cdef bint find_torch() except -1:
     api = exchange_api(module.Tensor)
     is_grad_enabled = module.is_grad_enabled
     empty_strided = module.empty_strided
+    private = module._C
+    tracing_state = getattr(private, "_get_tracing_state", None)
+    keys = getattr(private, "_TorchDispatchModeKey", None)
+    modes_active = getattr(private, "_len_torch_dispatch_stack", None)
+    active_mode = getattr(private, "_get_dispatch_mode", None)
+    if keys is not None and active_mode is not None:
+        recording_modes = tuple(
+            [getattr(keys, key) for key in ("FAKE", "PROXY", "FUNCTIONAL") if hasattr(keys, key)])
+    forward_ad = module.autograd.forward_ad
     torch = module
     tensor_type = module.Tensor
     return True
@@ -48,18 +64,34 @@ cdef bint find_torch() except -1:
 
 cdef int borrow_torch(object tensor, str name, bint writable, TensorView* view,
                       Loan* loan) except -1:
-    cdef DLTensor lent
-    loan.kind = TORCH
     if tensor.requires_grad and is_grad_enabled():
         raise TypeError(
             f"{name}: the tensor requires grad, and this function records no gradient; pass "
             f"{name}.detach(), or use the differentiable operators of mioconv.torch")
-    # Nothing that is lent says so.
-    if tensor.is_neg():
+    if forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None:
+        raise TypeError(
+            f"{name}: the tensor has a forward-mode gradient (a tangent), and mioconv has none")
+    if writable:
+        refuse_recording()
+    try:
+        # Nothing that is lent says so.
+        negated = tensor.is_neg()
+    except ValueError as error:  # torch.nn.UninitializedParameter
+        raise TypeError(
+            f"{name}: the tensor has no values yet ({type(tensor).__name__})") from error
+    if negated:
         raise TypeError(f"{name}: the tensor is lazily negated; pass {name}.resolve_neg()")
+    return lend(tensor, name, writable, view, loan)
+
+
+cdef int lend(object tensor, str name, bint writable, TensorView* view, Loan* loan) except -1:
+    """Borrow a tensor that carries nothing beyond its memory, as far as that can be asked."""
+    cdef DLTensor lent
+    loan.kind = TORCH
     if api == NULL:
         refuse(tensor, name)
-        return borrow_dlpack(tensor, name, writable, view, loan)
+        borrow_dlpack(tensor, name, writable, view, loan)
+        return refuse_empty(tensor, name, view.data)
     try:
         api.dltensor_from_py_object_no_sync(<void*>tensor, &lent)
     except Exception as error:
@@ -67,10 +99,37 @@ cdef int borrow_torch(object tensor, str name, bint writable, TensorView* view,
         refuse(tensor, name)
         raise TypeError(f"{name}: PyTorch lends no memory of this tensor ({type(tensor).__name__}: "
                         f"{str(error).partition(chr(10))[0]})") from error
+    refuse_empty(tensor, name, lent.data)
     if lent.dtype.code != kDLFloat and lent.dtype.code != kDLBfloat:
         refuse(tensor, name)
         raise dtype_error(name, str(tensor.dtype).removeprefix("torch."), TORCH)
     return take_dltensor(&lent, name, TORCH, view)
+
+
+cdef int refuse_recording() except -1:
+    """These calls are none of PyTorch's operators: whoever records or replaces operators would see
+    no more of them than an empty result."""
+    if tracing_state is not None and tracing_state() is not None:
+        raise TypeError("torch.jit.trace sees nothing of this function; use the operators of "
+                        "mioconv.torch")
+    if modes_active is not None and modes_active():
+        for key in recording_modes:
+            mode = active_mode(key)
+            if mode is not None:
+                raise TypeError(f"{type(mode).__name__} sees nothing of this function; use the "
+                                f"operators of mioconv.torch")
+    return 0
+
+
+cdef int refuse_empty(object tensor, str name, const void* data) except -1:
+    """Tensors that wrap others, and have no memory of their own."""
+    if data == NULL and tensor.numel() > 0:
+        refuse(tensor, name)
+        if type(tensor) is tensor_type:
+            return 0  # one whose memory was freed, as every producer may lend it
+        raise TypeError(f"{name}: expected a plain tensor with values, but PyTorch lends no memory "
+                        f"of this one ({type(tensor).__name__})")
+    return 0
 
 
 cdef int refuse(object tensor, str name) except -1:
@@ -98,6 +157,7 @@ cdef int refuse(object tensor, str name) except -1:
 cdef object new_torch(object like, TensorView* view, Layout layout, Loan* loan):
     """A new tensor of `view`'s shape, borrowed into it; `like` says dtype and device."""
     cdef tuple shape, strides
+    refuse_recording()
     set_dense_strides(view[0], layout)
     shape = sizes(view.shape, <int>view.ndim)
     strides = sizes(view.strides, <int>view.ndim)
@@ -106,7 +166,7 @@ cdef object new_torch(object like, TensorView* view, Layout layout, Loan* loan):
     else:
         # A subclass would answer with one of its own.
         result = empty_strided(shape, strides, dtype=like.dtype, device=like.device)
-    borrow_torch(result, "output", True, view, loan)
+    lend(result, "output", True, view, loan)
     return result
 
 

@@ -83,6 +83,62 @@ print(mioconv.cache_info().finds)
 """
 
 
+class TestOtherThanFiles:
+    def test_a_pipe(self, folder: Path) -> None:
+        """Nobody writes to it: whoever opens it waits."""
+        run()
+        forget()
+        os.mkfifo(folder / "pipe.plans")
+        with pytest.warns(cache_files.CacheFileWarning, match="not a regular file"):
+            run()
+        assert mioconv.cache_info().finds == 0
+        with pytest.warns(cache_files.CacheFileWarning, match="not a regular file"):
+            mioconv.cache_load()
+        with pytest.raises(OSError, match="not a regular file"):
+            mioconv.cache_load(folder / "pipe.plans")
+
+    def test_pipes_among_files_to_merge(self, folder: Path) -> None:
+        for size in range(12):
+            run((1, 4, 6, 6 + size))
+            cache_files._own = None  # as another process would
+            os.mkfifo(folder / f"{size}.plans")
+        forget()
+        with pytest.warns(cache_files.CacheFileWarning):
+            run((1, 4, 6, 6))
+        assert mioconv.cache_info().finds == 0
+
+
+class TestInterrupted:
+    """A signal's handler may raise while the files are read: that ends the call, and loses none."""
+
+    @pytest.mark.parametrize("what", [TimeoutError, KeyboardInterrupt, SystemExit])
+    def test_while_the_folder_is_read(
+        self, what: type[BaseException], folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run()
+        forget()
+
+        def interrupted(path: Path) -> None:
+            raise what
+
+        with monkeypatch.context() as patch:
+            patch.setattr(mioconv.cache_files, "_read", interrupted)
+            with pytest.raises(what):
+                run()
+        run()
+        assert mioconv.cache_info().finds == 0
+
+    def test_warnings_as_errors(self, folder: Path) -> None:
+        run()
+        forget()
+        (folder / "damaged.plans").write_bytes(b"nonsense\n")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises(cache_files.CacheFileWarning):
+                run()
+            run()
+
+
 class TestProcesses:
     def test_second_process_finds_nothing_again(self, folder: Path) -> None:
         assert child(PROGRAM.format(shapes=SHAPES)) == "3"

@@ -50,9 +50,19 @@ MORE = [
 HIP_NO_MEMORY = 2
 
 
-def step(torch: Any, layer: Any) -> None:
+def step(torch: Any, layer: Any, optimizer: Any = None, **how: Any) -> None:
     layer.weight.grad = torch.ones_like(layer.weight)
-    torch.optim.SGD(layer.parameters(), lr=0.5).step()
+    (optimizer or torch.optim.SGD)(layer.parameters(), lr=0.5, **how).step()
+
+
+def uncounted(torch: Any, layer: Any) -> None:
+    with torch.autograd._unsafe_preserve_version_counter(layer.weight):
+        layer.weight.mul_(2)
+
+
+def in_inference_mode(torch: Any, layer: Any) -> None:
+    with torch.inference_mode():
+        layer.weight.data.mul_(2)
 
 
 def twice(layer: Any) -> dict[str, Any]:
@@ -63,6 +73,13 @@ ROUTES: dict[str, Callable[[Any, Any], None]] = {
     "in place": lambda torch, layer: layer.weight.mul_(2),
     "copy_": lambda torch, layer: layer.weight.copy_(layer.weight * 2),
     "optimizer": step,
+    "fused SGD": lambda torch, layer: step(torch, layer, torch.optim.SGD, fused=True),
+    "fused Adam": lambda torch, layer: step(torch, layer, torch.optim.Adam, fused=True),
+    "storage": lambda torch, layer: layer.weight.untyped_storage().copy_(
+        (layer.weight * 2).untyped_storage()
+    ),
+    "uncounted": uncounted,
+    "inference mode": in_inference_mode,
     "foreach": lambda torch, layer: torch._foreach_mul_([layer.weight], 2),
     "load_state_dict": lambda torch, layer: layer.load_state_dict(twice(layer)),
     "load_state_dict, assign": lambda torch, layer: layer.load_state_dict(
@@ -249,7 +266,7 @@ class TestContract:
         assert_same_bits(to_numpy(got), expected)
 
     def test_changed_in_place(self) -> None:
-        """Of NumPy's arrays a sample tells; one value of many may escape it."""
+        """A checksum tells, also of NumPy's arrays."""
         plan, x, w = plan_and_operands()
         plain = mioconv.plan(plan.problem, solution=plan.solution)
         plan(x, w)
@@ -264,6 +281,29 @@ class TestContract:
             with pytest.raises(ValueError, match="update_weights"):
                 plan(x, w)
             plan.update_weights(w)
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float16])
+    def test_every_filter_of_a_large_weight(self, dtype: Any) -> None:
+        """As pruning and `weight.data[k] = 0` change it; PyTorch does not count that either."""
+        problem = mioconv.Problem("forward", (1, 96, 5, 5), (320, 96, 3, 3), np.dtype(dtype).name)
+        x, w = (
+            random_array(shape, dtype, seed=2) for shape in (problem.input_shape, (320, 96, 3, 3))
+        )
+        assert w.nbytes > 2 * (256 << 10)
+        for solution in mioconv.find_solutions(problem):
+            plan = mioconv.plan(problem, solution=solution, constant_weights=True)
+            if not plan.packed_weights_bytes:
+                continue
+            plan(x, w)
+            for filter in w:
+                kept = filter.copy()
+                filter[...] = 0
+                with pytest.raises(ValueError, match="update_weights"):
+                    plan(x, w)
+                filter[...] = kept
+            plan(x, w)  # the same values again
+            return
+        raise AssertionError("no solution packs its weights")
 
     def test_every_value_of_a_small_weight(self) -> None:
         problem = mioconv.Problem("forward", (1, 16, 6, 6), (16, 1, 3, 3), groups=16)

@@ -227,6 +227,24 @@ class TestAllocator:
         with pytest.raises(KeyboardInterrupt):
             call()
 
+    @pytest.mark.parametrize("benchmark", [False, True])
+    def test_the_end_that_comes_in_it_is_not_lost(self, benchmark: bool) -> None:
+        """SystemExit ends more than this call, also where a solution without that memory serves."""
+
+        def end(*_: Any) -> None:
+            raise SystemExit(3)
+
+        mioconv.set_allocator(end)
+        with pytest.raises(SystemExit) as caught:
+            run(benchmark=benchmark)
+        assert caught.value.code == 3
+        with pytest.raises(SystemExit):
+            run(solution=needy())
+        with pytest.raises(SystemExit):
+            mioconv.plan(mioconv.Problem.from_tensors("forward", X, W, padding=1), solution=needy())
+        mioconv.set_allocator(None)
+        run()
+
     @pytest.mark.parametrize("wrong", ["memory", "unaligned"])
     def test_wrong_answers(self, wrong: str) -> None:
         class Unaligned:

@@ -177,23 +177,35 @@ inline bool same_memory(const TensorView& a, const TensorView& b) {
     return same;
 }
 
-/// A hash of elements that are spread evenly over a dense tensor on the host: other values, such as
-/// a step of an optimizer makes, give another one. Of a small tensor all elements count.
-inline std::uint64_t sample(const TensorView& tensor) {
-    const std::int64_t count = tensor.count(), size = tensor.itemsize();
-    const std::int64_t samples = std::min<std::int64_t>(count, 256);
-    std::uint64_t hash = 0x9E3779B97F4A7C15u;
-    for (std::int64_t i = 0; i < samples; ++i) {
-        // The first and the last are among them.
-        const std::int64_t element = samples > 1 ? i * (count - 1) / (samples - 1) : 0;
-        std::uint32_t value = 0;
-        std::memcpy(
-            &value, static_cast<const char*>(tensor.data) + element * size,
-            static_cast<std::size_t>(size));
-        hash = (hash ^ value) * 0x9FB21C651E98DF25u;
-        hash ^= hash >> 29;
+/// A checksum of a dense tensor on the host. Of up to 256 KiB every value counts; of a larger one the
+/// first 64 bytes of each KiB and the last 64: what rewrites all of it, or a KiB in a row, is seen.
+inline std::uint64_t checksum(const TensorView& tensor) {
+    constexpr std::size_t kLine = 64, kAll = 256 << 10, kStep = 1024;
+    const auto bytes = static_cast<std::size_t>(tensor.count() * tensor.itemsize());
+    const auto* const data = static_cast<const char*>(tensor.data);
+    // Fletcher's sums, of eight columns.
+    std::uint64_t plain[8] = {}, weighted[8] = {}, line[8];
+    const auto add = [&](std::size_t from, std::size_t count) {
+        std::memcpy(line, data + from, count);
+        for (int i = 0; i < 8; ++i) weighted[i] += plain[i] += line[i];
+    };
+    const std::size_t step = bytes <= kAll ? kLine : kStep;
+    std::size_t at = 0;
+    for (; at + kLine <= bytes; at += step) add(at, kLine);
+    if (bytes > kAll) {
+        add(bytes - kLine, kLine);
+    } else if (at < bytes) {
+        std::memset(line, 0, sizeof line);
+        add(at, bytes - at);
     }
-    return hash;
+    std::uint64_t sum = 0;
+    for (int i = 0; i < 8; ++i) {
+        for (const std::uint64_t part : {plain[i], weighted[i]}) {
+            sum = (sum ^ part) * 0x9FB21C651E98DF25u;
+            sum ^= sum >> 29;
+        }
+    }
+    return sum;
 }
 
 namespace detail {

@@ -13,6 +13,7 @@ own core.
 import os as _os
 
 from mioconv import _interpreter as _interpreter
+from mioconv._api import version as _version
 from mioconv._own_tensor import Tensor
 from mioconv.conv import (
     conv1d_add_relu_forward,
@@ -96,7 +97,7 @@ from mioconv.selection import (
     set_cache_capacity,
 )
 
-__version__: str
+__version__ = _version
 
 __all__ = [
     "CacheInfo",
@@ -186,14 +187,3 @@ __all__ = [
 def get_include() -> str:
     """Folder of the C++ headers, for building Cython or C++ code against this package."""
     return _os.path.join(_os.path.dirname(__file__), "include")
-
-
-def __getattr__(name: str) -> str:
-    # importlib.metadata alone takes as long to import as all the rest.
-    if name != "__version__":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib.metadata import version
-
-    found = version("mioconv")
-    globals()[name] = found
-    return found

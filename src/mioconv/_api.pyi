@@ -1,5 +1,6 @@
 from typing import Any, Final
 
+version: Final[str]  # of mioconv
 cython_version: Final[str]  # of the compiler of these modules
 PROVIDERS: Final[tuple[str, str, str]]
 CPU: Final[int]
@@ -7,7 +8,8 @@ ROCM: Final[int]
 CUDA: Final[int]
 
 def open_library(path: str, only_if_loaded: bool = False) -> int:
-    """Open a shared library, privately and for good; OSError with the loader's own words."""
+    """Open a shared library, privately and for good; OSError with the loader's own words, and with
+    an errno where the process lacks descriptors; MemoryError."""
 
 def library_path(handle: int) -> str:
     """The file behind a handle of `open_library`."""

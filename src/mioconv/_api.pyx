@@ -4,6 +4,7 @@
 rest of the package calls through. Nothing here is called at import.
 """
 
+from libc.errno cimport EMFILE, ENFILE, ENOMEM
 from libc.stddef cimport size_t
 from libc.stdint cimport uint64_t
 
@@ -15,6 +16,7 @@ from mioconv.native cimport (
     function_rows, read_device_info, status_of)
 
 import atexit
+import os
 import threading
 
 from mioconv._interpreter import REFUSAL
@@ -40,6 +42,13 @@ cdef extern from "<dlfcn.h>" nogil:
     int dlinfo(void* handle, int request, void* result)
 
 
+cdef extern from "<sys/mman.h>" nogil:
+    void* mmap(void* where, size_t bytes, int protection, int flags, int file, long offset)
+    int munmap(void* where, size_t bytes)
+    void* MAP_FAILED
+    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS
+
+
 cdef extern from "<pthread.h>" nogil:
     int pthread_atfork(void (*prepare)() noexcept nogil, void (*parent)() noexcept nogil,
                        void (*child)() noexcept nogil)
@@ -47,6 +56,7 @@ cdef extern from "<pthread.h>" nogil:
 
 cdef extern from *:
     const unsigned int CYTHON_HEX_VERSION
+    const char* MIOCONV_VERSION
 
 cdef extern from "Python.h":
     ctypedef struct PyInterpreterState:
@@ -58,6 +68,7 @@ cdef extern from "Python.h":
 if PyInterpreterState_Get() != PyInterpreterState_Main():
     raise ImportError(REFUSAL)
 
+version = (<bytes>MIOCONV_VERSION).decode()
 cython_version = f"{CYTHON_HEX_VERSION >> 24}.{CYTHON_HEX_VERSION >> 16 & 255}." \
                  f"{CYTHON_HEX_VERSION >> 8 & 255}"
 
@@ -73,8 +84,24 @@ cdef AtomicBool[3] ready
 cdef AtomicBool[3] inherited
 cdef AtomicBool[3] no_math_type
 PROVIDERS = ("cpu", "rocm", "cuda")
-# What an allocator of the user's raised in this thread, for the error that comes of it.
+# What an allocator of the user's raised in this thread: `last` for the error that comes of it;
+# `stop`, as SystemExit, is raised once the call has let go of what it holds.
 refusals = threading.local()
+cdef AtomicBool stopping  # there was one in some thread
+
+
+def stop_after_call(error: BaseException) -> None:
+    refusals.stop = error
+    stopping.store(True)
+
+
+cdef int raise_stop() except -1 nogil:
+    if stopping.load():
+        with gil:
+            error = refusals.__dict__.pop("stop", None)
+            if error is not None:
+                raise error
+    return 0
 
 
 cdef class End:
@@ -165,6 +192,19 @@ cdef const Api* ready_api(provider) except NULL:
     return api_of(number)
 
 
+cdef int require_address_space(str path, str text) except -1:
+    """Raise MemoryError where a library of this size, and what it needs, could not be mapped."""
+    cdef size_t bytes = 1 << 28
+    cdef void* room
+    if os.path.isfile(path):
+        bytes += <size_t>os.path.getsize(path)
+    room = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    if room == MAP_FAILED:
+        raise MemoryError(text)
+    munmap(room, bytes)
+    return 0
+
+
 def open_library(path: str, only_if_loaded: bool = False) -> int:
     """Open a shared library, privately and for good.
 
@@ -183,7 +223,9 @@ def open_library(path: str, only_if_loaded: bool = False) -> int:
     Raises
     ------
     OSError
-        With the loader's own words.
+        With the loader's own words; with an errno where the process lacks file descriptors.
+    MemoryError
+        No memory or address space.
     """
     cdef bytes name = path.encode()
     cdef const char* c_name = name
@@ -195,8 +237,16 @@ def open_library(path: str, only_if_loaded: bool = False) -> int:
         handle = dlopen(c_name, flags)
     if handle == NULL:
         reason = dlerror()
-        raise OSError((<bytes>reason).decode(errors="replace") if reason != NULL
-                      else f"{path}: not loaded in this process")
+        text = ((<bytes>reason).decode(errors="replace") if reason != NULL
+                else f"{path}: not loaded in this process")
+        # The loader has no number for its errors, and one text for lack of address space and for
+        # folders that forbid execution.
+        if "map segment" in text or os.strerror(ENOMEM) in text:
+            require_address_space(path, text)
+        for number in (EMFILE, ENFILE):
+            if os.strerror(number) in text:
+                raise OSError(number, text)
+        raise OSError(text)
     return <size_t>handle
 
 
@@ -281,6 +331,7 @@ cdef int raise_status(const Api* api, Status status, object problem,
                       tuple tried=()) except -1:
     """Raise what a native call answered; `problem` is a `mioconv.Problem`, or None; `tried` names
     the solutions that failed, this one last."""
+    raise_stop()
     call = (<bytes>status.call).decode()
     if status.hip:
         text = (<bytes>api.hipGetErrorString(<hipError_t>status.code)).decode(errors="replace")
@@ -334,13 +385,12 @@ def release(provider) -> str:
     """The versions that a provider's results and times depend on, for cache files to tell apart: of
     the library and below it, and ours, since they say what an id means and how solutions are
     ranked. Three releases of ROCm have the same MIOpen, 3.5.1."""
-    from mioconv import __version__
     known = versions(provider)
     named = [name for name in ("onednn", "cudnn", "cuda") if name in known] or ["miopen"]
     found = [f"{name} {'.'.join(map(str, known[name]))}" for name in named]
     if provider == "rocm":
         found.append(f"hip {known['hip_runtime']}")
-    return ", ".join([*found, f"mioconv {__version__}"])
+    return ", ".join([*found, f"mioconv {version}"])
 
 
 def devices(provider) -> list:

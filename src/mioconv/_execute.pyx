@@ -7,7 +7,7 @@ numbers.
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
-from mioconv._api cimport raise_status
+from mioconv._api cimport raise_status, raise_stop
 from mioconv._epilogue cimport run_all
 from mioconv._geometry cimport Geometry
 from mioconv._own_tensor cimport Tensor
@@ -355,9 +355,10 @@ cdef int convolve(Direction direction, const TensorView* x, const TensorView* w,
         if epilogue.z_in_place:
             epilogue.undone = True
             return 0
-        return convolve_parts(
-            device, samples, direction, x, w, y, bias, z, epilogue, geometry, options)
-    return convolve_whole(device, direction, x, w, y, bias, z, epilogue, geometry, options)
+        convolve_parts(device, samples, direction, x, w, y, bias, z, epilogue, geometry, options)
+    else:
+        convolve_whole(device, direction, x, w, y, bias, z, epilogue, geometry, options)
+    return raise_stop()
 
 
 cdef int convolve_whole(Device* device, Direction direction, const TensorView* x,

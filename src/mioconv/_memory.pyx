@@ -13,7 +13,7 @@ from mioconv.hip cimport hipErrorOutOfMemory, hipStream_t, hipSuccess
 from mioconv.native cimport (
     Allocator, Api, Device, MemoryStats, Status, capturing, refused_in_capture, status_of)
 
-from mioconv._api import PROVIDERS, refusals
+from mioconv._api import PROVIDERS, refusals, stop_after_call
 from mioconv._plans import forget_out_of_memory
 
 
@@ -80,9 +80,11 @@ cdef Status allocate(const Api& api, int device, size_t bytes, hipStream_t strea
             raise ValueError(
                 f"allocator: expected memory aligned to 64 bytes, but got address {address:#x}")
     except BaseException as error:
+        # A smaller solution may do: what is to end more than this call comes when that has ended.
         if isinstance(error, KeyboardInterrupt):
-            # A smaller solution may do: the interrupt then comes again when the call has ended.
             PyErr_SetInterrupt()
+        elif not isinstance(error, Exception):
+            stop_after_call(error)
         refusals.last = error
         return status_of("allocator", hipErrorOutOfMemory)
     held[address] = owner

@@ -24,6 +24,7 @@ cdef class Tensor:
     cdef int allocate(self, TensorView* view, hipStream_t stream) except -1
     cdef int show(self, const TensorView* view) except -1
     cdef Tensor without_batch(self)
+    cdef int require_memory(self) except -1
     cdef void note_computed(self) noexcept
     cdef int make_ready(self, object stream) except -1
 

@@ -1,7 +1,9 @@
 """The tensor that mioconv makes where the caller's array library is none that it knows."""
 
 cimport cython
-from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_STRIDES
+from cpython.buffer cimport (
+    PyBUF_ANY_CONTIGUOUS, PyBUF_C_CONTIGUOUS, PyBUF_F_CONTIGUOUS, PyBUF_FORMAT, PyBUF_ND,
+    PyBUF_STRIDES)
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid, PyCapsule_New
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from libc.stddef cimport size_t
@@ -138,19 +140,27 @@ cdef class Tensor:
 
     def __getbuffer__(self, Py_buffer* buffer, int flags):
         cdef int i
-        cdef bint row_major = True
+        cdef bint row_major = True, column_major = True
         cdef int64_t step = 1
-        if self.data == NULL:
-            raise BufferError("this tensor was never made by mioconv and has no memory")
+        self.require_memory()
         if self.device_type != kDLCPU:
             raise BufferError(f"the tensor is on {self.device}, whose memory is not the host's; "
                               f"use __dlpack__")
         for i in range(self.ndim - 1, -1, -1):
             row_major = row_major and (self.sizes[i] == 1 or self.steps[i] == step)
             step *= self.sizes[i]
+        step = 1
+        for i in range(self.ndim):
+            column_major = column_major and (self.sizes[i] == 1 or self.steps[i] == step)
+            step *= self.sizes[i]
         if not row_major and ((flags & PyBUF_STRIDES) != PyBUF_STRIDES
                               or (flags & PyBUF_C_CONTIGUOUS) == PyBUF_C_CONTIGUOUS):
             raise BufferError("the tensor is channels-last, and the consumer takes row-major only")
+        if not column_major and (flags & PyBUF_F_CONTIGUOUS) == PyBUF_F_CONTIGUOUS:
+            raise BufferError("the tensor is not column-major, and the consumer takes that only")
+        if not row_major and not column_major and (
+                flags & PyBUF_ANY_CONTIGUOUS) == PyBUF_ANY_CONTIGUOUS:
+            raise BufferError("the tensor is channels-last, and the consumer takes contiguous only")
         if self.type == miopenBFloat16:
             raise BufferError("the buffer protocol has no code for bfloat16; use __dlpack__")
         buffer.buf = self.data
@@ -159,10 +169,18 @@ cdef class Tensor:
         buffer.len = buffer.itemsize
         for i in range(self.ndim):
             buffer.len *= self.buffer_shape[i]
-        buffer.format = <char*>(b"f" if self.type == miopenFloat else b"e")
-        buffer.ndim = self.ndim
-        buffer.shape = self.buffer_shape
-        buffer.strides = self.buffer_strides
+        # Consumers that do not ask for these take plain bytes, and no pointers that they must know.
+        buffer.format = NULL
+        if flags & PyBUF_FORMAT:
+            buffer.format = <char*>(b"f" if self.type == miopenFloat else b"e")
+        buffer.ndim = 1
+        buffer.shape = NULL
+        if flags & PyBUF_ND:
+            buffer.ndim = self.ndim
+            buffer.shape = self.buffer_shape
+        buffer.strides = NULL
+        if (flags & PyBUF_STRIDES) == PyBUF_STRIDES:
+            buffer.strides = self.buffer_strides
         buffer.suboffsets = NULL
         buffer.internal = NULL
         buffer.readonly = 0
@@ -170,7 +188,7 @@ cdef class Tensor:
     @property
     def __cuda_array_interface__(self):
         """Version 3 of the protocol, for consumers on the same GPU that have no DLPack."""
-        if self.device_type == kDLCPU or self.type == miopenBFloat16:
+        if self.device_type in (0, kDLCPU) or self.type == miopenBFloat16:
             raise AttributeError("__cuda_array_interface__")
         cdef int itemsize = 4 if self.type == miopenFloat else 2
         cdef uintptr_t stream = <uintptr_t>self.memory.stream()
@@ -184,7 +202,14 @@ cdef class Tensor:
             "stream": stream or 1,
         }
 
+    cdef int require_memory(self) except -1:
+        """`Tensor.__new__` makes one that nothing was allocated for."""
+        if self.data == NULL and self.device_type == 0:
+            raise BufferError("this tensor was never made by mioconv and has no memory")
+        return 0
+
     def __dlpack_device__(self):
+        self.require_memory()
         return (self.device_type, self.device_id)
 
     def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
@@ -199,6 +224,7 @@ cdef class Tensor:
         Raises BufferError for what the memory cannot do: a stream on the CPU, another device, a
         copy.
         """
+        self.require_memory()
         here = (self.device_type, self.device_id)
         if dl_device is not None and tuple(dl_device) != here:
             raise BufferError(f"dl_device: the tensor is on {here}, not {dl_device}")

@@ -25,7 +25,7 @@ from mioconv.hip cimport hipStream_t
 from mioconv.loan cimport TORCH, Kind, Loan
 from mioconv.native cimport (
     Api, CallRecord, Choice, CurrentDevice, HandleLease, InFlight, LastUse, Operands, Plan,
-    Provider, Solution, Status, TensorView, W, Workspace, X, Y, capturing, sample)
+    Provider, Solution, Status, TensorView, W, Workspace, X, Y, capturing, checksum)
 
 import threading
 
@@ -64,6 +64,7 @@ cdef class ConvolutionPlan:
     cdef tuple names
     cdef int first, second, result
     cdef readonly bint constant_weights
+    cdef bint one_dimensional  # a problem of two axes, the first of size 1, is what runs
     # The packed copy of the weights, if the solution has a use for one, and what is packed there: a
     # tensor that is held and stays on loan, so that its memory comes to be no other's, and what
     # tells its values from others. NULL: nothing yet.
@@ -74,7 +75,7 @@ cdef class ConvolutionPlan:
     cdef object weights_owner
     cdef Kind weights_kind
     cdef int64_t weights_version
-    cdef uint64_t weights_sample
+    cdef uint64_t weights_checksum
 
     def __cinit__(self, problem, benchmark, deterministic, allow_tf32, solution, workspace_limit,
                   exclude, stream, constant_weights):
@@ -97,6 +98,7 @@ cdef class ConvolutionPlan:
         self.workspace = new Workspace()
         self.packed = new Workspace()
         self.problem = problem
+        self.one_dimensional = problem.rank == 1
         self.one_at_a_time = threading.RLock()  # a signal's handler may call too
         self.names = NAMES[problem.direction]
         # In a transposed convolution, input and output change places.
@@ -295,7 +297,7 @@ cdef class ConvolutionPlan:
         # A PyTorch tensor may be given other memory: then it no longer holds what was lent.
         owner = hold(weight) if loan.kind == TORCH else weight
         self.weights_version = version_of(owner) if loan.kind == TORCH else 0
-        self.weights_sample = sample(tensor[0]) if self.packed_bytes else 0
+        self.weights_checksum = checksum(tensor[0]) if self.packed_bytes else 0
         self.weights_loan = loan[0]
         memset(loan, 0, sizeof(Loan))
         self.weights_owner = owner
@@ -304,7 +306,7 @@ cdef class ConvolutionPlan:
 
     cdef int keep(self, weight, TensorView* tensor, Loan* loan) except -1:
         """The first call's weights are packed; those of later calls must be the same memory, and
-        hold the same values, as far as PyTorch's own count and a sample of them tell."""
+        hold the same values, as far as PyTorch's own count and a checksum tell."""
         cdef bint changed = False
         if self.weights == NULL:
             return self.adopt(weight, tensor, loan)
@@ -315,7 +317,7 @@ cdef class ConvolutionPlan:
         if self.packed_bytes:
             if self.weights_kind == TORCH:
                 changed = version_of(self.weights_owner) != self.weights_version
-            if changed or sample(tensor[0]) != self.weights_sample:
+            if changed or checksum(tensor[0]) != self.weights_checksum:
                 raise ValueError(
                     "weight: this plan was made with constant_weights=True and has packed the "
                     "weight, whose values have changed since; tell plan.update_weights")
@@ -379,9 +381,9 @@ cdef class ConvolutionPlan:
             if context is not None:
                 context.__exit__(None, None, None)
 
-    cdef void describe(self, TensorView* view, int operand) noexcept:
-        """Shape and dtype of an operand as the user knows it."""
-        cdef int i, skip = 1 if self.problem.rank == 1 else 0
+    cdef void describe(self, TensorView* view, int operand) noexcept nogil:
+        """Shape of an operand as the user knows it."""
+        cdef int i, skip = 1 if self.one_dimensional else 0
         view[0] = TensorView()
         view.ndim = 2 + self.plan.params.spatial - skip
         for i in range(<int>view.ndim):
@@ -396,7 +398,7 @@ cdef class ConvolutionPlan:
         if <int64_t>tensor.dtype != self.plan.params.dtype:
             raise TypeError(f"{name}: expected dtype {self.problem.dtype}, as the plan was made "
                             f"for, but got {dtype_name(tensor.dtype)}")
-        if self.problem.rank == 1:
+        if self.one_dimensional:
             add_height(tensor)
         for i in range(<int>tensor.ndim):
             if (tensor.shape[i] > 1

@@ -7,7 +7,7 @@ a log line or to look into the cache files, and never while a C++ lock is held.
 import logging
 import os
 
-from cpython.exc cimport PyErr_Occurred, PyErr_SetInterrupt
+from cpython.exc cimport PyErr_Occurred
 from libc.stddef cimport size_t
 from libc.stdint cimport SIZE_MAX, int64_t, uint64_t
 from libcpp.memory cimport make_shared, shared_ptr
@@ -23,6 +23,7 @@ from mioconv.native cimport (
     Source, Statistics, Status, X, algorithm_name, capturing, general_solvers, name_of,
     refused_in_capture, solver_algorithm, solver_name)
 
+from mioconv import cache_files
 from mioconv._api import PROVIDERS, release
 from mioconv._loader.installation import forwarding
 from mioconv._loader.search import mapped_files
@@ -337,37 +338,29 @@ cdef tuple key_words(const ConvolutionParams* params):
     return tuple([words[i] for i in range(sizeof(ConvolutionParams) // 8)])
 
 
-cdef int recall(Plan* plan) noexcept:
-    """Take over what an earlier process, or a file that was loaded, knows of this problem."""
+cdef int recall(Plan* plan) except -1:
+    """Take over what an earlier process, or a file that was loaded, knows of this problem. Nothing
+    in a file makes this fail; what a signal's handler raises meanwhile is passed on."""
     cdef vector[Solution] known
     cdef Solution solution
-    from mioconv import cache_files
-    try:
-        found = cache_files.recall(identity_of(&plan.device), key_words(&plan.params))
-        if found is None:
-            return 0
-        for id, time_ms, workspace, algorithm, searched, pinned in found:
-            solution = Solution()
-            solution.id = id
-            solution.measured = time_ms is not None
-            solution.time_ms = time_ms or 0
-            solution.workspace = workspace
-            solution.algorithm = <miopenConvAlgorithm_t><int>algorithm
-            solution.searched = searched
-            solution.source = (Source.pinned if pinned else
-                               Source.measured if solution.measured else Source.heuristic)
-            known.push_back(solution)
-        # Our own providers list all that they have. The vendor's list is shorter than what it can
-        # run as long as its database does not know the problem.
-        plan.recall(known, plan.device.api.provider == Provider.rocm)
-        return 1
-    except KeyboardInterrupt:
-        PyErr_SetInterrupt()  # nobody here can pass it on: it comes again when the call has ended
+    found = cache_files.recall(identity_of(&plan.device), key_words(&plan.params))
+    if found is None:
         return 0
-    except Exception:
-        # A cache is no reason for a convolution to fail.
-        log.debug("the cache files could not be used", exc_info=True)
-        return 0
+    for id, time_ms, workspace, algorithm, searched, pinned in found:
+        solution = Solution()
+        solution.id = id
+        solution.measured = time_ms is not None
+        solution.time_ms = time_ms or 0
+        solution.workspace = workspace
+        solution.algorithm = <miopenConvAlgorithm_t><int>algorithm
+        solution.searched = searched
+        solution.source = (Source.pinned if pinned else
+                           Source.measured if solution.measured else Source.heuristic)
+        known.push_back(solution)
+    # Our own providers list all that they have. The vendor's list is shorter than what it can run
+    # as long as its database does not know the problem.
+    plan.recall(known, plan.device.api.provider == Provider.rocm)
+    return 1
 
 
 cdef dict record_of(Plan* plan):
@@ -396,7 +389,6 @@ cdef dict record_of(Plan* plan):
 
 cdef int remember(Plan* plan, double find_ms) except -1:
     """Write what a search, or the user, decided to this process's cache file."""
-    from mioconv import cache_files
     record = record_of(plan)
     record["find_ms"] = round(find_ms, 3)
     cache_files.append(record)

@@ -12,11 +12,12 @@ does not list is dropped, or refused by the library and then replaced by the nex
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import threading
 import time
-import uuid
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator
@@ -92,11 +93,20 @@ def _checked(record: Record) -> Record | None:
     return {**record, "solutions": solutions, "key": key, "identity": identity, "date": date}
 
 
+def _contents(path: Path) -> bytes:
+    """What a file holds. Anything else of that name, such as a pipe, would be waited for."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+        return file.read()
+
+
 def _scan(path: Path) -> tuple[list[Record], str | None]:
     """The intact records of a file, and what is wrong with the rest of it; FileNotFoundError where
     somebody else has just merged it into another one."""
     try:
-        data = path.read_bytes()
+        data = _contents(path)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -172,13 +182,19 @@ def _read_folder(again: bool = False) -> int:
         return 0
     _folder_read = where
     count = 0
-    for _ in range(3):
-        try:
-            count = sum([_learn(_read(path)) for path in _files(where)])
-            break
-        except FileNotFoundError:
-            continue  # somebody merges files just now: the list is another one
-    _compact(where)
+    try:
+        for _ in range(3):
+            try:
+                count = sum([_learn(_read(path)) for path in _files(where)])
+                break
+            except FileNotFoundError:
+                continue  # somebody merges files just now: the list is another one
+        _compact(where)
+    except CacheFileWarning:
+        raise  # whoever wants warnings as errors wants each once, as warnings come
+    except BaseException:
+        _folder_read = None  # a signal's handler ended this: the rest is read by the next call
+        raise
     return count
 
 
@@ -216,7 +232,7 @@ class _OwnFile:
         where.mkdir(parents=True, exist_ok=True)
         self.where = where
         self.pid = os.getpid()
-        name = f"{self.pid}-{uuid.uuid4().hex[:12]}"
+        name = f"{self.pid}-{os.urandom(6).hex()}"
         unfinished = where / f".{name}"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self.file = os.open(unfinished, flags, 0o644)
@@ -304,7 +320,7 @@ def _compact(where: Path) -> None:
         newest: dict[_Key, Record] = {}
         merged: list[Path] = []
         for path in _files(where):
-            with _locked(path, os.O_RDONLY) as descriptor:
+            with _locked(path, os.O_RDONLY | os.O_NONBLOCK) as descriptor:
                 # Of another user's files only that one disposes.
                 if descriptor is None or os.fstat(descriptor).st_uid != os.getuid():
                     continue
@@ -323,7 +339,7 @@ def _compact(where: Path) -> None:
             return
         kept = sorted(newest.values(), key=lambda record: record["date"])[-MOST_ENTRIES:]
         try:
-            _write_whole(where / f"merged-{uuid.uuid4().hex[:12]}{SUFFIX}", kept)
+            _write_whole(where / f"merged-{os.urandom(6).hex()}{SUFFIX}", kept)
         except OSError:
             return  # nothing was removed
         for path in merged:
@@ -366,8 +382,7 @@ def load(path: Path | None) -> int:
     with _lock:
         if path is None:
             return _read_folder(again=True)
-        with open(path, "rb"):  # so that one that is not there is an error
-            pass
+        _contents(path)  # so that one that cannot be read is an error
         return _learn(_read(path))
 
 
@@ -387,8 +402,12 @@ def clear(files: bool) -> None:
 
 
 def _after_fork() -> None:
-    global _lock
-    _lock = threading.RLock()
+    global _lock, _folder_read
+    if _lock.acquire(blocking=False):
+        _lock.release()
+    else:  # by a thread that the child does not have, and that may have read half of the folder
+        _lock = threading.RLock()
+        _folder_read = None
 
 
 os.register_at_fork(after_in_child=_after_fork)

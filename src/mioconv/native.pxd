@@ -185,7 +185,7 @@ cdef extern from "mioconv/tensor_view.hpp" namespace "mioconv" nogil:
     void set_dense_strides(TensorView& tensor, Layout layout) noexcept
     void describe_operand(
         ConvolutionParams& params, Operand operand, const TensorView& tensor) noexcept
-    uint64_t sample(const TensorView& tensor) noexcept
+    uint64_t checksum(const TensorView& tensor) noexcept
     void copy_on_host(const TensorView& source, const TensorView& target) noexcept
 
 

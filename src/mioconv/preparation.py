@@ -245,8 +245,10 @@ def plan(
         plan. Later calls must pass the same memory, which the plan keeps. After a change of its
         values in place, or for another tensor, call ``plan.update_weights(weight)``, which packs
         anew. A call with changed values is refused where the plan has a packed copy: by PyTorch's
-        count of what is written to a tensor, and, for changes past it and for NumPy's arrays, by
-        a sample of 256 values at most. What changes none of these goes unnoticed.
+        count of what is written to a tensor, and by a checksum of the values: of all of them up to
+        256 KiB, of a larger weight of the first 64 bytes of each KiB. What PyTorch does not count
+        (fused optimizers, ``weight.data[k] = 0``), and any change of a NumPy array, goes unnoticed
+        only in a weight larger than that, and where it changes no KiB in a row.
 
     Returns
     -------

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from mioconv import _epilogue, _plans, _problems, _select
+from mioconv import _epilogue, _plans, _problems, _select, cache_files
 from mioconv.problem import Problem
 
 __all__ = [
@@ -165,8 +165,6 @@ def cache_clear(files: bool = False) -> None:
         Delete the files of `cache_path` as well. Without, what is in them is known again at the
         next call.
     """
-    from mioconv import cache_files
-
     cache_files.clear(files)
     _epilogue.clear_fusions()
     _plans.cache_clear()
@@ -198,8 +196,6 @@ def set_cache_capacity(entries: int) -> None:
 
 def cache_path() -> Path | None:
     """Folder where results are kept for later processes; None where MIOCONV_CACHE=0 forbids it."""
-    from mioconv import cache_files  # which few processes need
-
     return cache_files.folder()
 
 
@@ -224,8 +220,6 @@ def cache_save(path: str | os.PathLike[str]) -> int:
     OSError
         It cannot be written.
     """
-    from mioconv import cache_files
-
     return cache_files.save(Path(path), _plans.records())
 
 
@@ -250,8 +244,6 @@ def cache_load(path: str | os.PathLike[str] | None = None) -> int:
     CacheFileWarning
         Entries that are damaged; they are ignored.
     """
-    from mioconv import cache_files
-
     count = cache_files.load(None if path is None else Path(path))
     _plans.recall_all()
     return count

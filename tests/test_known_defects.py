@@ -211,3 +211,36 @@ def test_a_kernel_without_its_registers() -> None:
     ran = [line for line in done.stdout.splitlines() if "exec,cpu,convolution" in line]
     assert ran
     assert not any("brdgmm" in line for line in ran)
+
+
+# oneDNN 3.2: brgconv adds z twice where rows have fewer columns than padding, and that and what lies
+# behind the row make nothing together.
+TWICE = [
+    # x, w, stride, padding, dilation
+    ((5, 16, 1, 21), (16, 16, 1, 7), (1, 8), (0, 3), (1, 2)),
+    ((5, 80, 1, 21), (32, 80, 1, 7), (1, 8), (0, 3), (1, 2)),
+    ((6, 8, 1, 21), (16, 8, 1, 3), (1, 9), (0, 4), (1, 1)),
+    ((4, 32, 1, 31), (8, 32, 1, 6), (2, 10), (0, 4), (1, 2)),
+    ((3, 32, 3, 14), (8, 32, 2, 2), (2, 9), (1, 4), (1, 4)),
+    ((2, 48, 1, 105), (32, 48, 1, 5), (1, 23), (0, 11), (1, 4)),
+    ((2, 16, 15), (32, 16, 4), (8,), (3,), (2,)),
+    ((2, 16, 2, 3, 21), (16, 16, 1, 2, 7), (1, 1, 8), (0, 0, 3), (1, 1, 2)),
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, BFLOAT16], ids=str)
+@pytest.mark.parametrize("case", TWICE, ids=str)
+def test_a_sum_is_added_once(case: Any, dtype: Any) -> None:
+    """Also where nobody looks at results."""
+    x_shape, w_shape, stride, padding, dilation = case
+    how = {"stride": stride, "padding": padding, "dilation": dilation}
+    rng = np.random.default_rng(0)
+    x, w = (
+        abi.channels_last(rng.integers(-1, 2, shape).astype(dtype)) for shape in (x_shape, w_shape)
+    )
+    y = reference.conv_forward(x.astype(np.float32), w.astype(np.float32), **how)
+    z = abi.channels_last((64 * rng.integers(0, 2, y.shape)).astype(dtype))
+    function = getattr(mioconv, f"conv{len(stride)}d_add_relu_forward")
+    with mioconv.flags(verify="off"):
+        got = function(x, w, z, **how).astype(np.float32)
+    assert np.abs(got - np.maximum(y + z.astype(np.float32), 0)).max() < 32

@@ -12,7 +12,7 @@ import pytest
 from helpers.standin import ROOT, build_library
 
 # Each operator three times, the third one by `last`: results of the first two runs of a solution
-# are looked at. Small integers are summed exactly. Prints how many results were wrong.
+# are looked at. The operands are small integers. Prints how many results were wrong.
 PROGRAM = """
 import ctypes, sys, warnings
 import numpy as np
@@ -77,7 +77,8 @@ for channels_last in (False, True):
         for call, right in calls:
             for way in (plainly, plainly, last):
                 total += 1
-                wrong += not np.array_equal(way(call), right)
+                # What a thread leaves out is larger; Winograd's transforms round.
+                wrong += np.abs(way(call) - right).max() > 0.1
 print(wrong, "wrong of", total)
 """
 

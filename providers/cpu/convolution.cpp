@@ -145,8 +145,9 @@ void pack_weights(
     cpu::ScratchMemory scratch;
     Executable executable(solution->packing());
     std::lock_guard lock(owner.mutex);
-    executable.run(
-        operands, scratch.at_least(solution->packing()->workspace()), owner.dnnl_stream());
+    const std::size_t needed = solution->packing()->workspace();
+    executable.run(operands, scratch.at_least(needed), owner.dnnl_stream());
+    require(scratch.intact(needed), miopenStatusInternalError);
 }
 
 void compile_solution(miopenHandle_t handle, const ConvCall& call, uint64_t solution_id) {
@@ -240,10 +241,11 @@ void run_fused(
     require(problem.packed_weights == 0, miopenStatusUnsupportedOp);
     std::lock_guard lock(owner.mutex);
     const std::size_t needed = owner.executable(problem, kBestSolution).solution().workspace();
-    if (given.memory == nullptr || given.size < needed) {
-        given = {owner.scratch.at_least(needed), needed};
+    if (needed == 0 || (given.memory != nullptr && given.size >= needed)) {
+        return run_locked(owner, problem, operands, given, kBestSolution);
     }
-    run_locked(owner, problem, operands, given, kBestSolution);
+    run_locked(owner, problem, operands, {owner.scratch.at_least(needed), needed}, kBestSolution);
+    require(owner.scratch.intact(needed), miopenStatusInternalError);
 }
 
 }  // namespace mioconv::provider

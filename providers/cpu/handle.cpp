@@ -2,7 +2,10 @@
 
 #include <malloc.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <new>
 #include <unordered_set>
 
@@ -16,17 +19,31 @@
 using namespace mioconv::provider;
 
 namespace mioconv::cpu {
+namespace {
+
+constexpr std::size_t kZone = 256;
+constexpr unsigned char kUntouched = 0xa5;
+
+}  // namespace
 
 void ScratchMemory::Free::operator()(void* memory) const noexcept { std::free(memory); }
 
 void* ScratchMemory::at_least(std::size_t bytes) {
-    if (bytes <= size_) return memory_.get();
-    size_ = 0;
-    memory_.reset();
-    memory_.reset(allocate_host(bytes));
-    if (memory_ == nullptr) throw std::bad_alloc();
-    size_ = bytes;
+    if (bytes > SIZE_MAX - kZone) throw std::bad_alloc();
+    if (memory_ == nullptr || bytes > size_) {
+        size_ = 0;
+        memory_.reset();
+        memory_.reset(allocate_host(bytes + kZone));
+        if (memory_ == nullptr) throw std::bad_alloc();
+        size_ = bytes;
+    }
+    std::memset(static_cast<char*>(memory_.get()) + bytes, kUntouched, kZone);
     return memory_.get();
+}
+
+bool ScratchMemory::intact(std::size_t bytes) const noexcept {
+    const auto* const zone = static_cast<const unsigned char*>(memory_.get()) + bytes;
+    return std::all_of(zone, zone + kZone, [](unsigned char byte) { return byte == kUntouched; });
 }
 
 }  // namespace mioconv::cpu

@@ -15,10 +15,14 @@ namespace mioconv::cpu {
 
 constexpr std::uint64_t kBestSolution = 0;  // MIOpen's "no id"
 
-// Memory that grows and is kept, for calls whose ABI hands over no workspace.
+// Memory that grows and is kept, for calls whose ABI hands over no workspace, and behind which
+// their caller cannot look.
 class ScratchMemory {
 public:
+    // So many bytes, with a zone behind them that nobody may write to.
     void* at_least(std::size_t bytes);
+    // Whether the zone behind so many bytes, as were asked for last, is as it was.
+    bool intact(std::size_t bytes) const noexcept;
     void release() noexcept {
         memory_.reset();
         size_ = 0;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 
 #include "common/problem.hpp"
 #include "threads.hpp"
@@ -35,6 +36,18 @@ inline int threads_for(const ConvProblem& problem) noexcept {
     const double useful = std::max(flops(problem) / kFlopsPerThread, elements / kElementsPerThread);
     if (useful < 2) return 1;
     return useful < problem.place ? static_cast<int>(useful) : problem.place;
+}
+
+// How far a kernel reaches beyond its first tap on an axis.
+inline std::int64_t reach(const ConvProblem& problem, int axis) noexcept {
+    return std::int64_t{problem.dilation[axis]} * (problem.wei[axis + 2] - 1) + 1;
+}
+
+// What of an axis lies behind its last element where a kernel gets to, just as the size of dst
+// needs it, which was rounded down; negative where no kernel gets to the end.
+inline std::int64_t padding_after(const ConvProblem& problem, int axis) noexcept {
+    return (problem.dst[axis + 2] - 1) * std::int64_t{problem.stride[axis]} + reach(problem, axis) -
+           problem.src[axis + 2] - problem.padding[axis];
 }
 
 }  // namespace mioconv::cpu

@@ -60,16 +60,10 @@ struct Geometry {
 
     explicit Geometry(const ConvProblem& problem) {
         for (int i = 0; i < problem.rank - 2; ++i) {
-            const std::int64_t step = problem.stride[i];
-            const std::int64_t reach =
-                std::int64_t{problem.dilation[i]} * (problem.wei[i + 2] - 1) + 1;
-            const std::int64_t before = problem.padding[i];
-            stride.push_back(step);
+            stride.push_back(problem.stride[i]);
             dilation.push_back(problem.dilation[i] - 1);  // oneDNN counts the gaps
-            pad_before.push_back(before);
-            // Just what the size of dst needs: it was rounded down.
-            pad_after.push_back(
-                (problem.dst[i + 2] - 1) * step + reach - problem.src[i + 2] - before);
+            pad_before.push_back(problem.padding[i]);
+            pad_after.push_back(padding_after(problem, i));
         }
     }
 };

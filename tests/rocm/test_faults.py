@@ -71,12 +71,18 @@ def sweep(
     statuses: tuple[int, int],
     **more: Any,
 ) -> tuple[int, int]:
-    """Fail the first, the second, … native call; how many there were, how many were survived."""
+    """Fail the first, the second, … native call; how many there were, how many were survived.
+
+    How often a search runs a solution depends on the machine: of the calls behind the two hundredth
+    one in forty or so fails.
+    """
     strides = more.pop("strides", False)
     expected = operation(lambda a: a, **{k: v for k, v in more.items() if k != "stream"})
     operation(wrap, strides, **more)
     survived = 0
-    for nth in range(1, 400):
+    nth = 0
+    while nth < 20_000:
+        nth += max(1, nth // 40 if nth > 200 else 1)
         mioconv.cache_clear()
         mioconv.empty_cache()
         handles = standin.live.count("miopenCreateWithStream")

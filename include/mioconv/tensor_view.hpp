@@ -177,8 +177,9 @@ inline bool same_memory(const TensorView& a, const TensorView& b) {
     return same;
 }
 
-/// A checksum of a dense tensor on the host. Of up to 256 KiB every value counts; of a larger one the
-/// first 64 bytes of each KiB and the last 64: what rewrites all of it, or a KiB in a row, is seen.
+/// A checksum of a dense tensor on the host. Of up to 256 KiB every value counts; of a larger one
+/// the first 64 bytes of each KiB and the last 64: what rewrites all of it, or a KiB in a row, is
+/// seen.
 inline std::uint64_t checksum(const TensorView& tensor) {
     constexpr std::size_t kLine = 64, kAll = 256 << 10, kStep = 1024;
     const auto bytes = static_cast<std::size_t>(tensor.count() * tensor.itemsize());

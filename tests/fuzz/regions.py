@@ -112,7 +112,7 @@ def _area(**masks: int) -> Area:
 _NOT_8 = _mask(0, 1, 2, 6, 7)
 _STRIDED = _mask(1, 2, 3)
 _NO_BLOCK = _mask(0, 1, 2, 3, 5, 6, 7)
-# Defects of oneDNN 3.2 whose cause, or whole extent, is known.
+# Defects whose cause, or whole extent, is known: of oneDNN 3.2, and of cuDNN.
 _KNOWN: dict[tuple[str, str], list[Area]] = {
     # Channels are read in pairs, and more of them than there are.
     **{("jit_bf16_1x1", direction): [_area(in_channels=_NOT_8), _area(out_channels=_NOT_8)]
@@ -142,6 +142,11 @@ _KNOWN["jit_bf16_1x1", "BackwardWeights"] += [
 ]  # fmt: skip
 # Ends the process where a row has one pixel and gives one.
 _KNOWN["jit_bf16", "BackwardWeights"] += [_area(width_stride=_STRIDED, width_out=_mask(0))]
+# cuDNN 9.19: reads outside of its operands, which ends the context where nothing is mapped there.
+for _dtype in ("float32", "float16", "bfloat16"):
+    _KNOWN[f"eng71 {_dtype}", "Forward"] = [
+        _area(width_dilation=_mask(1, 2)), _area(rest_dilation=_mask(1, 2)),
+    ]  # fmt: skip
 
 
 # By matrix units, wrong in many corners, of which the fuzz goes on finding new ones: volumes, and

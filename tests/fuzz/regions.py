@@ -144,9 +144,7 @@ _KNOWN["jit_bf16_1x1", "BackwardWeights"] += [
 _KNOWN["jit_bf16", "BackwardWeights"] += [_area(width_stride=_STRIDED, width_out=_mask(0))]
 # cuDNN 9.19: reads outside of its operands, which ends the context where nothing is mapped there.
 for _dtype in ("float32", "float16", "bfloat16"):
-    _KNOWN[f"eng71 {_dtype}", "Forward"] = [
-        _area(width_dilation=_mask(1, 2)), _area(rest_dilation=_mask(1, 2)),
-    ]  # fmt: skip
+    _KNOWN[f"eng71 {_dtype}", "Forward"] = [_area(in_channels=_NOT_8)]
 
 
 # By matrix units, wrong in many corners, of which the fuzz goes on finding new ones: volumes, and

@@ -213,8 +213,8 @@ def test_a_kernel_without_its_registers() -> None:
     assert not any("brdgmm" in line for line in ran)
 
 
-# oneDNN 3.2: brgconv adds z twice where rows have fewer columns than padding, and as much as that at
-# their end is reached by no kernel.
+# oneDNN 3.2: brgconv adds z twice where rows have fewer columns than padding, and where as much as
+# that at their end is reached by no kernel.
 TWICE = [
     # x, w, stride, padding, dilation
     ((5, 16, 1, 21), (16, 16, 1, 7), (1, 8), (0, 3), (1, 2)),

@@ -58,7 +58,7 @@ bench: $(VENV)/bench.stamp
 	$(VENV)/bin/mioconv bench $(BENCH_ARGS)
 
 # One target for each linter: `make -k lint` runs the rest after one has failed.
-lint: lint-ruff lint-format lint-cython lint-cpp lint-mypy
+lint: lint-ruff lint-format lint-cython lint-cpp lint-mypy lint-stubs
 
 lint-ruff: $(VENV)/lint.stamp
 	$(PY) -m ruff check .
@@ -75,6 +75,11 @@ lint-cpp: $(VENV)/lint.stamp
 
 lint-mypy: $(VENV)/lint.stamp
 	$(PY) -m mypy
+
+# The stubs of the compiled modules say what the modules do.
+lint-stubs: $(VENV)/lint.stamp
+	cd tests && $(abspath $(PY)) -m mypy.stubtest --concise --ignore-unused-allowlist --allowlist stubs_allowed.txt \
+	  $(patsubst src/mioconv/%.pyi,mioconv.%,$(wildcard src/mioconv/*.pyi))
 
 wheel: $(VENV)/wheel.stamp
 	$(PY) -m zipfile -l $(WHEEL)

@@ -1,1 +1,2 @@
-# Nothing of this module is visible to Python: its functions are for the other compiled modules.
+def limit_elements(limit: int) -> int:
+    """For tests: another limit than that of 32-bit descriptors; answers the one before."""

@@ -1,5 +1,5 @@
 import sys
-from typing import Any
+from typing import Any, final
 
 # CapsuleType has a name from Python 3.13 on.
 if sys.version_info >= (3, 13):
@@ -7,6 +7,7 @@ if sys.version_info >= (3, 13):
 else:
     CapsuleType = object
 
+@final
 class Tensor:
     """The result of a call whose operands are of no kind that mioconv knows how to make.
 
@@ -15,6 +16,7 @@ class Tensor:
     mioconv's functions only.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     @property
     def shape(self) -> tuple[int, ...]: ...
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -169,3 +170,51 @@ def test_import_loads_no_library() -> None:
     result = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == "['mioconv', 'numpy']"
+
+
+def _imports(path: Path) -> set[str]:
+    """The modules of ours that a file of the package names: imports and cimports, late ones too,
+    but for those that type checkers alone read."""
+    if path.suffix == ".py":
+        found: set[str] = set()
+        todo: list[ast.AST] = [ast.parse(path.read_text())]
+        while todo:
+            node = todo.pop()
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                todo += node.orelse
+                continue
+            if isinstance(node, ast.Import):
+                found.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.update(f"{node.module}.{alias.name}" for alias in node.names)
+            todo += ast.iter_child_nodes(node)
+        return found
+    text = re.sub(r'"""(.*?)"""', "", path.read_text(), flags=re.DOTALL)
+    found = set()
+    for module, names in re.findall(
+        r"^\s*from\s+([\w.]+)\s+c?import\s+(\([^)]*\)|[^\n]+)", text, re.MULTILINE
+    ):
+        found.update(f"{module}.{name.split()[0]}" for name in names.strip("()\n ").split(","))
+    found.update(re.findall(r"^\s*c?import\s+([\w.]+)", text, re.MULTILINE))
+    return found
+
+
+def test_no_module_depends_on_itself() -> None:
+    """Through no chain of imports and cimports: there is an order in which to read the files."""
+    modules: dict[str, list[Path]] = {}
+    for path in files(PACKAGE, {".py", ".pyx", ".pxd"}):
+        parts = ["mioconv", *path.relative_to(PACKAGE).with_suffix("").parts]
+        modules.setdefault(".".join(parts).removesuffix(".__init__"), []).append(path)
+    graph = {
+        module: {
+            next(end for end in (name, name.rpartition(".")[0]) if end in modules)
+            for path in paths
+            for name in _imports(path)
+            if name in modules or name.rpartition(".")[0] in modules
+        }
+        - {module}
+        for module, paths in modules.items()
+    }
+    assert graph["mioconv._select"] >= {"mioconv._plans", "mioconv.native", "mioconv.errors"}
+    # Where a cycle is, its modules are the exception's second argument.
+    graphlib.TopologicalSorter(graph).prepare()

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any, Final
 
 version: Final[str]  # of mioconv
@@ -6,6 +7,9 @@ PROVIDERS: Final[tuple[str, str, str]]
 CPU: Final[int]
 ROCM: Final[int]
 CUDA: Final[int]
+
+def set_loader(function: Callable[[int], None]) -> None:
+    """What loads a provider at its first use: it is called with its number, and calls `install`."""
 
 def open_library(path: str, only_if_loaded: bool = False) -> int:
     """Open a shared library, privately and for good; OSError with the loader's own words, and with

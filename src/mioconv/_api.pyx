@@ -142,9 +142,18 @@ cdef int load_provider(int provider) except -1:
             f"and a GPU context does not survive a fork; start processes with "
             f"multiprocessing's 'spawn' or 'forkserver', or use the GPU in the child only "
             f"(tensors on the CPU go on working)")
-    from mioconv.providers import load
     load(provider)
     return 0
+
+
+# What opens a provider's libraries and calls `install`: it knows folders and variables, and lies
+# above this.
+cdef object load = None
+
+
+def set_loader(function) -> None:
+    global load
+    load = function
 
 
 cdef bint usable(int provider) noexcept nogil:

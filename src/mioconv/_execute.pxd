@@ -5,7 +5,6 @@ from mioconv._plans cimport Options
 from mioconv.native cimport ConvolutionParams, Device, Direction, Epilogue, Status, TensorView
 
 cdef int provider_of(const TensorView* tensor) except -1 nogil
-cdef str device_name(const TensorView* tensor)
 cdef int fill_params(
     ConvolutionParams* params, Device* device, Direction direction, const TensorView* tensors,
     const Geometry* geometry, const Options* options) except -1 nogil

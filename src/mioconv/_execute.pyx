@@ -13,9 +13,7 @@ from mioconv._geometry cimport Geometry
 from mioconv._own_tensor cimport Tensor
 from mioconv._plans cimport Options, device_of, use_threads
 from mioconv._select cimport call_record
-from mioconv._stream cimport provider_number
-from mioconv.dlpack cimport (
-    kDLCPU, kDLCUDA, kDLCUDAHost, kDLCUDAManaged, kDLROCM, kDLROCMHost)
+from mioconv._stream cimport device_name, provider_number
 from mioconv.hip cimport (
     hipMemcpyDeviceToDevice, hipMemcpyDeviceToHost, hipMemcpyHostToDevice)
 from mioconv.loan cimport CUPY, TORCH
@@ -29,13 +27,6 @@ from mioconv.native cimport (
 
 from mioconv import second_ways
 from mioconv.errors import UnsupportedError
-
-
-cdef str device_name(const TensorView* tensor):
-    kinds = {kDLCPU: "cpu", kDLCUDA: "cuda", kDLCUDAHost: "cpu (CUDA pinned)", kDLROCM: "rocm",
-             kDLROCMHost: "cpu (ROCm pinned)", kDLCUDAManaged: "cuda (managed)"}
-    kind = kinds.get(tensor.device_type, f"DLPack device type {tensor.device_type}")
-    return kind if kind.startswith("cpu") else f"{kind}:{tensor.device_id}"
 
 
 cdef int provider_of(const TensorView* tensor) except -1 nogil:

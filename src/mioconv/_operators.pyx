@@ -10,15 +10,14 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from mioconv._api cimport usable
-from mioconv._execute cimport (
-    convolve, device_name, fill_zero, provider_of, sum_to_bias)
+from mioconv._execute cimport convolve, fill_zero, provider_of, sum_to_bias
 from mioconv._flags cimport resolve_flags
 from mioconv._geometry cimport (
     Geometry, Names, check_bias, check_rank, check_shape, output_sizes, parse_geometry,
     parse_output_padding, parse_shape, transposed_input_sizes, transposed_sizes)
 from mioconv._own_tensor cimport Tensor, dtype_name
 from mioconv._plans cimport Options, device_of
-from mioconv._stream cimport stream_pointer
+from mioconv._stream cimport device_name, stream_pointer
 from mioconv._tensor cimport (
     await_ready, borrow, give_back, kind_name, new_tensor, settle_stream)
 from mioconv._torch_tensor cimport note_write

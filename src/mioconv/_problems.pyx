@@ -2,57 +2,27 @@
 
 from libc.stddef cimport size_t
 from libc.stdint cimport uint64_t
-from libc.string cimport memset
 from libcpp.memory cimport shared_ptr
 from libcpp.vector cimport vector
 
 from mioconv._api cimport raise_status
-from mioconv._execute cimport add_height, device_name, fill_params
+from mioconv._execute cimport add_height, fill_params
 from mioconv._flags cimport resolve_flags
 from mioconv._geometry cimport (
-    Geometry, parse_geometry, parse_output_padding, sizes, split_output_padding)
+    Geometry, parse_geometry, parse_output_padding, split_output_padding)
 from mioconv._plans cimport (
     Options, device_of, list_solutions, plan_of, remember, solution_fields)
 from mioconv._search cimport search
 from mioconv._select cimport choose, raise_no_solution, run
-from mioconv._own_tensor cimport dtype_name
-from mioconv._tensor cimport borrow, give_back
 from mioconv.hip cimport hipMemcpyDeviceToHost, hipMemcpyHostToDevice
-from mioconv.loan cimport Loan, Ordering
 from mioconv.miopen cimport miopenBFloat16, miopenFloat, miopenHalf
 from mioconv.native cimport (
     Api, Choice, ConvolutionParams, CurrentDevice, Device, Direction, HandleLease, InFlight, Layout,
     Operand, Operands, PatternOperands, Plan, Solution, Status, TensorView, Timing, W, Workspace, X,
-    Y, max_dims, only_channels_last, result_of, set_dense_strides, status_of)
+    Y, only_channels_last, result_of, set_dense_strides, status_of)
 
 from mioconv._api import PROVIDERS
 from mioconv.errors import UnsupportedError
-
-
-# --- tensors --------------------------------------------------------------------------------------
-
-def describe_tensor(tensor) -> tuple:
-    """Shape, dtype name, layout ("packed" or "channels_last") and device name of any tensor.
-
-    A strided tensor counts as packed: that is how it will be handed over.
-    """
-    cdef TensorView view
-    cdef Loan loan
-    memset(&loan, 0, sizeof(Loan))
-    try:
-        loan.order = Ordering.nothing
-        borrow(tensor, "tensor", False, &view, &loan)
-        if view.ndim > max_dims:
-            raise ValueError(f"tensor: expected at most {max_dims} dimensions, but got {view.ndim}")
-        layout = "channels_last" if view.ndim > 2 and only_channels_last(view) else "packed"
-        return sizes(view.shape, <int>view.ndim), dtype_name(view.dtype), layout, device_name(&view)
-    finally:
-        give_back(&loan)
-
-
-def shape_of(tensor) -> tuple:
-    """The sizes of any tensor, one of more than five dimensions excepted."""
-    return describe_tensor(tensor)[0]
 
 
 # --- problems -------------------------------------------------------------------------------------

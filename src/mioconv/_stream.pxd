@@ -1,9 +1,10 @@
 # Streams as Python objects and as pointers, and which provider's memory a tensor is in.
 
 from mioconv.hip cimport hipStream_t
-from mioconv.native cimport Api
+from mioconv.native cimport Api, TensorView
 
 cdef int provider_number(int device_type) noexcept nogil
+cdef str device_name(const TensorView* tensor)
 cdef hipStream_t stream_pointer(object stream) except? NULL
 cdef hipStream_t own_stream(hipStream_t stream, int device_type) except? NULL
 cdef object dlpack_stream(hipStream_t stream, int device_type)

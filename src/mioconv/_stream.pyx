@@ -9,7 +9,8 @@ from mioconv._api cimport api_of, raise_status
 from mioconv.dlpack cimport (
     kDLCPU, kDLCUDA, kDLCUDAHost, kDLCUDAManaged, kDLROCM, kDLROCMHost)
 from mioconv.native cimport (
-    Api, CurrentDevice, MemoryType, PointerOwner, Provider, Status, order_streams, owner_of)
+    Api, CurrentDevice, MemoryType, PointerOwner, Provider, Status, TensorView, order_streams,
+    owner_of)
 
 from mioconv.errors import ProviderNotFoundError
 
@@ -24,6 +25,14 @@ cdef int provider_number(int device_type) noexcept nogil:
     if device_type == kDLCUDA or device_type == kDLCUDAManaged:
         return <int>Provider.cuda
     return -1
+
+
+cdef str device_name(const TensorView* tensor):
+    """The device of a tensor, as Python names it."""
+    kinds = {kDLCPU: "cpu", kDLCUDA: "cuda", kDLCUDAHost: "cpu (CUDA pinned)", kDLROCM: "rocm",
+             kDLROCMHost: "cpu (ROCm pinned)", kDLCUDAManaged: "cuda (managed)"}
+    kind = kinds.get(tensor.device_type, f"DLPack device type {tensor.device_type}")
+    return kind if kind.startswith("cpu") else f"{kind}:{tensor.device_id}"
 
 
 # --- from and to Python ---------------------------------------------------------------------------

@@ -12,19 +12,21 @@ from cpython.buffer cimport (
 from cpython.pycapsule cimport PyCapsule_CheckExact
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from libc.stdint cimport int64_t, uintptr_t
+from libc.string cimport memset
 
 from mioconv._cupy_array cimport borrow_cupy, cupy_stream, is_cupy, new_cupy
 from mioconv._dlpack cimport borrow_dlpack, cuda_is_hip, dtype_error, exchange_api_of
 from mioconv._geometry cimport sizes
-from mioconv._own_tensor cimport Tensor
-from mioconv._stream cimport find_owner, order, own_stream, provider_number, stream_pointer
+from mioconv._own_tensor cimport Tensor, dtype_name
+from mioconv._stream cimport (
+    device_name, find_owner, order, own_stream, provider_number, stream_pointer)
 from mioconv._torch_tensor cimport borrow_torch, is_torch, new_torch, torch_stream
 from mioconv.dlpack cimport (
     DLManagedTensor, DLManagedTensorVersioned, DLPackExchangeAPI, kDLCPU, kDLCUDA)
 from mioconv.hip cimport hipStream_t
-from mioconv.loan cimport CUPY, NUMPY, OTHER, TORCH, Kind, Loan
+from mioconv.loan cimport CUPY, NUMPY, OTHER, TORCH, Kind, Loan, Ordering
 from mioconv.miopen cimport miopenBFloat16, miopenFloat, miopenHalf
-from mioconv.native cimport Layout, TensorView, max_dims, set_dense_strides
+from mioconv.native cimport Layout, TensorView, max_dims, only_channels_last, set_dense_strides
 
 import sys
 
@@ -426,3 +428,29 @@ cdef object empty_channels_last(TensorView* view, int ndim, object dtype):
     permutation.ptr = axes
     permutation.len = ndim
     return cnp.PyArray_Transpose(PyArray_Empty(ndim, shape, dtype, 0), &permutation)
+
+
+# --- looking in -----------------------------------------------------------------------------------
+
+def describe_tensor(tensor) -> tuple:
+    """Shape, dtype name, layout ("packed" or "channels_last") and device name of any tensor.
+
+    A strided tensor counts as packed: that is how it will be handed over.
+    """
+    cdef TensorView view
+    cdef Loan loan
+    memset(&loan, 0, sizeof(Loan))
+    try:
+        loan.order = Ordering.nothing
+        borrow(tensor, "tensor", False, &view, &loan)
+        if view.ndim > max_dims:
+            raise ValueError(f"tensor: expected at most {max_dims} dimensions, but got {view.ndim}")
+        layout = "channels_last" if view.ndim > 2 and only_channels_last(view) else "packed"
+        return sizes(view.shape, <int>view.ndim), dtype_name(view.dtype), layout, device_name(&view)
+    finally:
+        give_back(&loan)
+
+
+def shape_of(tensor) -> tuple:
+    """The sizes of any tensor, one of more than five dimensions excepted."""
+    return describe_tensor(tensor)[0]

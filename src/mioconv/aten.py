@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from mioconv import _problems, conv
+from mioconv import conv
+from mioconv._tensor import shape_of
 
 __all__ = [
     "miopen_convolution",
@@ -46,7 +47,7 @@ def _function(template: str, dimensions: int) -> Any:
 
 
 def _of_weight(template: str, weight: Any) -> Any:
-    return _function(template, len(_problems.shape_of(weight)))
+    return _function(template, len(shape_of(weight)))
 
 
 def _each(value: _Sizes, spatial: int) -> Sequence[int]:
@@ -113,7 +114,7 @@ def miopen_convolution_backward_weight(
 
 def miopen_convolution_backward_bias(grad_output: _T) -> _T:
     """`mioconv.conv2d_backward_bias` and its twins; `grad_output` has its batch dimension."""
-    dimensions = len(_problems.shape_of(grad_output))
+    dimensions = len(shape_of(grad_output))
     run: Callable[..., _T] = _function("convNd_backward_bias", dimensions)
     return run(grad_output)
 
@@ -149,7 +150,7 @@ def miopen_convolution_transpose_backward_input(
     """`mioconv.conv_transpose2d_backward_input` and its twins."""
     run: Callable[..., _T] = _of_weight("conv_transposeNd_backward_input", weight)
     extra = _left_over(
-        _problems.shape_of(grad_output), _problems.shape_of(weight), padding, stride, dilation
+        shape_of(grad_output), shape_of(weight), padding, stride, dilation
     )
     return run(
         grad_output, weight, stride, padding, extra, groups, dilation, benchmark=benchmark,
@@ -163,7 +164,7 @@ def miopen_convolution_transpose_backward_weight(
 ) -> _T:  # fmt: skip
     """`mioconv.conv_transpose2d_backward_weight` and its twins."""
     run: Callable[..., _T] = _function("conv_transposeNd_backward_weight", len(weight_size))
-    extra = _left_over(_problems.shape_of(grad_output), weight_size, padding, stride, dilation)
+    extra = _left_over(shape_of(grad_output), weight_size, padding, stride, dilation)
     return run(
         weight_size, grad_output, input, stride, padding, extra, groups, dilation,
         benchmark=benchmark, deterministic=deterministic,
@@ -205,8 +206,8 @@ def miopen_depthwise_convolution(
 
 
 def _channels(input: Any, weight: Any) -> int:
-    shape = _problems.shape_of(input)
-    spatial = len(_problems.shape_of(weight)) - 2
+    shape = shape_of(input)
+    spatial = len(shape_of(weight)) - 2
     return shape[-spatial - 1] if len(shape) > spatial else 0
 
 
@@ -229,7 +230,7 @@ def miopen_depthwise_convolution_backward_weight(
 ) -> _T:  # fmt: skip
     """`mioconv.depthwise_conv2d_backward_weight` and its twins."""
     run: Callable[..., _T] = _function("depthwise_convNd_backward_weight", len(weight_size))
-    shape = _problems.shape_of(input)
+    shape = shape_of(input)
     _check_depthwise(
         groups, shape[1 - len(weight_size)] if len(shape) >= len(weight_size) - 1 else 0
     )

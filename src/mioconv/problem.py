@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, SupportsIndex, cast
 
 from mioconv import driver_line
+from mioconv._tensor import describe_tensor
 
 __all__ = ["Direction", "Layout", "Problem"]
 
@@ -256,9 +257,6 @@ class Problem:
         ValueError
             The two differ in element type or device, or do not make a convolution.
         """
-        # Imported here: a problem can be described where the compiled core is not needed.
-        from mioconv._problems import describe_tensor
-
         input_shape, dtype, input_layout, device = describe_tensor(input)
         weight_shape, weight_dtype, weight_layout, weight_device = describe_tensor(weight)
         if weight_dtype != dtype:

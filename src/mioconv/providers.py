@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import numpy as np
 
-import mioconv
 from mioconv import _api
 from mioconv._loader.advice import MIOPEN_FOLDERS, kernel_cache_problem
 from mioconv._loader.catalogue import NUMBERS, PROVIDERS, ROCM
@@ -27,8 +26,8 @@ __all__ = ["ProviderInfo", "get_version_info", "load", "providers"]
 
 def _package_folders() -> list[str]:
     # Our own libraries are installed beside the compiled modules. An editable install keeps the
-    # Python files elsewhere, so that the package's own path has two entries.
-    folders = [os.path.dirname(os.path.abspath(_api.__file__)), *mioconv.__path__]
+    # Python files elsewhere.
+    folders = [os.path.dirname(os.path.abspath(file)) for file in (_api.__file__, __file__)]
     return [path for folder in dict.fromkeys(folders) for path in (folder, f"{folder}/lib")]
 
 
@@ -113,6 +112,9 @@ def load(number: int) -> None:
             warnings.warn(problem, RuntimeWarning, stacklevel=2)
 
 
+_api.set_loader(load)
+
+
 def providers() -> dict[str, ProviderInfo]:
     """Say for each provider whether it is available, and what is behind it.
 
@@ -141,7 +143,7 @@ def get_version_info() -> dict[str, Any]:
         "cudnn" and "cuda".
     """
     return {
-        "mioconv": mioconv.__version__,
+        "mioconv": _api.version,
         "python": sys.version.split()[0],
         "numpy": np.__version__,
         "cython": getattr(_api, "cython_version", "unknown"),

@@ -208,6 +208,7 @@ def folder() -> Path | None:
     """
     if os.environ.get("MIOCONV_CACHE", "").strip().lower() in ("0", "off", "false", "no"):
         return None
+    # platformdirs would say the same, and take 3 of the 24 ms of an import.
     given = os.environ.get("MIOCONV_CACHE_DIR")
     if given:
         return Path(given)

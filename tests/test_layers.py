@@ -199,13 +199,13 @@ def _imports(path: Path) -> set[str]:
     return found
 
 
-def test_no_module_depends_on_itself() -> None:
-    """Through no chain of imports and cimports: there is an order in which to read the files."""
+def _graph() -> dict[str, set[str]]:
+    """Of each module of the package what it imports and cimports; the package is `mioconv`."""
     modules: dict[str, list[Path]] = {}
     for path in files(PACKAGE, {".py", ".pyx", ".pxd"}):
         parts = ["mioconv", *path.relative_to(PACKAGE).with_suffix("").parts]
         modules.setdefault(".".join(parts).removesuffix(".__init__"), []).append(path)
-    graph = {
+    return {
         module: {
             next(end for end in (name, name.rpartition(".")[0]) if end in modules)
             for path in paths
@@ -215,6 +215,36 @@ def test_no_module_depends_on_itself() -> None:
         - {module}
         for module, paths in modules.items()
     }
+
+
+def test_no_module_depends_on_itself() -> None:
+    """Through no chain of imports and cimports."""
+    graph = _graph()
     assert graph["mioconv._select"] >= {"mioconv._plans", "mioconv.native", "mioconv.errors"}
     # Where a cycle is, its modules are the exception's second argument.
     graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_modules_use_those_above_them_in_the_table() -> None:
+    """docs/design.md has all of them, in an order in which to read them."""
+    text = (ROOT / "docs" / "design.md").read_text()
+    table = text.partition("| module | does |\n")[2].partition("\n\n")[0]
+    place: dict[str, int] = {}
+    for number, row in enumerate(table.splitlines()[1:]):
+        for name in re.findall(r"`([\w.]+/?)`", row.split("|")[1]):
+            place["mioconv." + name.partition(".")[0].rstrip("/")] = number
+
+    def place_of(module: str) -> int | None:
+        """None: the package itself, which has them all, and declarations, which have nothing."""
+        if module in ("mioconv", "mioconv.__main__"):
+            return None
+        room = ".".join(module.split(".")[:2])
+        if room not in place and (PACKAGE / f"{room.partition('.')[2]}.pxd").exists():
+            return None
+        return place[room]
+
+    for module, used in _graph().items():
+        here = place_of(module)
+        for other in used:
+            there = place_of(other)
+            assert here is None or there is None or there <= here, f"{module} uses {other}"

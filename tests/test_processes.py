@@ -79,7 +79,7 @@ def test_deterministic_backward_and_forward(operator: Any) -> None:
 
 
 STARTING = """
-import os, signal, sys, threading, time, warnings
+import os, signal, sys, threading, time, traceback, warnings
 import numpy as np, mioconv
 
 warnings.simplefilter("ignore", DeprecationWarning)
@@ -113,11 +113,14 @@ for turn in range(6):
     if not children[-1]:
         try:
             child(PROBLEMS[turn % 2])
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(1)
     time.sleep(0.005)
 worker.join()
-assert not any([os.waitpid(one, 0)[1] for one in children])
+ended = [os.waitpid(one, 0)[1] for one in children]
+assert not any(ended), ended
 """
 
 READING = """

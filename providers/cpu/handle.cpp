@@ -80,7 +80,11 @@ mioconv::cpu::SolutionPtr choose(
 }  // namespace
 
 miopenHandle::miopenHandle()
-    : stream_object_(mioconv::cpu::engine()), dnnl_stream_(stream_object_.get()) {
+    : stream_object_([] {
+          const ForkGate gate;
+          return dnnl::stream(mioconv::cpu::engine());
+      }()),
+      dnnl_stream_(stream_object_.get()) {
     const ForkGate gate;
     std::lock_guard lock(handles().mutex);
     handles().all.insert(this);
@@ -114,6 +118,7 @@ mioconv::cpu::Executable& miopenHandle::executable(
     const Key key{problem, solution_id};
     auto found = executables_.find(key);
     if (found == executables_.end()) {
+        const ForkGate gate;
         auto solution = choose(problem, solution_id);
         // That may have made others leave.
         sweep();

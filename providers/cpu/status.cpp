@@ -1,6 +1,8 @@
 // What this provider's exceptions mean, and its engine.
 #include "common/guard.hpp"
 #include "dnnl_error.hpp"
+#include "host_memory.hpp"
+#include "threads.hpp"
 
 namespace mioconv::provider {
 
@@ -33,6 +35,23 @@ const dnnl::engine& engine() {
         return new dnnl::engine(dnnl::engine::kind::cpu, 0);
     }();
     return *instance;
+}
+
+// Whoever uses oneDNN first makes what it keeps: its engine, the instruction sets, settings of the
+// environment. That is done while the library is loaded, which a fork waits for: a child would wait
+// for ever for a thread that it does not have. Without the memory for it, the first use does it.
+[[gnu::constructor]] void use_once() {
+    try {
+        const ThreadScope scope(1);  // a child's may have a parent's pool of threads
+        require_address_space(1);
+        dnnl::get_effective_cpu_isa();
+        const dnnl::memory::desc desc(
+            {16}, dnnl::memory::data_type::f32, dnnl::memory::format_tag::a);
+        dnnl::memory from(desc, engine()), to(desc, engine());
+        dnnl::stream stream(engine());
+        dnnl::reorder(from, to).execute(stream, from, to);
+    } catch (...) {
+    }
 }
 
 }  // namespace mioconv::cpu

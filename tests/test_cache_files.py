@@ -107,6 +107,43 @@ class TestOtherThanFiles:
             run((1, 4, 6, 6))
         assert mioconv.cache_info().finds == 0
 
+    def test_a_folder(self, folder: Path) -> None:
+        run()
+        forget()
+        (folder / "0.plans").mkdir()
+        opened = len(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            with pytest.warns(
+                cache_files.CacheFileWarning, match=r"0\.plans: .*not a regular file"
+            ):
+                mioconv.cache_load()
+        assert len(os.listdir("/proc/self/fd")) == opened
+        run()
+        assert mioconv.cache_info().finds == 0
+
+    def test_a_link_to_nowhere(self, folder: Path) -> None:
+        """It costs nothing of the files beside it, whichever comes first."""
+        run()
+        forget()
+        for name in ("0.plans", "zzz.plans"):
+            (folder / name).symlink_to(folder / "gone")
+        run()
+        assert mioconv.cache_info().finds == 0
+        assert mioconv.cache_load() == 1
+
+    def test_a_file_that_has_nothing_to_say_yet(self, folder: Path) -> None:
+        try:
+            os.close(os.open("/proc/kmsg", os.O_RDONLY | os.O_NONBLOCK))
+        except OSError:
+            pytest.skip("no such file that may be read")
+        run()
+        forget()
+        (folder / "kernel.plans").symlink_to("/proc/kmsg")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", cache_files.CacheFileWarning)
+            run()
+        assert mioconv.cache_info().finds == 0
+
 
 class TestInterrupted:
     """A signal's handler may raise while the files are read: that ends the call, and loses none."""
@@ -124,6 +161,26 @@ class TestInterrupted:
         with monkeypatch.context() as patch:
             patch.setattr(mioconv.cache_files, "_read", interrupted)
             with pytest.raises(what):
+                run()
+        run()
+        assert mioconv.cache_info().finds == 0
+
+    @pytest.mark.parametrize("what", [TimeoutError, FileNotFoundError, PermissionError, OSError])
+    @pytest.mark.parametrize("where", ["iterdir", "contents"])
+    def test_what_looks_like_the_systems(
+        self, what: type[OSError], where: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Handlers raise TimeoutError, which is an OSError; the system's have a number."""
+        run()
+        forget()
+
+        def interrupted(path: Path) -> Any:
+            raise what("of a handler")
+
+        place = (Path, "iterdir") if where == "iterdir" else (cache_files, "_contents")
+        with monkeypatch.context() as patch:
+            patch.setattr(*place, interrupted)
+            with pytest.raises(what, match="of a handler"):
                 run()
         run()
         assert mioconv.cache_info().finds == 0

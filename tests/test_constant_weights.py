@@ -305,6 +305,25 @@ class TestContract:
             return
         raise AssertionError("no solution packs its weights")
 
+    @pytest.mark.parametrize("dtype", [np.float32, np.float16])
+    @pytest.mark.parametrize("every", [2, 4])
+    def test_signs(self, dtype: Any, every: int) -> None:
+        """Changes of the same bit of many words must not cancel in the checksum."""
+        problem = mioconv.Problem("forward", (1, 64, 5, 5), (64, 64, 1, 1), np.dtype(dtype).name)
+        x, w = (random_array(s, dtype, seed=2) for s in (problem.input_shape, (64, 64, 1, 1)))
+        packed = 0
+        for solution in mioconv.find_solutions(problem):
+            plan = mioconv.plan(problem, solution=solution, constant_weights=True)
+            packed += plan.packed_weights_bytes > 0
+            if not plan.packed_weights_bytes:
+                continue
+            for part in (w[:, every - 1 :: every], w[::2], w[:1, ::4], w.reshape(-1)[1:64:32]):
+                plan.update_weights(w)
+                np.negative(part, out=part)
+                with pytest.raises(ValueError, match="update_weights"):
+                    plan(x, w)
+        assert packed
+
     def test_every_value_of_a_small_weight(self) -> None:
         problem = mioconv.Problem("forward", (1, 16, 6, 6), (16, 1, 3, 3), groups=16)
         x, w = (random_array(shape, seed=2) for shape in (problem.input_shape, (16, 1, 3, 3)))

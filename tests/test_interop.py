@@ -340,6 +340,20 @@ class TestCapsules:
         with refuses((BufferError, ValueError), "input"):
             run(PLAIN, Again(x), BareTensor(w), None)
 
+    def test_type_error_of_a_handler(self) -> None:
+        """Only a plain one says that the producer does not know a keyword."""
+
+        class Mine(TypeError):
+            pass
+
+        class Interrupted(BareTensor):
+            def __dlpack__(self, **how: Any) -> Any:
+                raise Mine
+
+        x, w, bias = arguments(PLAIN)
+        with pytest.raises(Mine):
+            run(PLAIN, Interrupted(x), BareTensor(w), BareTensor(bias))
+
     def test_producer_that_raises(self) -> None:
         class Broken(BareTensor):
             def __dlpack__(self, **_: Any) -> Any:

@@ -324,6 +324,15 @@ class TestRecorders:
             recorded(x)
 
     @pytest.mark.filterwarnings("ignore")
+    def test_before_dispatch(self, pair: Any) -> None:
+        proxy_tensor = pytest.importorskip("torch.fx.experimental.proxy_tensor")
+        x, w = pair
+        recorded = proxy_tensor.make_fx(lambda a: mioconv.conv2d_forward(a, w), pre_dispatch=True)
+        with refuses(TypeError, "pre_dispatch", r"mioconv\.torch"):
+            recorded(x)
+        mioconv.conv2d_forward(x, w)
+
+    @pytest.mark.filterwarnings("ignore")
     def test_all_that_write(self, pair: Any) -> None:
         """Gradients, plans, fused calls: a mode is seen whatever makes the result."""
         proxy_tensor = pytest.importorskip("torch.fx.experimental.proxy_tensor")

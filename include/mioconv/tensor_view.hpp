@@ -184,11 +184,15 @@ inline std::uint64_t checksum(const TensorView& tensor) {
     constexpr std::size_t kLine = 64, kAll = 256 << 10, kStep = 1024;
     const auto bytes = static_cast<std::size_t>(tensor.count() * tensor.itemsize());
     const auto* const data = static_cast<const char*>(tensor.data);
-    // Fletcher's sums, of eight columns.
-    std::uint64_t plain[8] = {}, weighted[8] = {}, line[8];
+    // Eight columns, each mixed word by word: differences that cancel in a sum do not here.
+    std::uint64_t state[8] = {}, line[8];
+    const auto mixed = [](std::uint64_t word) {
+        word *= 0x9FB21C651E98DF25u;
+        return word ^ (word >> 32);
+    };
     const auto add = [&](std::size_t from, std::size_t count) {
         std::memcpy(line, data + from, count);
-        for (int i = 0; i < 8; ++i) weighted[i] += plain[i] += line[i];
+        for (int i = 0; i < 8; ++i) state[i] = mixed(state[i] ^ line[i]);
     };
     const std::size_t step = bytes <= kAll ? kLine : kStep;
     std::size_t at = 0;
@@ -200,12 +204,7 @@ inline std::uint64_t checksum(const TensorView& tensor) {
         add(at, bytes - at);
     }
     std::uint64_t sum = 0;
-    for (int i = 0; i < 8; ++i) {
-        for (const std::uint64_t part : {plain[i], weighted[i]}) {
-            sum = (sum ^ part) * 0x9FB21C651E98DF25u;
-            sum ^= sum >> 29;
-        }
-    }
+    for (const std::uint64_t column : state) sum = mixed(sum ^ column);
     return sum;
 }
 

@@ -113,7 +113,9 @@ cdef object call_dlpack(object tensor, dict arguments):
     try:
         return tensor.__dlpack__(
             max_version=(MIOCONV_DLPACK_MAJOR, MIOCONV_DLPACK_MINOR), **arguments)
-    except TypeError:
+    except TypeError as error:
+        if type(error) is not TypeError:
+            raise  # of a signal's handler, or the producer's own
         # A producer from before DLPack 1.0 does not know the keyword.
         return tensor.__dlpack__(**arguments)
 

@@ -149,9 +149,7 @@ def miopen_convolution_transpose_backward_input(
 ) -> _T:  # fmt: skip
     """`mioconv.conv_transpose2d_backward_input` and its twins."""
     run: Callable[..., _T] = _of_weight("conv_transposeNd_backward_input", weight)
-    extra = _left_over(
-        shape_of(grad_output), shape_of(weight), padding, stride, dilation
-    )
+    extra = _left_over(shape_of(grad_output), shape_of(weight), padding, stride, dilation)
     return run(
         grad_output, weight, stride, padding, extra, groups, dilation, benchmark=benchmark,
         deterministic=deterministic,

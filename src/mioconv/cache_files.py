@@ -21,7 +21,7 @@ import time
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -96,10 +96,23 @@ def _checked(record: Record) -> Record | None:
 def _contents(path: Path) -> bytes:
     """What a file holds. Anything else of that name, such as a pipe, would be waited for."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
-        return file.read()
+        with open(descriptor, "rb", closefd=False) as file:
+            data: bytes | None = file.read()
+    finally:
+        os.close(descriptor)
+    if data is None:  # files of the kernel's that have nothing to say yet
+        raise OSError(errno.EAGAIN, "nothing to be read", os.fspath(path))
+    return data
+
+
+def _pass_on(error: OSError) -> None:
+    """Raise what is not the system's: a signal's handler may raise an OSError, as TimeoutError is,
+    and that has no number."""
+    if error.errno is None:
+        raise error
 
 
 def _scan(path: Path) -> tuple[list[Record], str | None]:
@@ -110,6 +123,7 @@ def _scan(path: Path) -> tuple[list[Record], str | None]:
     except FileNotFoundError:
         raise
     except OSError as error:
+        _pass_on(error)
         return [], f"cannot read {path}: {error}"
     lines = data.split(b"\n")
     # Every line has its end: what follows the last one was cut off, or is empty.
@@ -183,12 +197,19 @@ def _read_folder(again: bool = False) -> int:
     _folder_read = where
     count = 0
     try:
+        done: set[Path] = set()
         for _ in range(3):
-            try:
-                count = sum([_learn(_read(path)) for path in _files(where)])
+            missing = False
+            for path in _files(where):
+                if path not in done:
+                    try:
+                        count += _learn(_read(path))
+                        done.add(path)
+                    except FileNotFoundError as error:
+                        _pass_on(error)
+                        missing = True  # merged into another just now, or a link to nowhere
+            if not missing:
                 break
-            except FileNotFoundError:
-                continue  # somebody merges files just now: the list is another one
         _compact(where)
     except CacheFileWarning:
         raise  # whoever wants warnings as errors wants each once, as warnings come
@@ -212,17 +233,16 @@ def folder() -> Path | None:
     given = os.environ.get("MIOCONV_CACHE_DIR")
     if given:
         return Path(given)
-    base = os.environ.get("XDG_CACHE_HOME")
-    try:
-        return (Path(base) if base else Path.home() / ".cache") / "mioconv"
-    except RuntimeError:  # no home
-        return None
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    # Without a home the tilde stays.
+    return None if base.startswith("~") else Path(base) / "mioconv"
 
 
 def _files(where: Path) -> list[Path]:
     try:
         return sorted(path for path in where.iterdir() if path.suffix == SUFFIX)
-    except OSError:
+    except OSError as error:
+        _pass_on(error)
         return []  # not there yet
 
 
@@ -239,8 +259,10 @@ class _OwnFile:
         self.file = os.open(unfinished, flags, 0o644)
         if fcntl is not None:
             # A file system without locks: nobody else gets one either, so nobody merges.
-            with suppress(OSError):
+            try:
                 fcntl.flock(self.file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError as error:
+                _pass_on(error)
         self.write(FORMAT)
         # Seen by others only now that it is locked.
         unfinished.rename(where / f"{name}{SUFFIX}")
@@ -278,6 +300,7 @@ def append(record: Record) -> None:
                 _own = _OwnFile(where)
             _own.write(record)
         except OSError as error:
+            _pass_on(error)
             _unwritable = where
             warnings.warn(
                 f"results are not kept for later processes: cannot write to {where}: {error}",
@@ -293,13 +316,15 @@ def _locked(path: Path, flags: int) -> Iterator[int | None]:
     assert fcntl is not None
     try:
         descriptor = os.open(path, flags | os.O_CLOEXEC, 0o644)
-    except OSError:
+    except OSError as error:
+        _pass_on(error)
         yield None
         return
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            _pass_on(error)
             yield None
             return
         yield descriptor
@@ -327,7 +352,8 @@ def _compact(where: Path) -> None:
                     continue
                 try:
                     records, complaint = _scan(path)
-                except FileNotFoundError:
+                except FileNotFoundError as error:
+                    _pass_on(error)
                     continue
             if complaint:
                 continue
@@ -341,11 +367,14 @@ def _compact(where: Path) -> None:
         kept = sorted(newest.values(), key=lambda record: record["date"])[-MOST_ENTRIES:]
         try:
             _write_whole(where / f"merged-{os.urandom(6).hex()}{SUFFIX}", kept)
-        except OSError:
+        except OSError as error:
+            _pass_on(error)
             return  # nothing was removed
         for path in merged:
-            with suppress(OSError):
+            try:
                 path.unlink()
+            except OSError as error:
+                _pass_on(error)
 
 
 def _write_whole(path: Path, records: Iterable[Record]) -> None:

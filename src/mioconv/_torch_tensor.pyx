@@ -24,6 +24,7 @@ cdef object current_stream = None
 cdef object tracing_state = None    # of torch.jit.trace
 cdef object modes_active = None     # how many dispatch modes are
 cdef object active_mode = None      # one of them, by its key
+cdef object function_modes = None   # how many function modes are active: with what comes next
 cdef object key_included = None     # whether a dispatch key is
 cdef object before_dispatch = None  # that of modes that record before anything else
 cdef tuple recording_modes = ()     # keys of those that record operators, or stand in for them
@@ -40,7 +41,7 @@ cdef bint is_torch(object tensor) except -1:
 cdef bint find_torch() except -1:
     global torch, tensor_type, is_grad_enabled, empty_strided, api
     global tracing_state, modes_active, active_mode, recording_modes, forward_ad
-    global key_included, before_dispatch
+    global function_modes, key_included, before_dispatch
     module = sys.modules.get("torch")
     # A half-imported torch lacks some of these; no tensor can exist then either.
     for name in ("Tensor", "strided", "is_grad_enabled", "empty_strided"):
@@ -60,7 +61,8 @@ cdef bint find_torch() except -1:
         recording_modes = tuple(
             [getattr(keys, key) for key in ("FAKE", "PROXY", "FUNCTIONAL") if hasattr(keys, key)])
     before_dispatch = getattr(getattr(private, "DispatchKey", None), "PreDispatch", None)
-    if before_dispatch is not None:
+    function_modes = getattr(private, "_len_torch_function_stack", None)
+    if before_dispatch is not None and function_modes is not None:
         key_included = getattr(private, "_dispatch_tls_is_dispatch_key_included", None)
     forward_ad = module.autograd.forward_ad
     torch = module
@@ -118,7 +120,7 @@ cdef int refuse_recording() except -1:
     if tracing_state is not None and tracing_state() is not None:
         raise TypeError("torch.jit.trace sees nothing of this function; use the operators of "
                         "mioconv.torch")
-    if key_included is not None and key_included(before_dispatch):
+    if key_included is not None and function_modes() and key_included(before_dispatch):
         raise TypeError("what records PyTorch's operators here (pre_dispatch) sees nothing of this "
                         "function; use the operators of mioconv.torch")
     if modes_active is not None and modes_active():

@@ -314,11 +314,14 @@ private:
             return !solution.searched && admits(choice, solution, frugal);
         });
     }
-    /// Twice what the tensors take, and never less than a small problem may have.
+    /// Twice what the tensors take, and never less than a small problem may have; of half types
+    /// three times what they take as float32, in which they are computed on copies, in blocks of
+    /// channels.
     static std::size_t usual_workspace(const Api& api, const ConvolutionParams& params) {
         if (api.provider != Provider::cpu) return SIZE_MAX;
         constexpr std::size_t least = 64 << 10;
-        return std::max(least, 2 * (params.bytes(X) + params.bytes(W) + params.bytes(Y)));
+        const std::size_t times = params.dtype == miopenFloat ? 2 : 6;
+        return std::max(least, times * (params.bytes(X) + params.bytes(W) + params.bytes(Y)));
     }
     void adopt(std::vector<Solution> solutions) {
         order_by_source(solutions);

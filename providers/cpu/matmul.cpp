@@ -328,10 +328,9 @@ private:
 }  // namespace
 
 bool matmul_applies(const ConvProblem& problem) {
-    if (problem.dtype != miopenFloat || problem.direction != Direction::backward_weights ||
-        is_depthwise(problem)) {
-        return false;
-    }
+    if (problem.direction != Direction::backward_weights || is_depthwise(problem)) return false;
+    // Copies have none.
+    if (problem.dtype != miopenFloat && has_gaps(problem, Role::wei)) return false;
     for (const Role role : {Role::src, Role::dst}) {
         if (!is_packed(problem, role) &&
             (!is_channels_last(problem, role) || has_gaps(problem, role))) {
@@ -372,10 +371,13 @@ dnnl::matmul::primitive_desc matmul_product(const ConvProblem& problem, int thre
 Recipe make_matmul_recipe(
     const ConvProblem& problem, int threads, const dnnl::matmul::primitive_desc& product) {
     const Parts parts = parts_of(shape_of(problem, threads), product);
-    const std::int64_t floats = parts.first + threads * parts.stride;
-    return make_caller_recipe(
-        problem, std::make_shared<Matmul>(problem, threads, product),
-        static_cast<std::size_t>(floats) * sizeof(float), product);
+    const auto bytes =
+        static_cast<std::size_t>(parts.first + threads * parts.stride) * sizeof(float);
+    auto routine = std::make_shared<Matmul>(problem, threads, product);
+    if (problem.dtype == miopenFloat) {
+        return make_caller_recipe(problem, std::move(routine), bytes, product);
+    }
+    return make_converted_recipe(problem, std::move(routine), bytes, product);
 }
 
 }  // namespace mioconv::cpu

@@ -14,8 +14,8 @@
 
 namespace mioconv::cpu {
 
-// The gradient of the weights in float32, not depthwise, of activations that are packed or
-// channels-last.
+// The gradient of the weights, not depthwise, of activations that are packed or channels-last. Half
+// types are computed on copies in float32.
 bool matmul_applies(const ConvProblem& problem);
 
 // What oneDNN is asked for: the product of one piece, on one thread. Empty if it has none.

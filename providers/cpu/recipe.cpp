@@ -110,6 +110,13 @@ public:
         convert(role, false, own, buffer);
     }
 
+    // The caller's tensor in floats: element for element where it has no gaps, else packed.
+    memory::desc wide_desc(Role role) const {
+        constexpr auto kFloat = memory::data_type::f32;
+        return has_gaps(problem_, role) ? packed_desc(problem_, role, kFloat)
+                                        : caller_desc(problem_, role, kFloat);
+    }
+
     int caller(Role role) {
         recipe_.buffers.push_back(
             {caller_desc(problem_, role, dnnl_type(problem_.dtype)), static_cast<int>(role), 0});
@@ -169,13 +176,6 @@ private:
     // Our own conversions know two cases: the caller's half type, and float.
     bool converts(const memory::desc& other) const {
         return other.get_data_type() != dnnl_type(problem_.dtype);
-    }
-
-    // The caller's tensor in floats: element for element where it has no gaps, else packed.
-    memory::desc wide_desc(Role role) const {
-        constexpr auto kFloat = memory::data_type::f32;
-        return has_gaps(problem_, role) ? packed_desc(problem_, role, kFloat)
-                                        : caller_desc(problem_, role, kFloat);
     }
 
     void convert(Role role, bool widens, int narrow, int wide) {
@@ -299,6 +299,25 @@ Recipe make_caller_recipe(
         builder.read(Role::z, caller_desc(problem, Role::dst, dnnl_type(problem.dtype)), result);
     }
     builder.routine(primitive, std::move(routine), operands, workspace);
+    return builder.finish();
+}
+
+Recipe make_converted_recipe(
+    const ConvProblem& problem, std::shared_ptr<const Routine> routine, std::size_t workspace,
+    const dnnl::primitive_desc_base& primitive) {
+    RecipeBuilder builder(problem);
+    const Role result = problem.direction == Direction::forward         ? Role::dst
+                        : problem.direction == Direction::backward_data ? Role::src
+                                                                        : Role::wei;
+    std::vector<int> operands;
+    int written = -1;
+    for (const Role role : {Role::src, Role::wei, Role::dst}) {
+        const auto wide = builder.wide_desc(role);
+        operands.push_back(role == result ? builder.output(role, wide) : builder.read(role, wide));
+        if (role == result) written = operands.back();
+    }
+    builder.routine(primitive, std::move(routine), operands, workspace);
+    builder.write(result, written);
     return builder.finish();
 }
 

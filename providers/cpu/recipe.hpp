@@ -93,6 +93,13 @@ Recipe make_caller_recipe(
     const ConvProblem& problem, std::shared_ptr<const Routine> routine, std::size_t workspace = 0,
     const dnnl::primitive_desc_base& primitive = {});
 
+// The recipe of a routine for float32 tensors that lie as the caller's half ones do, gaps excepted:
+// on copies, without anything fused. Its operands are src, weights, dst and, if any, `workspace`
+// bytes.
+Recipe make_converted_recipe(
+    const ConvProblem& problem, std::shared_ptr<const Routine> routine, std::size_t workspace,
+    const dnnl::primitive_desc_base& primitive);
+
 // What makes the weights, Role::wei, into those of the form `wanted`, written to Role::dst. Without
 // steps: they are the caller's own.
 Recipe make_packing_recipe(const ConvProblem& problem, const dnnl::memory::desc& wanted);

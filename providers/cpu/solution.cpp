@@ -211,10 +211,13 @@ public:
             add(make_direct_rows_recipe(problem_, threads_), "direct_rows|asis");
         }
         ThreadScope one(1);  // a product runs on one thread, beside the others
-        if (matmul_applies(problem_)) {
+        // In half types for those that have little else.
+        const bool is_float = problem_.dtype == miopenFloat;
+        if (matmul_applies(problem_) && (is_float || as_float_)) {
             if (const auto product = matmul_product(problem_, threads_)) {
                 add(make_matmul_recipe(problem_, threads_, product),
-                    std::string("matmul:") + product.impl_info_str() + "|asis");
+                    std::string("matmul:") + product.impl_info_str() + "|asis" +
+                        (is_float ? "" : "+f32"));
             }
         }
         if (!winograd_applies(problem_)) return solutions;

@@ -13,14 +13,13 @@ import pytest
 
 import mioconv
 from helpers import dlpack
-from helpers.checks import check_refcounts, operands, random_bias, refuses
+from helpers.checks import arguments, check_refcounts, refuses
 from helpers.operators import FORWARD
 from helpers.problems import CASES, FEW, Case
 from helpers.tensors import (
     BFLOAT16,
     DTYPES,
     KINDS,
-    LAYOUTS,
     BareTensor,
     byte_offset,
     channels_last,
@@ -36,12 +35,6 @@ from helpers.tolerances import assert_same_bits
 
 PLAIN = next(case for case in CASES if case.name == "2d")
 kinds = pytest.mark.parametrize("kind", [name for name in KINDS if name != "numpy"])
-
-
-def arguments(case: Case, dtype: Any = np.float32, layout: str = "packed") -> list[Any]:
-    """x, w, bias in a layout."""
-    x, w = (LAYOUTS[layout](a) for a in operands(FORWARD, case, dtype))
-    return [x, w, random_bias(case, dtype)]
 
 
 def run(case: Case, x: Any, w: Any, bias: Any, **more: Any) -> Any:

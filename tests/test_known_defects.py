@@ -20,6 +20,7 @@ import pytest
 
 import mioconv
 from helpers import reference, tolerances
+from helpers.processes import program
 from mioconv.errors import WrongResultWarning
 from providers import abi
 
@@ -268,7 +269,7 @@ def test_what_is_left_out_leaves_more_than_products(isa: str) -> None:
     on copies, and no product takes twenty times as long."""
     if "avx512f" not in Path("/proc/cpuinfo").read_text():
         pytest.skip("no AVX-512: all that there is in bfloat16 is computed in float32")
-    program = (
+    text = (
         "import numpy as np, ml_dtypes, mioconv\n"
         "from helpers import reference\n"
         "rng = np.random.default_rng(0)\n"
@@ -278,11 +279,8 @@ def test_what_is_left_out_leaves_more_than_products(isa: str) -> None:
         "np.testing.assert_array_equal(y, right.astype(ml_dtypes.bfloat16))\n"
         "print(mioconv.last_call().solution_name)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=os.environ | {"ONEDNN_MAX_CPU_ISA": isa, "MIOCONV_CACHE": "0"}, capture_output=True,
-        text=True, timeout=300, cwd=os.path.dirname(__file__),
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "gemm" not in done.stdout
-    assert "naive" not in done.stdout
+    ran = program(
+        text, PYTHONPATH=os.path.dirname(__file__), ONEDNN_MAX_CPU_ISA=isa, MIOCONV_CACHE="0"
+    )
+    assert "gemm" not in ran
+    assert "naive" not in ran

@@ -4,37 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 
 import mioconv
-from helpers.checks import operands, random_bias, refuses
+from helpers.checks import arguments, refuses
 from helpers.operators import FORWARD
 from helpers.problems import CASES, Case
-from helpers.tensors import LAYOUTS, import_torch, to_numpy, to_torch
+from helpers.tensors import import_torch, to_numpy, to_torch
 from helpers.tolerances import assert_close, assert_same_bits
 
 PLAIN = next(case for case in CASES if case.name == "2d")
-
-
-def arguments(case: Case, dtype: Any = np.float32, layout: str = "packed") -> list[Any]:
-    """x, w, bias in a layout."""
-    x, w = (LAYOUTS[layout](a) for a in operands(FORWARD, case, dtype))
-    return [x, w, random_bias(case, dtype)]
 
 
 def run(case: Case, x: Any, w: Any, bias: Any, **more: Any) -> Any:
     return FORWARD(case, x, w, bias=bias, **more)
 
 
+@pytest.fixture
+def pair() -> Any:
+    import_torch()
+    x, w, _ = arguments(PLAIN)
+    return to_torch(x), to_torch(w)
+
+
 class TestTorch:
     """What PyTorch's tensors carry beyond memory."""
-
-    @pytest.fixture
-    def pair(self) -> Any:
-        import_torch()
-        x, w, _ = arguments(PLAIN)
-        return to_torch(x), to_torch(w)
 
     def test_requires_grad(self, pair: Any) -> None:
         torch = import_torch()
@@ -288,12 +282,6 @@ class TestTorch:
 
 class TestRecorders:
     """Whoever records PyTorch's operators, or stands in for them, would keep an empty result."""
-
-    @pytest.fixture
-    def pair(self) -> Any:
-        import_torch()
-        x, w, _ = arguments(PLAIN)
-        return to_torch(x), to_torch(w)
 
     @pytest.mark.parametrize("out", [False, True])
     @pytest.mark.parametrize("allowed", [False, True])

@@ -235,7 +235,7 @@ def folder() -> Path | None:
         return Path(given)
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     # Without a home the tilde stays.
-    return None if base.startswith("~") else Path(base) / "mioconv"
+    return None if base == "~/.cache" else Path(base) / "mioconv"
 
 
 def _files(where: Path) -> list[Path]:

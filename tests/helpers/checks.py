@@ -13,7 +13,7 @@ import pytest
 from hypothesis import strategies as st
 
 from .native import no_native_calls
-from .operators import Operator
+from .operators import FORWARD, Operator
 from .problems import Case
 from .tensors import (
     BFLOAT16,
@@ -36,6 +36,12 @@ def operands(op: Operator, case: Case, dtype: Any = np.float32, seed: int = 0) -
 
 def random_bias(case: Case, dtype: Any = np.float32, seed: int = 7) -> Any:
     return random_array((case.k,), dtype, seed)
+
+
+def arguments(case: Case, dtype: Any = np.float32, layout: str = "packed") -> list[Any]:
+    """x, w and bias of a forward convolution, in a layout."""
+    x, w = (LAYOUTS[layout](a) for a in operands(FORWARD, case, dtype))
+    return [x, w, random_bias(case, dtype)]
 
 
 def check(

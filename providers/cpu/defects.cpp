@@ -69,7 +69,7 @@ bool is_unusable(const std::string& implementation, const ConvProblem& problem) 
     }
     return lacks_register(implementation, problem) ||
            loses_count_of_columns(implementation, problem) ||
-           (!has(implementation, "gemm") && overflows_kernels(problem));
+           (!is_product(implementation) && overflows_kernels(problem));
 }
 
 bool moves_stack(const std::string& implementation) {

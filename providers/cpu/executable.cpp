@@ -138,14 +138,14 @@ void Executable::run(const Operands& operands, void* workspace, dnnl_stream_t st
         gate.emplace();
     }
     bind(operands, workspace);
-    if (__builtin_expect(solution_->recipe().gap == 0, 1)) {
-        run_steps(stream);
-        ran_ = true;
-        return;
-    }
+    const bool has_gaps = solution_->recipe().gap != 0;
     constexpr int kUntouched = 0xa5;
-    each_gap([](char* start, std::size_t bytes) { std::memset(start, kUntouched, bytes); });
+    if (__builtin_expect(has_gaps, 0)) {
+        each_gap([](char* start, std::size_t bytes) { std::memset(start, kUntouched, bytes); });
+    }
     run_steps(stream);
+    ran_ = true;
+    if (__builtin_expect(!has_gaps, 1)) return;
     each_gap([](const char* start, std::size_t bytes) {
         provider::require(
             std::all_of(

@@ -25,4 +25,8 @@ bool is_reference(const std::string& implementation) {
     return implementation.rfind("ref", 0) == 0 || implementation.rfind("gemm:ref", 0) == 0;
 }
 
+bool is_product(const std::string& implementation) {
+    return implementation.find("gemm") != std::string::npos;
+}
+
 }  // namespace mioconv::cpu

@@ -11,4 +11,7 @@ std::string kind_of(const std::string& implementation);
 // Whether it is one of oneDNN's reference implementations, thousands of times slower than others.
 bool is_reference(const std::string& implementation);
 
+// Whether it is a matrix product of columns that it gathers.
+bool is_product(const std::string& implementation);
+
 }  // namespace mioconv::cpu

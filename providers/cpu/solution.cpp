@@ -243,7 +243,7 @@ private:
 
     bool only_products() const {
         return std::all_of(found_.begin(), found_.end(), [](const Found& item) {
-            return item.implementation.find("gemm") != std::string::npos;
+            return is_product(item.implementation);
         });
     }
 
@@ -297,10 +297,7 @@ private:
                 admission_of(basis, admitted_as()) == Admission::refused) {
                 continue;
             }
-            if (as_float_ && (is_reference(implementation) ||
-                              implementation.find("gemm") != std::string::npos)) {
-                continue;
-            }
+            if (as_float_ && (is_reference(implementation) || is_product(implementation))) continue;
             if (is_unusable(implementation, problem_)) continue;
             kinds.push_back(kind);
             Found item{

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <list>
 #include <mutex>
+#include <numeric>
 #include <unordered_map>
 
 #include "common/strides.hpp"
@@ -289,6 +290,42 @@ fe::OperationGraph_v8 make_graph(
     return Builder(problem, layout).build(handle);
 }
 
+// cuDNN 9.14 to 9.19: asked for proposals, it divides by zero for some gradients of the input whose
+// stride and dilation have a common divisor, as strides (2, 6) with dilations (1, 2). The process
+// ends, in every mode of the heuristics, when they come to the engines that are compiled at run
+// time.
+bool proposing_ends_process(const ConvProblem& problem) {
+    if (problem.direction != Direction::backward_data) return false;
+    for (int axis = 0; axis < problem.rank - 2; ++axis) {
+        if (std::gcd(problem.stride[axis], problem.dilation[axis]) > 1) return true;
+    }
+    return false;
+}
+
+// The engines that the fallbacks begin with, for every problem, with cuDNN's choice of knobs.
+std::vector<fe::ManagedOpaqueDescriptor> general_engines(const fe::OperationGraph_v8& operations) {
+    std::vector<fe::ManagedOpaqueDescriptor> found;
+    for (const std::int64_t number : {1, 25, 0}) {
+        try {
+            const auto engine = fe::EngineBuilder_v8()
+                                    .setOperationGraph(operations)
+                                    .setGlobalEngineIdx(number)
+                                    .build();
+            found.push_back(fe::EngineConfigBuilder_v8().setEngine(engine).build().get_desc());
+        } catch (fe::cudnnException& failure) {
+            if (to_miopen(failure.getCudnnStatus()) == miopenStatusAllocFailed) throw;
+        }
+    }
+    return found;
+}
+
+std::vector<fe::ManagedOpaqueDescriptor> proposals(
+    fe::OperationGraph_v8& operations, cudnnBackendHeurMode_t mode) {
+    auto heuristics =
+        fe::EngineHeuristicsBuilder_v8().setOperationGraph(operations).setHeurMode(mode).build();
+    return heuristics.getEngineConfig(heuristics.getEngineConfigCount());
+}
+
 }  // namespace
 
 std::int64_t uid_of(Role role) noexcept { return 1 + static_cast<std::int64_t>(role); }
@@ -302,11 +339,8 @@ std::vector<Configuration> Graph::configurations(cudnnBackendHeurMode_t mode) {
     std::lock_guard lock(building());
     std::vector<Configuration> found;
     try {
-        auto heuristics = fe::EngineHeuristicsBuilder_v8()
-                              .setOperationGraph(operations_)
-                              .setHeurMode(mode)
-                              .build();
-        for (auto& each : heuristics.getEngineConfig(heuristics.getEngineConfigCount())) {
+        for (auto& each : proposing_ends_process(problem_) ? general_engines(operations_)
+                                                           : proposals(operations_, mode)) {
             std::string name = configuration_name(each->get_backend_descriptor());
             if (is_forbidden(problem_, each->get_backend_descriptor())) continue;
             std::string engine =

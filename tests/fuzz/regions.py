@@ -145,6 +145,14 @@ _KNOWN["jit_bf16", "BackwardWeights"] += [_area(width_stride=_STRIDED, width_out
 # cuDNN 9.19: reads outside of its operands, which ends the context where nothing is mapped there.
 for _dtype in ("float32", "float16", "bfloat16"):
     _KNOWN[f"eng71 {_dtype}", "Forward"] = [_area(in_channels=_NOT_8)]
+    # Those that are compiled at run time, at gradients of the input: wrong numbers where padding is
+    # as wide as the kernel's reach, and the context ends where an axis is strided and dilated.
+    for _engine in (f"eng{number}{split}" for number in range(70, 80) for split in ("", "_split")):
+        _KNOWN[f"{_engine} {_dtype}", "BackwardData"] = [
+            _area(width_padding=_mask(3)), _area(rest_padding=_mask(3)),
+            _area(width_stride=_STRIDED, width_dilation=_mask(1, 2)),
+            _area(rest_stride=_STRIDED, rest_dilation=_mask(1, 2)),
+        ]  # fmt: skip
 
 
 # By matrix units, wrong in many corners, of which the fuzz goes on finding new ones: volumes, and

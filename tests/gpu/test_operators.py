@@ -247,3 +247,23 @@ def test_channels_that_are_padded(kind: Kind) -> None:
             for solution in solutions:
                 result = op(case, kind.put(a), kind.put(b), solution=solution.id)
                 close(op, case, result, a, b)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("layout", ["packed", "channels_last"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("rows", 1, 64, (17, 7), 16, (1, 2), (2, 6), (0, 3), (1, 2)),
+        Case("both", 2, 16, (7, 7), 64, (4, 5), (6, 6), (3, 5), (3, 3)),
+        Case("volume", 1, 8, (12, 17, 12), 16, (5, 1, 4), (3, 8, 4), (1, 5, 5), (3, 1, 4)),
+    ],
+    ids=str,
+)
+def test_strides_and_dilations_with_a_common_divisor(
+    kind: Kind, case: Case, layout: str, dtype: Any
+) -> None:
+    """Gradients of the input that cuDNN must not be asked to rank: it would end the process."""
+    op = next(op for op in BACKWARD if op.name == "backward_input")
+    run(kind, op, case, dtype, (layout, layout))
+    run(kind, op, case, dtype, (layout, layout), benchmark=True)

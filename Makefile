@@ -79,7 +79,7 @@ lint-mypy: $(VENV)/lint.stamp
 # The stubs of the compiled modules say what the modules do.
 lint-stubs: $(VENV)/lint.stamp
 	cd tests && $(abspath $(PY)) -m mypy.stubtest --concise --ignore-unused-allowlist --allowlist stubs_allowed.txt \
-	  $(patsubst src/mioconv/%.pyi,mioconv.%,$(wildcard src/mioconv/*.pyi))
+	  $(subst /,.,$(patsubst src/%.pyi,%,$(shell find src -name '*.pyi')))
 
 wheel: $(VENV)/wheel.stamp
 	$(PY) -m zipfile -l $(WHEEL)

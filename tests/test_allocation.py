@@ -33,7 +33,7 @@ def test_every_request_fails_once(tmp_path: Path) -> None:
 
 def test_what_throws_is_declared() -> None:
     """Of each C++ function Cython knows whether it throws: else an exception ends the process."""
-    text = (PXD / "native.pxd").read_text()
+    text = (PXD / "_native" / "native.pxd").read_text()
     declarations = re.findall(
         r"^ +(?! |cdef|cpdef|ctypedef|#)[\w\[\]*&: ]*?(\(?\*?\w+\)?)\((?:[^()]|\([^()]*\))*\)(.*)$",
         text, re.MULTILINE,

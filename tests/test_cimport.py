@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
-import shutil
-import subprocess
-import sys
-import sysconfig
 import threading
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -18,37 +12,13 @@ import pytest
 
 import mioconv
 from helpers import reference
+from helpers.cimport import build_caller
 from helpers.tolerances import assert_close, assert_same_bits, tolerance
-
-SOURCE = Path(__file__).parent / "cimport" / "caller.pyx"
 
 
 @pytest.fixture(scope="module")
 def caller(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    pytest.importorskip("Cython", reason="Cython compiles the module")
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("no C++ compiler")
-    folder = tmp_path_factory.mktemp("cimport")
-    cpp = folder / "caller.cpp"
-    library = folder / f"caller{sysconfig.get_config_var('EXT_SUFFIX')}"
-    # The .pxd files are found where the package is, as in a user's build.
-    package = Path(mioconv.__file__).parent
-    for command in (
-        [sys.executable, "-m", "cython", "--cplus", "-3", "-I", str(package.parent), str(SOURCE),
-         "-o", str(cpp)],
-        [compiler, "-std=c++17", "-O1", "-shared", "-fPIC", f"-I{mioconv.get_include()}",
-         f"-I{sysconfig.get_path('include')}", f"-I{np.get_include()}", str(cpp), "-o",
-         str(library)],
-    ):  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-    spec = importlib.util.spec_from_file_location("caller", library)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return build_caller(tmp_path_factory.mktemp("cimport"))
 
 
 def problem() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -84,6 +54,59 @@ def test_pointers(caller: ModuleType) -> None:
     assert_close(y, expected, tolerance("float32", 12, np.abs(expected).max() + 12))
 
 
+@pytest.mark.parametrize("padding", [0, 1])
+def test_gradients_of_memoryviews(caller: ModuleType, padding: int) -> None:
+    """Of strided operands, into strided results."""
+    rng = np.random.default_rng(7)
+    x, w, _ = problem()
+    y = rng.standard_normal(reference.conv_forward(x, w, padding=padding).shape)
+    gradient = np.repeat(y.astype(np.float32), 2, axis=2)[:, :, ::2]
+    for_x, for_w = np.zeros((*x.shape, 2), np.float32), np.zeros((*w.shape, 2), np.float32)
+    caller.gradient_of_input(for_x[..., 0], w, gradient, padding)
+    caller.gradient_of_weight(x, for_w[..., 0], gradient, padding)
+    for got, expected in (
+        (for_x, reference.conv_backward_input(x.shape, gradient, w, padding=padding)),
+        (for_w, reference.conv_backward_weight(w.shape, gradient, x, padding=padding)),
+    ):
+        terms = 36 if got is for_x else 2 * 9 * 8
+        assert_close(got[..., 0], expected, tolerance("float32", terms, np.abs(expected).max() + terms))
+        assert not got[..., 1].any()
+
+
+def test_gradients_into_their_own_operands(caller: ModuleType) -> None:
+    x, w, expected = problem()
+    gradient = expected.astype(np.float32)
+    with pytest.raises(ValueError, match="x: its memory overlaps"):
+        caller.gradient_of_input(gradient[:, :3], w, gradient, 1)
+    memory = np.zeros(x.size, np.float32)
+    with pytest.raises(ValueError, match="w: its memory overlaps"):
+        caller.gradient_of_weight(
+            memory.reshape(x.shape), memory[: w.size].reshape(w.shape), gradient, 1
+        )
+    assert not memory.any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("direction", ["forward", "backward_input", "backward_weight"])
+def test_pointers_of_each_direction(caller: ModuleType, direction: str, dtype: type) -> None:
+    """With a padding, float16 too; the same bits as the operators give."""
+    x, w, expected = problem()
+    x, w, y = x.astype(dtype), w.astype(dtype), expected.astype(dtype)
+    given = {
+        "forward": lambda: mioconv.conv2d_forward(x, w, padding=1),
+        "backward_input": lambda: mioconv.conv2d_backward_input(x.shape, y, w, padding=1),
+        "backward_weight": lambda: mioconv.conv2d_backward_weight(w.shape, y, x, padding=1),
+    }[direction]()
+    operands = [x, w, y]
+    result = ("backward_input", "backward_weight", "forward").index(direction)
+    operands[result] = np.full_like(operands[result], np.nan)
+    caller.on_device(
+        direction, *((a.ctypes.data, *a.shape) for a in operands), 1 if dtype is np.float32 else 0,
+        1, 1, 0, 0,
+    )  # fmt: skip
+    assert_same_bits(operands[result], given)
+
+
 def test_errors_come_out(caller: ModuleType) -> None:
     x, w, expected = problem()
     with pytest.raises(ValueError, match="channels"):
@@ -103,6 +126,7 @@ def test_errors_come_out(caller: ModuleType) -> None:
         ({"spatial": 4}, "spatial"),
         ({"spatial": 64}, "spatial"),
         ({"spatial": 2**31 - 1}, "spatial"),
+        ({"device_type": 8}, "Metal|metal|device"),
         ({"dtype": 3}, "dtype"),
         ({"dtype": -1}, "dtype"),
         ({"x_size": 2}, "channels"),
@@ -123,7 +147,7 @@ def test_errors_come_out(caller: ModuleType) -> None:
 )  # fmt: skip
 def test_every_number_is_checked(caller: ModuleType, numbers: dict[str, Any], words: str) -> None:
     """Before it is used: a caller in C is told, and goes on."""
-    with pytest.raises((TypeError, ValueError), match=words):
+    with pytest.raises((TypeError, ValueError, mioconv.UnsupportedError), match=words):
         caller.from_numbers(**numbers)
     assert caller.from_numbers() == 6
 

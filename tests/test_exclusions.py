@@ -168,7 +168,7 @@ def test_restrictions_together(data: st.DataObject) -> None:
     }  # fmt: skip
     fits = {s.id for s in solutions if limit is None or s.workspace_bytes <= limit}
 
-    from mioconv import _api
+    from mioconv._native import api as _api
 
     # One fault a function: of those that fail, the last one does.
     failing = set(sorted(failing)[-1:])

@@ -30,7 +30,7 @@ from helpers.tensors import (
     to_torch,
 )
 from helpers.tolerances import assert_close, assert_same_bits, error_bound, gamma
-from mioconv import second_ways
+from mioconv._borrow import second_ways
 
 PLAIN = next(case for case in CASES if case.name == "2d-same")
 NOT_IMPLEMENTED, UNKNOWN, UNSUPPORTED = 6, 7, 8

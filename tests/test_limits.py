@@ -84,7 +84,7 @@ except OSError:
 for provider in ("cpu", "rocm"):
     for _ in range(2):
         try:
-            mioconv._api.versions(provider)
+            mioconv._native.api.versions(provider)
         except OSError as error:
             assert error.errno == 24, error
         else:
@@ -93,7 +93,7 @@ for one in taken:
     os.close(one)
 assert (mioconv.conv2d_forward(x, w) == 144).all()
 try:
-    mioconv._api.versions("rocm")
+    mioconv._native.api.versions("rocm")
 except mioconv.ProviderNotFoundError:
     pass
 """

@@ -32,7 +32,7 @@ STUB = textwrap.dedent(
     """
     import sys
     import mioconv
-    from mioconv import _api
+    from mioconv._native import api as _api
 
     if sys.argv[1] == "preload":
         _api.open_library(sys.argv[2])
@@ -51,8 +51,8 @@ def stubs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("needs a C compiler")
-    _api = pytest.importorskip("mioconv._api")
-    definitions = Path(_api.__file__).parent / "include/mioconv/abi/functions.def"
+    _api = pytest.importorskip("mioconv._native.api")
+    definitions = Path(_api.__file__).parents[1] / "include/mioconv/abi/functions.def"
     top = tmp_path_factory.mktemp("stubs")
     source = top / "stub.c"
     source.write_text(

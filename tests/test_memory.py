@@ -117,7 +117,7 @@ class TestStatistics:
         """In a process of its own: this one knows the device already."""
         program = (
             "import mioconv\n"
-            "from mioconv import _api\n"
+            "from mioconv._native import api as _api\n"
             "_api.versions('cpu')\n"
             "_api.inject_fault('cpu', 'hipGetDevicePropertiesR0600', nth=1, status=1)\n"
             "problem = mioconv.Problem('forward', (1, 1, 3, 3), (1, 1, 1, 1))\n"

@@ -405,7 +405,7 @@ def test_exit_with_a_fault_set() -> None:
     """Nothing of ours calls the native library while the process tears it down."""
     program = (
         "import numpy as np, mioconv\n"
-        "from mioconv import _api\n"
+        "from mioconv._native import api as _api\n"
         "x = np.ones((1, 2, 5, 5), 'f'); w = np.ones((3, 2, 3, 3), 'f')\n"
         "mioconv.conv2d_relu_forward(x, w); mioconv.conv2d_forward(x, w, benchmark=True)\n"
         "_api.inject_fault('cpu', 'miopenDestroy', nth=0, status=5)\n"

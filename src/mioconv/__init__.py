@@ -12,9 +12,12 @@ own core.
 
 import os as _os
 
-from mioconv import _interpreter as _interpreter
-from mioconv._api import version as _version
-from mioconv._own_tensor import Tensor
+from mioconv._native import interpreter as _interpreter
+
+assert _interpreter  # which lies before all that is compiled
+
+from mioconv._borrow.own_tensor import Tensor
+from mioconv._native.api import version as _version
 from mioconv.conv import (
     conv1d_add_relu_forward,
     conv1d_backward,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from mioconv import conv
-from mioconv._tensor import shape_of
+from mioconv._borrow.tensor import shape_of
 
 __all__ = [
     "miopen_convolution",

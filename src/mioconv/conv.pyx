@@ -5,10 +5,12 @@ Python but for the `cimport` and is compiled all the same: the interpreter looks
 argument that a call leaves out up in a dictionary, which took a quarter of a small call's time.
 """
 
-from mioconv._operators cimport bias_gradient, gradients, operate
+from cpython.ref cimport PyObject
 
-from mioconv._docstrings import document
-from mioconv._operators import (
+from mioconv._call.operators cimport Arguments, bias_gradient, gradients, operate
+
+from mioconv._call.docstrings import document
+from mioconv._call.operators import (
     BACKWARD_INPUT, BACKWARD_WEIGHT, DEPTHWISE, FORWARD, TRANSPOSED_BACKWARD_INPUT,
     TRANSPOSED_BACKWARD_WEIGHT, TRANSPOSED_FORWARD)
 
@@ -27,6 +29,20 @@ def _per_rank(make):
         __all__.append(name)
 
 
+cdef inline Arguments arguments(
+        stride, padding, output_padding, dilation, groups, out, benchmark, deterministic,
+        allow_tf32, solution, workspace_limit, exclude, stream):
+    """Keyword arguments as one value; those that only some operators have are None."""
+    return Arguments(
+        bias=<PyObject*>None, z=<PyObject*>None, alpha=<PyObject*>None, relu=False,
+        stride=<PyObject*>stride, padding=<PyObject*>padding,
+        output_padding=<PyObject*>output_padding, dilation=<PyObject*>dilation,
+        groups=<PyObject*>groups, out=<PyObject*>out, benchmark=<PyObject*>benchmark,
+        deterministic=<PyObject*>deterministic, allow_tf32=<PyObject*>allow_tf32,
+        solution=<PyObject*>solution, workspace_limit=<PyObject*>workspace_limit,
+        exclude=<PyObject*>exclude, stream=<PyObject*>stream)
+
+
 # --- convolution ----------------------------------------------------------------------------------
 
 
@@ -39,10 +55,11 @@ def _forward(int spatial):
         benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
         exclude=None, stream=None,
     ):
-        return operate(
-            op, spatial, input, weight, None, bias, None, 0, False, stride, padding, 0, dilation,
-            groups, out, benchmark, deterministic, allow_tf32, solution, workspace_limit, exclude,
-            stream)
+        cdef Arguments given = arguments(
+            stride, padding, 0, dilation, groups, out, benchmark, deterministic, allow_tf32,
+            solution, workspace_limit, exclude, stream)
+        given.bias = <PyObject*>bias
+        return operate(op, spatial, input, weight, None, &given)
 
     return convNd_forward
 
@@ -56,10 +73,10 @@ def _backward_input(int spatial):
         benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
         exclude=None, stream=None,
     ):
-        return operate(
-            op, spatial, input_shape, weight, grad_output, None, None, 0, False, stride, padding, 0,
-            dilation, groups, out, benchmark, deterministic, allow_tf32, solution, workspace_limit,
-            exclude, stream)
+        cdef Arguments given = arguments(
+            stride, padding, 0, dilation, groups, out, benchmark, deterministic, allow_tf32,
+            solution, workspace_limit, exclude, stream)
+        return operate(op, spatial, input_shape, weight, grad_output, &given)
 
     return convNd_backward_input
 
@@ -73,10 +90,10 @@ def _backward_weight(int spatial):
         benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
         exclude=None, stream=None,
     ):
-        return operate(
-            op, spatial, input, weight_shape, grad_output, None, None, 0, False, stride, padding, 0,
-            dilation, groups, out, benchmark, deterministic, allow_tf32, solution, workspace_limit,
-            exclude, stream)
+        cdef Arguments given = arguments(
+            stride, padding, 0, dilation, groups, out, benchmark, deterministic, allow_tf32,
+            solution, workspace_limit, exclude, stream)
+        return operate(op, spatial, input, weight_shape, grad_output, &given)
 
     return convNd_backward_weight
 
@@ -89,17 +106,14 @@ def _backward_bias(int spatial):
     return convNd_backward_bias
 
 
-def _gradients(
-    transposed, spatial, input, grad_output, weight, stride, padding, output_padding, dilation,
-    groups, output_mask, out, solution, flags, stream,
-):
+cdef tuple _gradients(bint transposed, int spatial, tuple operands, output_mask,
+                      const Arguments* given):
     """The gradients that the mask asks for; the others cost nothing and are None."""
+    out, solution = <object>given.out, <object>given.solution
     mask = [bool(wanted) for wanted in _triple("output_mask", output_mask)]
     outs = (None, None, None) if out is None else _triple("out", out)
     pins = (None, None, None) if solution is None else _triple("solution", solution)
-    return gradients(
-        transposed, spatial, input, grad_output, weight, stride, padding, output_padding, dilation,
-        groups, mask, outs, flags[0], flags[1], flags[2], pins, flags[3], flags[4], stream)
+    return gradients(transposed, spatial, operands, mask, outs, pins, given)
 
 
 def _triple(name, values):
@@ -118,10 +132,10 @@ def _backward(int spatial):
         output_mask=(True, True, True), *, out=None, benchmark=None, deterministic=None,
         allow_tf32=None, solution=None, workspace_limit=None, exclude=None, stream=None,
     ):
-        return _gradients(
-            False, spatial, input, grad_output, weight, stride, padding, 0, dilation, groups,
-            output_mask, out, solution,
-            (benchmark, deterministic, allow_tf32, workspace_limit, exclude), stream)
+        cdef Arguments given = arguments(
+            stride, padding, 0, dilation, groups, out, benchmark, deterministic, allow_tf32,
+            solution, workspace_limit, exclude, stream)
+        return _gradients(False, spatial, (input, weight, grad_output), output_mask, &given)
 
     return convNd_backward
 
@@ -138,10 +152,11 @@ def _transpose_forward(int spatial):
         out=None, benchmark=None, deterministic=None, allow_tf32=None, solution=None,
         workspace_limit=None, exclude=None, stream=None,
     ):
-        return operate(
-            op, spatial, None, weight, input, bias, None, 0, False, stride, padding, output_padding,
-            dilation, groups, out, benchmark, deterministic, allow_tf32, solution, workspace_limit,
-            exclude, stream)
+        cdef Arguments given = arguments(
+            stride, padding, output_padding, dilation, groups, out, benchmark, deterministic,
+            allow_tf32, solution, workspace_limit, exclude, stream)
+        given.bias = <PyObject*>bias
+        return operate(op, spatial, None, weight, input, &given)
 
     return conv_transposeNd_forward
 
@@ -155,10 +170,10 @@ def _transpose_backward_input(int spatial):
         out=None, benchmark=None, deterministic=None, allow_tf32=None, solution=None,
         workspace_limit=None, exclude=None, stream=None,
     ):
-        return operate(
-            op, spatial, grad_output, weight, None, None, None, 0, False, stride, padding,
-            output_padding, dilation, groups, out, benchmark, deterministic, allow_tf32, solution,
-            workspace_limit, exclude, stream)
+        cdef Arguments given = arguments(
+            stride, padding, output_padding, dilation, groups, out, benchmark, deterministic,
+            allow_tf32, solution, workspace_limit, exclude, stream)
+        return operate(op, spatial, grad_output, weight, None, &given)
 
     return conv_transposeNd_backward_input
 
@@ -172,10 +187,10 @@ def _transpose_backward_weight(int spatial):
         dilation=1, *, out=None, benchmark=None, deterministic=None, allow_tf32=None, solution=None,
         workspace_limit=None, exclude=None, stream=None,
     ):
-        return operate(
-            op, spatial, grad_output, weight_shape, input, None, None, 0, False, stride, padding,
-            output_padding, dilation, groups, out, benchmark, deterministic, allow_tf32, solution,
-            workspace_limit, exclude, stream)
+        cdef Arguments given = arguments(
+            stride, padding, output_padding, dilation, groups, out, benchmark, deterministic,
+            allow_tf32, solution, workspace_limit, exclude, stream)
+        return operate(op, spatial, grad_output, weight_shape, input, &given)
 
     return conv_transposeNd_backward_weight
 
@@ -187,10 +202,10 @@ def _transpose_backward(int spatial):
         output_mask=(True, True, True), *, out=None, benchmark=None, deterministic=None,
         allow_tf32=None, solution=None, workspace_limit=None, exclude=None, stream=None,
     ):
-        return _gradients(
-            True, spatial, input, grad_output, weight, stride, padding, output_padding, dilation,
-            groups, output_mask, out, solution,
-            (benchmark, deterministic, allow_tf32, workspace_limit, exclude), stream)
+        cdef Arguments given = arguments(
+            stride, padding, output_padding, dilation, groups, out, benchmark, deterministic,
+            allow_tf32, solution, workspace_limit, exclude, stream)
+        return _gradients(True, spatial, (input, weight, grad_output), output_mask, &given)
 
     return conv_transposeNd_backward
 
@@ -207,10 +222,11 @@ def _depthwise_forward(int spatial):
         deterministic=None, allow_tf32=None, solution=None, workspace_limit=None, exclude=None,
         stream=None,
     ):
-        return operate(
-            op, spatial, input, weight, None, bias, None, 0, False, stride, padding, 0, dilation,
-            DEPTHWISE, out, benchmark, deterministic, allow_tf32, solution, workspace_limit,
-            exclude, stream)
+        cdef Arguments given = arguments(
+            stride, padding, 0, dilation, DEPTHWISE, out, benchmark, deterministic, allow_tf32,
+            solution, workspace_limit, exclude, stream)
+        given.bias = <PyObject*>bias
+        return operate(op, spatial, input, weight, None, &given)
 
     return depthwise_convNd_forward
 
@@ -224,10 +240,10 @@ def _depthwise_backward_input(int spatial):
         benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
         exclude=None, stream=None,
     ):
-        return operate(
-            op, spatial, input_shape, weight, grad_output, None, None, 0, False, stride, padding, 0,
-            dilation, DEPTHWISE, out, benchmark, deterministic, allow_tf32, solution,
-            workspace_limit, exclude, stream)
+        cdef Arguments given = arguments(
+            stride, padding, 0, dilation, DEPTHWISE, out, benchmark, deterministic, allow_tf32,
+            solution, workspace_limit, exclude, stream)
+        return operate(op, spatial, input_shape, weight, grad_output, &given)
 
     return depthwise_convNd_backward_input
 
@@ -241,10 +257,10 @@ def _depthwise_backward_weight(int spatial):
         benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
         exclude=None, stream=None,
     ):
-        return operate(
-            op, spatial, input, weight_shape, grad_output, None, None, 0, False, stride, padding, 0,
-            dilation, DEPTHWISE, out, benchmark, deterministic, allow_tf32, solution,
-            workspace_limit, exclude, stream)
+        cdef Arguments given = arguments(
+            stride, padding, 0, dilation, DEPTHWISE, out, benchmark, deterministic, allow_tf32,
+            solution, workspace_limit, exclude, stream)
+        return operate(op, spatial, input, weight_shape, grad_output, &given)
 
     return depthwise_convNd_backward_weight
 
@@ -256,10 +272,10 @@ def _depthwise_backward(int spatial):
         *, out=None, benchmark=None, deterministic=None, allow_tf32=None, solution=None,
         workspace_limit=None, exclude=None, stream=None,
     ):
-        return _gradients(
-            False, spatial, input, grad_output, weight, stride, padding, 0, dilation, DEPTHWISE,
-            output_mask, out, solution,
-            (benchmark, deterministic, allow_tf32, workspace_limit, exclude), stream)
+        cdef Arguments given = arguments(
+            stride, padding, 0, dilation, DEPTHWISE, out, benchmark, deterministic, allow_tf32,
+            solution, workspace_limit, exclude, stream)
+        return _gradients(False, spatial, (input, weight, grad_output), output_mask, &given)
 
     return depthwise_convNd_backward
 
@@ -276,10 +292,12 @@ def _relu_forward(int spatial):
         benchmark=None, deterministic=None, allow_tf32=None, solution=None, workspace_limit=None,
         exclude=None, stream=None,
     ):
-        return operate(
-            op, spatial, input, weight, None, bias, None, 0, True, stride, padding, 0, dilation,
-            groups, out, benchmark, deterministic, allow_tf32, solution, workspace_limit, exclude,
-            stream)
+        cdef Arguments given = arguments(
+            stride, padding, 0, dilation, groups, out, benchmark, deterministic, allow_tf32,
+            solution, workspace_limit, exclude, stream)
+        given.bias = <PyObject*>bias
+        given.relu = True
+        return operate(op, spatial, input, weight, None, &given)
 
     return convNd_relu_forward
 
@@ -295,9 +313,13 @@ def _add_relu_forward(int spatial):
     ):
         if z is None:
             raise TypeError("z: expected a tensor of the output's shape, but got None")
-        return operate(
-            op, spatial, input, weight, None, bias, z, alpha, True, stride, padding, 0, dilation,
-            groups, out, benchmark, deterministic, allow_tf32, solution, workspace_limit, exclude,
-            stream)
+        cdef Arguments given = arguments(
+            stride, padding, 0, dilation, groups, out, benchmark, deterministic, allow_tf32,
+            solution, workspace_limit, exclude, stream)
+        given.bias = <PyObject*>bias
+        given.z = <PyObject*>z
+        given.alpha = <PyObject*>alpha
+        given.relu = True
+        return operate(op, spatial, input, weight, None, &given)
 
     return convNd_add_relu_forward

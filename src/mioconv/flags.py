@@ -31,7 +31,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from mioconv import _flags
+from mioconv._check import flags as _flags
 
 __all__ = ["flags", "get_flags", "set_flags"]
 

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final, Literal, TypeAlias
 
-from mioconv import _memory, second_ways
+from mioconv._borrow import second_ways
+from mioconv._core import memory as _memory
 
 __all__ = ["empty_cache", "memory_stats", "set_allocator"]
 

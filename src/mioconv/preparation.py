@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from mioconv import _planned, _problems, _search
+from mioconv._call import problems as _problems
+from mioconv._call.plan import ConvolutionPlan
+from mioconv._core import search as _search
 from mioconv.errors import MioconvError
 from mioconv.problem import Problem
 from mioconv.selection import Solution
 
 __all__ = ["ConvolutionPlan", "Prepared", "SearchProgress", "on_search", "plan", "prepare"]
 
-ConvolutionPlan = _planned.ConvolutionPlan
 
 ProblemLike: TypeAlias = "Problem | str | os.PathLike[str]"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, SupportsIndex, cast
 
 from mioconv import driver_line
-from mioconv._tensor import describe_tensor
+from mioconv._borrow.tensor import describe_tensor
 
 __all__ = ["Direction", "Layout", "Problem"]
 

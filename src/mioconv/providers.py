@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from mioconv import _api
+from mioconv._native import api as _api
 from mioconv._loader.advice import MIOPEN_FOLDERS, kernel_cache_problem
 from mioconv._loader.catalogue import NUMBERS, PROVIDERS, ROCM
 from mioconv._loader.installation import device_code_problem, find_db_problem, forwarding

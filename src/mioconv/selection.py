@@ -6,7 +6,12 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from mioconv import _epilogue, _plans, _problems, _select, cache_files
+from mioconv import cache_files
+from mioconv._call import problems as _problems
+from mioconv._core import plans as _plans
+from mioconv._core import records as _records
+from mioconv._core import run as _run
+from mioconv._core import state as _state
 from mioconv.problem import Problem
 
 __all__ = [
@@ -145,13 +150,13 @@ def find_solutions(
 
 def last_call() -> CallInfo | None:
     """What this thread's last convolution did; None before the first."""
-    fields = _select.last_call()
+    fields = _run.last_call()
     return None if fields is None else CallInfo(**fields)
 
 
 def cache_info() -> CacheInfo:
     """Counters of the cache of solutions and of the searches."""
-    return CacheInfo(**_plans.cache_info())
+    return CacheInfo(**_state.cache_info())
 
 
 def cache_clear(files: bool = False) -> None:
@@ -166,8 +171,7 @@ def cache_clear(files: bool = False) -> None:
         next call.
     """
     cache_files.clear(files)
-    _epilogue.clear_fusions()
-    _plans.cache_clear()
+    _state.cache_clear()
 
 
 def set_cache_capacity(entries: int) -> None:
@@ -187,8 +191,7 @@ def set_cache_capacity(entries: int) -> None:
         raise TypeError(f"entries: expected an integer, but got {entries!r}")
     if entries < 0:
         raise ValueError(f"entries: expected a number that is not negative, but got {entries!r}")
-    _plans.set_capacity(entries)
-    _epilogue.set_fusion_capacity(entries)
+    _state.set_capacity(entries)
 
 
 # --- in files -------------------------------------------------------------------------------------
@@ -220,7 +223,7 @@ def cache_save(path: str | os.PathLike[str]) -> int:
     OSError
         It cannot be written.
     """
-    return cache_files.save(Path(path), _plans.records())
+    return cache_files.save(Path(path), _records.records())
 
 
 def cache_load(path: str | os.PathLike[str] | None = None) -> int:

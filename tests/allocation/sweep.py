@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import mioconv
-from mioconv import _epilogue, _plans
+from mioconv._core import state
 
 hooks = ctypes.CDLL(None)
 hooks.fail_after.argtypes = [ctypes.c_long]
@@ -48,7 +48,7 @@ def planned(**how: Any) -> Any:
 
 def without_most() -> Any:
     """A few solutions are tried before one serves."""
-    from mioconv import _api
+    from mioconv._native import api as _api
 
     _api.inject_fault("cpu", "miopenConvolutionForwardImmediate", nth=1, status=7)
     try:
@@ -113,9 +113,8 @@ def strict() -> Any:
 
 def start_anew() -> None:
     """Devices, plans and fused plans are made again, as in a forked child."""
-    _plans.after_fork()
-    _epilogue.after_fork()
-    _epilogue.clear_fusions()
+    state.after_fork()
+    state.cache_clear()
 
 
 def same(a: Any, b: Any) -> bool:

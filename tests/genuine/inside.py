@@ -105,10 +105,10 @@ def _borrowed(root: Path, target: Path) -> None:
     import ml_dtypes
     import numpy as np
 
-    from mioconv import _api
+    import mioconv
 
     folders = [Path(sysconfig.get_path("stdlib")) / "lib-dynload"]
-    folders += [Path(str(module.__file__)).parent for module in (np, ml_dtypes, _api)]
+    folders += [Path(str(module.__file__)).parent for module in (np, ml_dtypes, mioconv)]
     files = [os.path.realpath(sys.executable)]
     files += [str(p) for folder in folders for p in folder.rglob("*.so*") if p.is_file()]
     done = subprocess.run(["ldd", *files], capture_output=True, text=True, check=False)

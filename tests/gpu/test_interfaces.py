@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 import mioconv
 from helpers.checks import operands
+from helpers.cimport import build_caller
 from helpers.operators import BACKWARD, FORWARD
 from helpers.problems import CASES, FEW, Case
 from helpers.tensors import LAYOUTS, random_array
@@ -176,3 +178,28 @@ def test_driver(dtype: str) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("Verifies") == 3, done.stdout
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_pointers_from_cython(torch: Any, tmp_path: Path, dtype: str) -> None:
+    """Each direction by the C entries, on a stream of the caller's."""
+    kind = Torch()
+    caller = build_caller(tmp_path)
+    x, w = operands(FORWARD, WIDE, np.dtype(dtype))
+    dy = random_array(WIDE.output_shape, seed=5).astype(dtype)
+    stream = kind.stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    for name, op, pair in (
+        ("forward", FORWARD, (x, w)),
+        ("backward_input", BACKWARD[0], (dy, w)),
+        ("backward_weight", BACKWARD[1], (dy, x)),
+    ):
+        tensors = [kind.put(a) for a in (x, w, dy)]
+        result = tensors[("backward_input", "backward_weight", "forward").index(name)]
+        torch.cuda.synchronize()
+        caller.on_device(
+            name, *((t.data_ptr(), *t.shape) for t in tensors), 1 if dtype == "float32" else 0, 1,
+            2, 0, kind.handle(stream),
+        )  # fmt: skip
+        stream.synchronize()
+        assert_close(result, *op.expected(WIDE, *pair))

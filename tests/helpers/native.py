@@ -9,7 +9,7 @@ from typing import Any
 
 def object_counts() -> dict[str, Any]:
     """The cpu provider's counters."""
-    from mioconv import _api
+    from mioconv._native import api as _api
 
     counts: dict[str, Any] = _api.object_counts("cpu")
     return counts
@@ -45,7 +45,7 @@ def no_native_calls() -> Iterator[None]:
 @contextmanager
 def fault(function: str, **how: Any) -> Iterator[None]:
     """Make an exported function of the cpu provider fail inside (see mioconvFault_t)."""
-    from mioconv import _api
+    from mioconv._native import api as _api
 
     _api.inject_fault("cpu", function, **how)
     try:

@@ -39,33 +39,33 @@ SELECTION = [
         "tests/test_selection.py", "tests/test_memory.py",
     ),
     statement(
-        "limit not lowered for lack of memory", f"{CORE}/_select.pyx",
+        "limit not lowered for lack of memory", f"{CORE}/_core/run.pyx",
         "choice.workspace_limit = <int64_t>solution.workspace - 1", "pass",
         "tests/test_selection.py", "tests/test_memory.py",
     ),
     statement(
-        "failed solution not marked", f"{CORE}/_select.pyx",
+        "failed solution not marked", f"{CORE}/_core/run.pyx",
         "plan.mark_failed(solution.id)", "pass", "tests/test_selection.py",
     ),
     expression(
-        "lack of memory never forgotten", f"{CORE}/_select.pyx",
+        "lack of memory never forgotten", f"{CORE}/_core/run.pyx",
         "plan.forget_out_of_memory()", "False", "tests/test_selection.py", "tests/test_memory.py",
     ),
     expression(
-        "slower way chosen", f"{CORE}/_epilogue.pyx", "fused <= separate", "fused > separate",
+        "slower way chosen", f"{CORE}/_core/epilogue.pyx", "fused <= separate", "fused > separate",
         "tests/test_fused.py",
     ),
     expression(
-        "ways timed though deterministic", f"{CORE}/_epilogue.pyx",
+        "ways timed though deterministic", f"{CORE}/_core/epilogue.pyx",
         "options.benchmark and not options.deterministic", "options.benchmark",
         "tests/test_fused.py",
     ),
     expression(
-        "fused with Winograd though strict", f"{CORE}/_epilogue.pyx",
+        "fused with Winograd though strict", f"{CORE}/_core/epilogue.pyx",
         "options.strict_accuracy and not plan.sums_plainly()", "False", "tests/test_fused.py",
     ),
     expression(
-        "unmeasured for lack of memory counts as searched", f"{CORE}/_search.pyx",
+        "unmeasured for lack of memory counts as searched", f"{CORE}/_core/search.pyx",
         "not ranked[i].out_of_memory", "True", "tests/test_selection.py", "tests/test_memory.py",
     ),
     expression(
@@ -73,7 +73,7 @@ SELECTION = [
         "exclusions && exclusions->excludes(api, solution)", "false", "tests/test_exclusions.py",
     ),
     expression(
-        "no version in the identity", f"{CORE}/_plans.pyx", "release(provider)", '""',
+        "no version in the identity", f"{CORE}/_core/records.pyx", "release(provider)", '""',
         "tests/test_cache_files.py",
     ),
     expression(
@@ -86,16 +86,16 @@ SELECTION = [
         "generation == generation_", "entries_.count(key) > 0", "tests/test_cache_model.py",
     ),
     expression(
-        "signals not looked at", f"{CORE}/_search.pyx",
+        "signals not looked at", f"{CORE}/_core/search.pyx",
         "now_us() - looked > SIGNALS_US", "False", "tests/test_processes.py -k signals",
     ),
     statement(
-        "signals not looked at while waiting", f"{CORE}/_search.pyx",
+        "signals not looked at while waiting", f"{CORE}/_core/search.pyx",
         "if turn == Turn.later:\n            look_at_signals()", "pass",
         "tests/test_processes.py -k signals",
     ),
     statement(
-        "threads of a callback stay", f"{CORE}/_search.pyx",
+        "threads of a callback stay", f"{CORE}/_core/search.pyx",
         "# The callback may have called with other threads.\n"
         "                use_threads(api, <int>plan.params.threads, &threads)", "pass",
         "tests/test_preparation.py",
@@ -109,38 +109,40 @@ SELECTION = [
 
 LIFETIMES = [
     statement(
-        "out may overlap the bias", f"{CORE}/_operators.pyx",
-        'check_overlap(&tensors[result], &bias_view, "bias")', "pass", "tests/test_bad_input.py",
+        "out may overlap the bias", f"{CORE}/_call/operators.pyx",
+        "if call.operands[i] == NULL:", "if call.operands[i] == NULL or i == BIAS:",
+        "tests/test_bad_input.py",
     ),
     statement(
-        "z not kept for a second way", f"{CORE}/_operators.pyx",
-        "z = second_ways.copy(z, kind)", "pass", "tests/test_fused.py -k 'OutIsZ'",
+        "z not kept for a second way", f"{CORE}/_call/operators.pyx",
+        "z = second_ways.copy(z, call.kind)", "pass", "tests/test_fused.py -k 'OutIsZ'",
     ),
     expression(
-        "z not kept for separate steps", f"{CORE}/_execute.pyx",
+        "z not kept for separate steps", f"{CORE}/_core/execute.pyx",
         "in_place or not same_memory(original, target)", "True", "tests/test_fused.py -k 'OutIsZ'",
     ),
     statement(
-        "no version for gradients", f"{CORE}/_operators.pyx", "note_write(outs[i])", "pass",
+        "no version for gradients", f"{CORE}/_call/operators.pyx",
+        "note_write(<object>call.given[i])", "pass",
         "tests/test_backward.py tests/test_interop.py",
     ),
     expression(
-        "plan takes any alignment", f"{CORE}/_planned.pyx",
+        "plan takes any alignment", f"{CORE}/_call/plan.pyx",
         "tensor.alignment() < self.plan.params.alignment[operand]", "False",
         "tests/test_preparation.py",
     ),
     expression(
-        "changed weights: no version", f"{CORE}/_planned.pyx",
+        "changed weights: no version", f"{CORE}/_call/plan.pyx",
         "version_of(self.weights_owner) != self.weights_version", "False",
         "tests/test_constant_weights.py -k Contract",
     ),
     expression(
-        "changed weights: no checksum", f"{CORE}/_planned.pyx",
+        "changed weights: no checksum", f"{CORE}/_call/plan.pyx",
         "checksum(tensor[0]) != self.weights_checksum", "False",
         "tests/test_constant_weights.py -k Contract",
     ),
     expression(
-        "replaced weights: nothing held", f"{CORE}/_planned.pyx",
+        "replaced weights: nothing held", f"{CORE}/_call/plan.pyx",
         "hold(weight) if loan.kind == TORCH else weight", "weight",
         "tests/test_constant_weights.py -k Contract",
     ),
@@ -178,7 +180,7 @@ LIFETIMES = [
         "deepen(1) > 1000", "tests/test_processes.py -k 'end or exit'", "tests/test_fakes.py",
     ),
     statement(
-        "the end never comes", f"{CORE}/_api.pyx",
+        "the end never comes", f"{CORE}/_native/api.pyx",
         "if self.reached:\n            with nogil:\n                activity.close(10)", "pass",
         "tests/test_processes.py -k 'end or exit'",
     ),
@@ -194,12 +196,12 @@ LIFETIMES = [
         "tests/test_processes.py -k handlers",
     ),
     expression(
-        "misaligned elements taken", f"{CORE}/_tensor.pyx",
+        "misaligned elements taken", f"{CORE}/_borrow/tensor.pyx",
         "<uintptr_t>view.data & (view.itemsize() - 1)", "False",
         "tests/test_interop.py tests/test_cimport.py",
     ),
     expression(
-        "negative sizes taken", f"{CORE}/_tensor.pyx", "view.shape[i] < 0", "False",
+        "negative sizes taken", f"{CORE}/_borrow/tensor.pyx", "view.shape[i] < 0", "False",
         "tests/test_interop.py tests/test_cimport.py",
     ),
 ]  # fmt: skip
@@ -223,7 +225,7 @@ STREAMS = [
         "tests/test_fakes.py",
     ),
     statement(
-        "plan does not wait", f"{CORE}/_planned.pyx",
+        "plan does not wait", f"{CORE}/_call/plan.pyx",
         "status = self.last.wait(self.plan.device.api, stream)", "pass", "rocm:streams",
     ),
     expression(
@@ -240,20 +242,20 @@ STREAMS = [
         "if (shared_) api_->hipDeviceSynchronize();", ";", "rocm:streams",
     ),
     expression(
-        "CuPy asked in a capture", f"{CORE}/_memory.pyx",
+        "CuPy asked in a capture", f"{CORE}/_core/memory.pyx",
         "not in_captures and capturing(api, stream)", "False", "rocm:capture",
     ),
 ]  # fmt: skip
 
 RESULTS = [
     expression(
-        "fused operation not looked at", f"{CORE}/_epilogue.pyx",
+        "fused operation not looked at", f"{CORE}/_core/epilogue.pyx",
         "plan.device.api.provider == Provider.cpu and is_due(plan, &stand_in, options)",
         "plan.device.api.provider == Provider.rocm and is_due(plan, &stand_in, options)",
         "tests/test_verify.py -k fused",
     ),
     expression(
-        "solution not looked at", f"{CORE}/_verify.pyx",
+        "solution not looked at", f"{CORE}/_core/verify.pyx",
         "solution.inspected >= first_runs", "solution.inspected >= 0",
         "tests/test_verify.py -k wrong",
     ),

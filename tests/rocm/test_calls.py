@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import numpy as np
 import pytest
 
 import mioconv
 from helpers import operators
 from helpers.checks import operands
+from helpers.cimport import build_caller
 from helpers.operators import Operator
 from helpers.problems import Case
 from helpers.rocm import Tensor
@@ -273,3 +276,37 @@ def test_every_call_is_on_the_tensors_device(standin: Standin) -> None:
     assert not elsewhere
     assert standin.names("hipSetDevice")
     # The fixture checks that the device is the one before.
+
+
+@pytest.fixture(scope="module")
+def caller(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    return build_caller(tmp_path_factory.mktemp("cimport"))
+
+
+@pytest.mark.parametrize(
+    ("result", "stream"),
+    [("forward", 0x700), ("backward_input", 0x710), ("backward_weight", 0x720)],
+)
+def test_pointers_from_cython(
+    standin: Standin, caller: ModuleType, result: str, stream: int
+) -> None:
+    """On the device and the stream that the caller says; nothing waits, the device is restored."""
+    x, w = random_array((2, 4, 7, 6)), random_array((6, 4, 3, 3), seed=1)
+    y = mioconv.conv2d_forward(x, w, padding=1)
+    expected = {
+        "forward": y,
+        "backward_input": mioconv.conv2d_backward_input(x.shape, y, w, padding=1),
+        "backward_weight": mioconv.conv2d_backward_weight(w.shape, y, x, padding=1),
+    }[result]
+    operands = {"backward_input": x, "backward_weight": w, "forward": y.copy()}
+    written = operands[result]
+    written[...] = np.nan
+    standin.clear()
+    caller.on_device(
+        result, *((a.ctypes.data, *a.shape) for a in operands.values()), 1, 1, 10, 1, stream
+    )
+    np.testing.assert_allclose(written, expected, rtol=1e-4, atol=1e-4)
+    streams = standin.calls("miopenSetStream|miopenCreateWithStream")
+    assert {c["args"].get("streamID", c["args"].get("stream")) for c in streams} == {stream}
+    assert [c["args"]["deviceId"] for c in standin.calls("hipSetDevice")] == [1, 0]
+    assert not standin.names("hipStreamSynchronize", "hipDeviceSynchronize")

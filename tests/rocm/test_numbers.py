@@ -18,7 +18,7 @@ from helpers.rocm import CupyArray, Tensor, read
 from helpers.standin import Standin
 from helpers.tensors import DTYPES, LAYOUTS, is_channels_last, random_array
 from helpers.tolerances import assert_close
-from mioconv import _execute
+from mioconv._core import execute as _execute
 
 OPERATORS = [
     operators.FORWARD, operators.BACKWARD_INPUT, operators.BACKWARD_WEIGHT,

@@ -137,7 +137,7 @@ def test_errors_that_stay(standin: Standin) -> None:
     standin.set(memory=0)
     mioconv.conv2d_forward(x, w, out=out)  # the stand-in's launches fail while an error is pending
     standin.clear()
-    from mioconv import _api
+    from mioconv._native import api as _api
 
     assert _api.devices("rocm")
     assert not [c for c in standin.calls("hipGetLastError") if c["status"]]

@@ -19,7 +19,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from mioconv import _problems, driver_line
+from mioconv import driver_line
+from mioconv._call import problems as _problems
 from mioconv.cli.reference import error_bound, reference
 from mioconv.flags import get_flags
 from mioconv.problem import Problem

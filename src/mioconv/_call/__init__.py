@@ -1,0 +1,1 @@
+"""Calls from Python: the operators, plans, and problems without tensors."""

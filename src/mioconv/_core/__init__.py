@@ -1,0 +1,1 @@
+"""The path of a call, without Python objects: plan, choose, run, and what follows a convolution."""

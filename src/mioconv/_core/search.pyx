@@ -1,0 +1,409 @@
+"""Benchmark mode: ranking the solutions of a problem by measurement.
+
+Everything is measured on scratch memory: the caller's result is written once, by the winner.
+"""
+
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t
+from libcpp cimport bool as cbool
+from libcpp.string cimport string
+from libcpp.vector cimport vector
+
+from mioconv._check.flags cimport Options
+from mioconv._core.describe cimport log_selection, problem_of, solution_fields
+from mioconv._core.plans cimport append_unlisted, rank_by_heuristic
+from mioconv._core.records cimport remember
+from mioconv._core.state cimport counted, use_threads, vendor_lock
+from mioconv._core.verify cimport set_aside
+from mioconv._native.hip cimport hipStream_t
+from mioconv._native.miopen cimport miopenConvAlgoPerf_t
+from mioconv._native.native cimport (
+    Api, Choice, Direction, DirectionStatistics, GuardedMemory, HandleLease, Inspection, Mutex,
+    Operands, PatternOperands, Plan, Provider, Solution, Source, Status, Timing, Turn, Workspace,
+    capturing)
+
+cdef extern from "<time.h>" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int CLOCK_MONOTONIC
+    int clock_gettime(int, timespec*)
+
+
+cdef extern from *:
+    """
+    // Whether this thread is inside a search, of whatever problem.
+    static thread_local bool searching_here = false;
+    """
+    bint searching_here
+
+
+cdef int64_t now_us() noexcept nogil:
+    cdef timespec moment
+    clock_gettime(CLOCK_MONOTONIC, &moment)
+    return <int64_t>moment.tv_sec * 1000000 + moment.tv_nsec // 1000
+
+
+# --- progress -------------------------------------------------------------------------------------
+
+# Called after every measurement of the first round, or None; see `mioconv.on_search`.
+cdef object watcher = None
+cdef bint watched = False
+
+
+def watch(callback):
+    """Set what is told of the progress of searches, and answer what it was before."""
+    global watcher, watched
+    before = watcher
+    watcher = callback
+    watched = callback is not None
+    return before
+
+
+cdef int tell(Plan* plan, const Solution* solution, float ms, size_t done,
+              size_t total) except -1 nogil:
+    """What the callback raises ends the search, and the call that searched."""
+    if not watched:
+        return 0
+    with gil:
+        callback = watcher
+        if callback is not None:
+            fields = solution_fields(&plan.device.api, solution[0])
+            fields["time_ms"] = ms
+            fields["source"] = "measured"
+            callback(problem_of(&plan.params), fields, done, total)
+    return 0
+
+
+cdef int look_at_signals() except -1 nogil:
+    """Whoever waits for a search can end it: what a signal's handler raises, as of Ctrl-C, ends it
+    as a callback does."""
+    with gil:
+        PyErr_CheckSignals()
+    return 0
+
+
+# --- measuring ------------------------------------------------------------------------------------
+
+cdef enum:
+    ALWAYS_TRIED = 3  # so many of those that rank first are run once, whatever the budget
+    FIRST_RUN = 50    # times slower than the fastest: what a first run rules out
+    STALL_MS = 20     # but not if it took no longer than this
+    SIGNALS_US = 50000  # between two looks at signals, at least
+
+
+cdef float limit(int round, float fastest, float spent, float budget) noexcept nogil:
+    """A solution whose best time is this or less runs in this round.
+
+    A first run loads code, maps memory and fills caches, and a short second one may be stalled by
+    whatever else runs: they say little of later ones, and rule out only what is slower than that
+    explains. To give all others a third run is worth half of the budget.
+    """
+    if round < 3 and spent <= budget / 2:
+        return max(fastest * (FIRST_RUN if round == 1 else 3), <float>STALL_MS)
+    if round == 1 and spent <= budget:
+        return fastest * 5
+    return fastest * (1.5 if round < 5 else 1.2 if round < 7 else 1.1)
+
+
+cdef int repeats_for(float ms) noexcept nogil:
+    """How many runs of so many milliseconds make a sample of 0.4 ms.
+
+    Events tick too coarsely for one run of a small problem; a cache holds what the solution before
+    left there, which the first runs of a sample have to replace; and whatever else runs stalls all
+    of a search that is over too soon.
+    """
+    return 1 + <int>min(49.0, <float>0.4 / max(ms, <float>1e-3))
+
+
+cdef Status time_solution(Plan* plan, HandleLease* lease, const Operands* operands,
+                          void* workspace, const Solution* solution, hipStream_t stream,
+                          Timing* timing, int repeats, float* ms, float* spent,
+                          float budget) noexcept nogil:
+    """Milliseconds of one run, the mean of `repeats` back to back; what was disturbed is timed
+    again, a few times and within the budget. `spent` grows by all that it took."""
+    cdef Status status
+    cdef int _attempt, _i
+    cdef float elapsed = 0
+    ms[0] = <float>1e30
+    for _attempt in range(4):
+        status = timing.begin(stream, repeats)
+        for _i in range(repeats):
+            if status.ok():
+                status = plan.calls.run(
+                    lease.get(), operands[0], plan.convolution(), workspace,
+                    solution.workspace, solution.id)
+        if status.ok():
+            status = timing.end(stream, &elapsed)
+        if not status.ok():
+            break
+        spent[0] += elapsed
+        ms[0] = min(ms[0], elapsed / repeats)
+        if not timing.disturbed() or spent[0] > budget:
+            break
+    return status
+
+
+cdef int find_once(Plan* plan, HandleLease* lease, const Operands* operands,
+                   const Options* options) except -1 nogil:
+    """Let the library fill its own database. Its failure is no error: the list serves without.
+
+    The cpu provider lists all that it has without that, and its Find would time all of it twice.
+    """
+    cdef size_t bytes = 0
+    cdef int count = 0
+    cdef miopenConvAlgoPerf_t[8] best
+    cdef Workspace workspace
+    cdef Mutex* lock = vendor_lock(&plan.device)
+    # Find runs whatever the library has; what is excluded must not run.
+    if options.exclusions != NULL or plan.device.api.provider == Provider.cpu:
+        return 0
+    if not plan.calls.workspace(lease.get(), operands[0], plan.convolution(), &bytes).ok():
+        bytes = 0
+    if options.workspace_limit >= 0:
+        bytes = min(bytes, <size_t>options.workspace_limit)
+    if not workspace.lease(plan.device.workspaces, bytes, options.stream).ok():
+        return 0
+    if lock != NULL:
+        lock.lock()
+    plan.calls.find(
+        lease.get(), operands[0], plan.convolution(), 8, &count, best, workspace.data(), bytes)
+    if lock != NULL:
+        lock.unlock()
+    plan.device.api.hipGetLastError()
+    return 0
+
+
+cdef Status inspect(Plan* plan, Inspection* inspection, const Operands* operands,
+                    const GuardedMemory* workspace, GuardedMemory* result,
+                    Solution* solution, const Options* options) except *:
+    """Look at what a solution left after its first runs; what is wrong is set aside."""
+    cdef string fault
+    cdef Status status
+    cdef cbool intact = True
+    with nogil:
+        status = workspace.look(&intact)
+        if status.ok() and intact:
+            status = result.look(&intact)
+        if status.ok() and not intact:
+            fault = string(b"it wrote outside of its memory")
+            status = result.restore()
+        if status.ok() and intact and inspection.begun():
+            status = inspection.look(plan[0], solution[0], operands.data[<int>plan.result()],
+                                     options.stream, &fault)
+    if status.ok() and not fault.empty():
+        solution.wrong = True
+        set_aside(plan, solution, fault)
+    elif status.ok() and inspection.begun():
+        solution.inspected += 1
+    return status
+
+
+cdef int begin_inspection(Plan* plan, Operands* operands, PatternOperands* replaced,
+                          Inspection* inspection, const Options* options) except -1 nogil:
+    """On a CPU the operands are in reach. On a GPU, and where they show nothing, they are replaced
+    by ones of our own, whose values are chosen so that faults show; where there is no memory for
+    these, nobody looks."""
+    cdef size_t seed = <size_t>plan.params.direction
+    if options.verify == 0 or plan.params.packed_weights:
+        return 0
+    if plan.device.api.provider == Provider.cpu:
+        inspection.begin(plan[0], operands[0], options.stream, seed)
+        if inspection.tells():
+            return 0
+    if replaced.lease(plan[0], operands, options.stream).ok():
+        inspection.begin(plan[0], replaced[0], seed)
+    else:
+        plan.device.api.hipGetLastError()
+    return 0
+
+
+cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
+                     GuardedMemory* result, Inspection* inspection, const Choice& choice,
+                     const Options* options, Timing* timing) except -1 nogil:
+    """Time the admitted solutions in rounds, so that a disturbance hits all alike, and rank them; 0
+    where that was not possible.
+
+    A solution stays in as long as its best time is near the best of all, by `limit`. The minimum is
+    kept: noise only ever adds. The budget ends the search, but not before the first few were run at
+    all, for whatever ranks first may be slow enough to use it up, and one was timed warm.
+    """
+    cdef const Api* api = &plan.device.api
+    cdef vector[Solution] ranked = plan.admitted(choice)
+    cdef vector[float] best
+    cdef vector[int] repeats
+    cdef Workspace workspace
+    cdef GuardedMemory guarded
+    cdef void* space
+    cdef Status status
+    cdef size_t i, running, tried = 0
+    cdef bint looks
+    cdef int round, enough
+    cdef bint too_few
+    cdef int64_t threads
+    cdef float ms = 0, fastest, spent = 0
+    cdef int64_t looked = now_us()
+    best.resize(ranked.size(), <float>1e30)
+    repeats.resize(ranked.size(), 1)
+    for round in range(12):
+        running = 0
+        fastest = 1e30
+        for i in range(best.size()):
+            fastest = min(fastest, best[i])
+        for i in range(ranked.size()):
+            if ranked[i].failed or ranked[i].out_of_memory or ranked[i].wrong:
+                continue
+            if round > 0 and best[i] > limit(round, fastest, spent, options.budget_ms):
+                continue
+            if spent > options.budget_ms and (round > 1 or (round == 0 and tried >= ALWAYS_TRIED)):
+                break
+            looks = round == 0 and options.verify != 0
+            if looks:
+                status = guarded.lease(
+                    api[0], plan.device.workspaces, ranked[i].workspace, options.stream)
+                space = guarded.data()
+                looks = status.ok()  # without the memory for guards, nobody looks
+            if not looks:
+                status = workspace.lease(
+                    plan.device.workspaces, ranked[i].workspace, options.stream)
+                space = workspace.data()
+            if status.ok() and round == 0:
+                # Compiling is not part of the time; a library that cannot do it ahead does it in
+                # the run, and says there what is wrong.
+                plan.calls.compile(lease.get(), operands[0], plan.convolution(), ranked[i].id)
+            if status.ok():
+                status = time_solution(plan, lease, operands, space, &ranked[i],
+                                       options.stream, timing, repeats[i], &ms, &spent,
+                                       options.budget_ms)
+            if status.ok():
+                best[i] = min(best[i], ms)
+            if status.ok() and round < 2:
+                enough = repeats_for(best[i])
+                too_few = round == 1 and enough > 2 * repeats[i]
+                repeats[i] = enough
+                if too_few:  # the first run was much slower than this one
+                    status = time_solution(plan, lease, operands, space, &ranked[i],
+                                           options.stream, timing, enough, &ms, &spent,
+                                           options.budget_ms)
+                    if status.ok():
+                        best[i] = min(best[i], ms)
+            if looks and status.ok():
+                with gil:
+                    status = inspect(plan, inspection, operands, &guarded, result, &ranked[i],
+                                     options)
+            workspace.give_back()
+            guarded.give_back()
+            if now_us() - looked > SIGNALS_US:
+                look_at_signals()
+                # A handler may have called with other threads.
+                use_threads(api, <int>plan.params.threads, &threads)
+                looked = now_us()
+            if ranked[i].wrong:
+                best[i] = 1e30
+                continue
+            if not status.ok():
+                api.hipGetLastError()
+                result.restore()
+                if status.hip and not status.out_of_memory():
+                    return 0  # the clock or the device failed, not this solution
+                ranked[i].out_of_memory = status.out_of_memory()
+                ranked[i].failed = not status.out_of_memory()
+                best[i] = 1e30
+                continue
+            running += 1
+            if round == 0:
+                tried += 1
+                tell(plan, &ranked[i], ms, i + 1, ranked.size())
+                # The callback may have called with other threads.
+                use_threads(api, <int>plan.params.threads, &threads)
+        if running <= 1 and round > 1:
+            break
+    for i in range(ranked.size()):
+        # Those that the budget left out were looked at too: they would be left out again.
+        ranked[i].searched = not ranked[i].out_of_memory
+        if best[i] < 1e30:
+            ranked[i].time_ms = best[i]
+            ranked[i].measured = True
+            if ranked[i].source == Source.heuristic:
+                ranked[i].source = Source.measured
+    plan.recall(ranked, False)
+    return 1
+
+
+cdef int measure_on_scratch(Plan* plan, Operands* operands, const Choice& choice,
+                            const Options* options) except -1 nogil:
+    """Find, list again and measure, all on a result buffer of our own: never on the caller's.
+
+    Failing to measure (no scratch memory, no working event) answers 0 and leaves the ranking as it
+    was; a later call tries again.
+    """
+    cdef const Api* api = &plan.device.api
+    cdef HandleLease lease
+    cdef GuardedMemory scratch
+    cdef PatternOperands replaced
+    cdef Inspection inspection
+    cdef Timing timing
+    cdef Status status = lease.lease(plan.device.handles, options.stream)
+    if status.ok():
+        status = scratch.lease(
+            api[0], plan.device.workspaces, plan.params.bytes(plan.result()), options.stream)
+    if not status.ok():
+        return 0
+    operands.data[<int>plan.result()] = scratch.data()
+    begin_inspection(plan, operands, &replaced, &inspection, options)
+    find_once(plan, &lease, operands, options)
+    # Find ran whatever the library has: nobody else is to be blamed for what that wrote.
+    scratch.restore()
+    rank_by_heuristic(plan, &lease, &status)
+    if status.ok():
+        status = timing.make(api[0])
+    if not status.ok() or not measure_all(
+            plan, &lease, operands, &scratch, &inspection, choice, options, &timing):
+        return 0
+    # Where nothing that is listed runs, the vendor's general solvers are left.
+    if not plan.any_runs() and append_unlisted(plan, &lease, 0):
+        return measure_all(
+            plan, &lease, operands, &scratch, &inspection, choice, options, &timing)
+    return 1
+
+
+cdef int search(Plan* plan, Operands operands, const Choice& choice,
+                const Options* options) except -1 nogil:
+    """Rank the admitted solutions by measurement, once. Whoever comes meanwhile waits for it.
+
+    A call from a callback of another search goes without: two searches could wait for each other.
+    """
+    cdef int64_t start, end
+    cdef DirectionStatistics* row
+    cdef bint measured = False
+    cdef Turn turn = Turn.later
+    global searching_here
+    if searching_here or capturing(plan.device.api, options.stream):
+        return 0
+    while turn == Turn.later:
+        turn = plan.begin_search(choice)
+        if turn == Turn.later:
+            look_at_signals()
+    if turn == Turn.nothing:
+        return 0
+    start = now_us()
+    searching_here = True
+    try:
+        measured = measure_on_scratch(plan, &operands, choice, options)
+    finally:
+        searching_here = False
+        plan.end_search()
+        if options.empty_cache_after_find:
+            # What the losers needed need not be kept.
+            plan.device.workspaces.release_unused()
+    if not measured:
+        return 0
+    end = now_us()
+    row = &counted().of(<Direction>plan.params.direction)
+    row.finds.add(1)
+    row.find_us.add(end - start)
+    with gil:
+        log_selection(plan, "measured")
+        remember(plan, (end - start) / 1000.0)
+    return 0

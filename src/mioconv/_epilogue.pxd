@@ -1,8 +1,0 @@
-# What follows a convolution: bias, a scaled sum, ReLU; in one operation where the library can.
-
-from mioconv._plans cimport Options
-from mioconv.native cimport ConvolutionParams, Device, Epilogue
-
-cdef int run_all(
-    Device* device, ConvolutionParams* params, void* x, void* w, void* y, Epilogue* epilogue,
-    const Options* options) except -1 nogil

@@ -1,7 +1,0 @@
-# Benchmark mode: ranking the solutions of a problem by measurement.
-
-from mioconv._plans cimport Options
-from mioconv.native cimport Choice, Operands, Plan
-
-cdef int search(Plan* plan, Operands operands, const Choice& choice,
-                const Options* options) except -1 nogil

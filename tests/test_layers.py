@@ -220,31 +220,67 @@ def _graph() -> dict[str, set[str]]:
 def test_no_module_depends_on_itself() -> None:
     """Through no chain of imports and cimports."""
     graph = _graph()
-    assert graph["mioconv._core.run"] >= {"mioconv._core.plans", "mioconv._native.native", "mioconv.errors"}
+    assert graph["mioconv._core.run"] >= {
+        "mioconv._core.entries", "mioconv._native.native", "mioconv.errors",
+    }  # fmt: skip
     # Where a cycle is, its modules are the exception's second argument.
     graphlib.TopologicalSorter(graph).prepare()
 
 
-def test_modules_use_those_above_them_in_the_table() -> None:
-    """docs/design.md has all of them, in an order in which to read them."""
+ROOMS = ("_loader", "_native", "_borrow", "_check", "_core", "_call", "torch", "cli")
+
+
+def _table() -> dict[str, int]:
+    """The modules of docs/design.md, in the order in which they may use each other; a folder's name
+    stands for all that is in it."""
     text = (ROOT / "docs" / "design.md").read_text()
     table = text.partition("| module | does |\n")[2].partition("\n\n")[0]
     place: dict[str, int] = {}
     for number, row in enumerate(table.splitlines()[1:]):
-        for name in re.findall(r"`([\w.]+/?)`", row.split("|")[1]):
-            place["mioconv." + name.partition(".")[0].rstrip("/")] = number
+        for name in re.findall(r"`([\w./]+)`", row.split("|")[1]):
+            assert (PACKAGE / name).exists(), f"{name} does not exist"
+            module = ".".join(["mioconv", *Path(name).with_suffix("").parts])
+            place[module.removesuffix(".__init__")] = number
+    return place
+
+
+def test_modules_use_those_above_them_in_the_table() -> None:
+    """docs/design.md has all of them, in an order in which to read them."""
+    place = _table()
 
     def place_of(module: str) -> int | None:
         """None: the package itself, which has them all, and declarations, which have nothing."""
         if module in ("mioconv", "mioconv.__main__"):
             return None
-        room = ".".join(module.split(".")[:2])
-        if room not in place and (PACKAGE / f"{room.partition('.')[2]}.pxd").exists():
+        if module not in place and module.count(".") > 1:
+            path = PACKAGE.joinpath(*module.split(".")[1:])
+            if path.with_suffix(".pxd").exists() or (path / "__init__.py").exists():
+                return None
+            module = module.rpartition(".")[0]
+        if module not in place and (PACKAGE / module.rpartition(".")[2] / "__init__.py").exists():
             return None
-        return place[room]
+        return place[module]
 
     for module, used in _graph().items():
         here = place_of(module)
         for other in used:
             there = place_of(other)
             assert here is None or there is None or there <= here, f"{module} uses {other}"
+
+
+def test_rooms_stand_together_in_the_table() -> None:
+    """So that the direction of dependency is that of the folders."""
+    place = _table()
+    for room in ROOMS:
+        rows = sorted({
+            number for module, number in place.items() if f"{module}.".startswith(f"mioconv.{room}.")
+        })
+        assert rows, f"the table has no {room}"
+        assert rows == list(range(rows[0], rows[-1] + 1)), f"{room} is scattered"
+    folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    assert folders == set(ROOMS)
+
+
+def test_the_package_is_listed_on_one_screen() -> None:
+    entries = [path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"]
+    assert len(entries) <= 25, sorted(entries)

@@ -89,7 +89,6 @@ from mioconv.providers import ProviderInfo, get_version_info, providers
 from mioconv.selection import (
     CacheInfo,
     CallInfo,
-    Solution,
     cache_clear,
     cache_info,
     cache_load,
@@ -99,6 +98,7 @@ from mioconv.selection import (
     last_call,
     set_cache_capacity,
 )
+from mioconv.solution import Solution
 
 __version__ = _version
 

@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from mioconv.selection import Solution
+from mioconv.solution import Solution
 
 _Tensor = TypeVar("_Tensor")
 _Sizes = int | Sequence[int]

@@ -13,7 +13,7 @@ from mioconv._call.plan import ConvolutionPlan
 from mioconv._core import search as _search
 from mioconv.errors import MioconvError
 from mioconv.problem import Problem
-from mioconv.selection import Solution
+from mioconv.solution import Solution
 
 __all__ = ["ConvolutionPlan", "Prepared", "SearchProgress", "on_search", "plan", "prepare"]
 

@@ -13,11 +13,11 @@ from mioconv._core import records as _records
 from mioconv._core import run as _run
 from mioconv._core import state as _state
 from mioconv.problem import Problem
+from mioconv.solution import Solution
 
 __all__ = [
     "CacheInfo",
     "CallInfo",
-    "Solution",
     "cache_clear",
     "cache_info",
     "cache_load",
@@ -27,37 +27,6 @@ __all__ = [
     "last_call",
     "set_cache_capacity",
 ]
-
-
-class Solution(NamedTuple):
-    """One way to solve a problem, as the native library offers it.
-
-    Attributes
-    ----------
-    id : int
-        What ``solution=`` takes; stable for a library.
-    name : str
-        The implementation and its layout strategy, where the library has names.
-    algorithm : str
-        "GEMM", "Direct", "FFT", "Winograd" or "ImplicitGEMM".
-    time_ms : float
-        Measured, or the library's estimate; see `source`.
-    workspace_bytes : int
-        Scratch memory that it needs.
-    source : str
-        "measured", "heuristic", or "pinned" where `mioconv.prepare` put it first.
-    fault : str or None
-        What was found wrong with its results in this process (see the flag ``verify``): it is not
-        used for this problem. None: nothing.
-    """
-
-    id: int
-    name: str
-    algorithm: str
-    time_ms: float
-    workspace_bytes: int
-    source: str
-    fault: str | None = None
 
 
 class CallInfo(NamedTuple):

@@ -22,7 +22,7 @@ from mioconv._check.flags cimport Options, resolve_flags
 from mioconv._check.geometry cimport (
     Geometry, Names, Operator, check_bias, check_rank, check_ranks, check_shape, parse_geometry,
     parse_output_padding, settle_sizes)
-from mioconv._core.execute cimport convolve, fill_zero, provider_of, sum_to_bias
+from mioconv._core.execute cimport Task, convolve, fill_zero, provider_of, sum_to_bias
 from mioconv._core.state cimport device_of
 from mioconv._native.api cimport usable
 from mioconv._native.dlpack cimport kDLCPU, kDLCUDA
@@ -409,11 +409,15 @@ cdef int run_operation(Call* call, void* more) except -1:
 
 cdef int convolve_call(Call* call, Operation* operation) except -1:
     cdef TensorView* tensors = call.tensors
+    cdef Task task = Task(
+        operation.op.direction, &tensors[<int>X], &tensors[<int>W], &tensors[<int>Y],
+        NULL, NULL, &operation.epilogue, &operation.geometry, &operation.options)
+    if call.operands[BIAS] != NULL:
+        task.bias = &tensors[BIAS]
+    if call.operands[Z] != NULL:
+        task.z = &tensors[Z]
     with nogil:
-        convolve(operation.op.direction, &tensors[<int>X], &tensors[<int>W], &tensors[<int>Y],
-                 &tensors[BIAS] if call.operands[BIAS] != NULL else NULL,
-                 &tensors[Z] if call.operands[Z] != NULL else NULL,
-                 &operation.epilogue, &operation.geometry, &operation.options)
+        convolve(&task)
     return 0
 
 
@@ -486,6 +490,7 @@ cdef int run_gradients(Call* call, void* more) except -1:
     cdef bint transposed = wanted.op.transposed
     cdef TensorView[3] operands
     cdef Epilogue epilogue
+    cdef Task task
     cdef int i, j
     cdef int gradient = <int>X if transposed else <int>Y
     cdef Direction direction = Direction.forward if transposed else Direction.backward_data
@@ -494,10 +499,12 @@ cdef int run_gradients(Call* call, void* more) except -1:
             for j in range(3):
                 operands[j] = call.tensors[j]
             operands[<int>W if i == 1 else <int>Y if transposed else <int>X] = call.tensors[OWN + i]
+            task = Task(
+                direction if i == 0 else Direction.backward_weights, &operands[<int>X],
+                &operands[<int>W], &operands[<int>Y], NULL, NULL, &epilogue, &wanted.geometry,
+                &wanted.options[i])
             with nogil:
-                convolve(direction if i == 0 else Direction.backward_weights, &operands[<int>X],
-                         &operands[<int>W], &operands[<int>Y], NULL, NULL, &epilogue,
-                         &wanted.geometry, &wanted.options[i])
+                convolve(&task)
     if call.wanted[2]:
         sum_gradient(call, 2, gradient, wanted.spatial, &wanted.options[2])
     return 0

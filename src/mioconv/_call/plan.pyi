@@ -1,7 +1,7 @@
 from typing import Any
 
 from mioconv.problem import Problem
-from mioconv.selection import Solution
+from mioconv.solution import Solution
 
 class ConvolutionPlan:
     """What `mioconv.plan` makes; see there."""

@@ -30,6 +30,7 @@ from mioconv._native.native cimport (
 import threading
 
 from mioconv.errors import UnsupportedError
+from mioconv.solution import Solution as PublicSolution
 
 NAMES = {
     "forward": ("input", "weight"),
@@ -231,7 +232,6 @@ cdef class ConvolutionPlan:
     @property
     def solution(self):
         """The solution that every call runs, as a `mioconv.Solution`."""
-        from mioconv.selection import Solution as PublicSolution
         return PublicSolution(**solution_fields(&self.plan.device.api, self.chosen))
 
     @property

@@ -9,7 +9,7 @@ from libc.string cimport memset
 from mioconv._borrow.own_tensor cimport sizes
 from mioconv._check.flags cimport Options, default_flags
 from mioconv._check.geometry cimport Geometry, Names, check_geometry, check_shape, output_sizes
-from mioconv._core.execute cimport convolve, provider_of
+from mioconv._core.execute cimport Task, convolve, provider_of
 from mioconv._native.dlpack cimport kDLCPU
 from mioconv._native.hip cimport hipStream_t
 from mioconv._native.miopen cimport miopenBFloat16, miopenDataType_t, miopenFloat, miopenHalf
@@ -130,6 +130,7 @@ cdef int convolve_views(Direction direction, TensorView* tensors, Geometry* geom
     """One direction of y = conv(x, w) on tensors whose sizes belong together."""
     cdef Options options
     cdef Epilogue epilogue
+    cdef Task task
     cdef int i, result = <int>result_of(direction)
     cdef bint overlaps = overlaps_itself(tensors[result])
     for i in range(3):
@@ -140,8 +141,9 @@ cdef int convolve_views(Direction direction, TensorView* tensors, Geometry* geom
                              f"pass memory of its own")
     default_flags(&options)
     options.stream = stream
-    return convolve(direction, &tensors[<int>X], &tensors[<int>W], &tensors[<int>Y], NULL, NULL,
-                    &epilogue, geometry, &options)
+    task = Task(direction, &tensors[<int>X], &tensors[<int>W], &tensors[<int>Y], NULL, NULL,
+                &epilogue, geometry, &options)
+    return convolve(&task)
 
 
 # --- typed memoryviews ----------------------------------------------------------------------------

@@ -74,15 +74,16 @@ cdef int fill_params(ConvolutionParams* params, Device* device, Direction direct
     return 0
 
 
-cdef int nothing_to_compute(Direction direction, const TensorView* x, const TensorView* w,
-                            const Options* options) except -1 nogil:
+cdef int nothing_to_compute(const Task* task) except -1 nogil:
     """Batch 0: an empty result, or the gradient of a weight that nothing went through: zero."""
     cdef CallRecord* record = call_record()
     record[0] = CallRecord()
-    record.provider = provider_of(x)
-    record.direction = <int>direction
+    record.provider = provider_of(task.x)
+    record.direction = <int>task.direction
     record.way = 1
-    return fill_zero(w, options) if direction == Direction.backward_weights else 0
+    if task.direction == Direction.backward_weights:
+        return fill_zero(task.w, task.options)
+    return 0
 
 
 cdef int fill_zero(const TensorView* tensor, const Options* options) except -1 nogil:
@@ -119,95 +120,105 @@ cdef int make_current(Device* device, CurrentDevice* current) except -1 nogil:
     return 0
 
 
-cdef int convolve(Direction direction, const TensorView* x, const TensorView* w,
-                  const TensorView* y, const TensorView* bias, const TensorView* z,
-                  Epilogue* epilogue, const Geometry* geometry,
-                  const Options* options) except -1 nogil:
-    """One direction of y = conv(x, w), and what follows it; the result operand is written."""
+cdef int convolve(const Task* task) except -1 nogil:
+    """The result operand is written."""
     cdef InFlight call
     cdef Device* device
     cdef CurrentDevice current
     cdef int64_t samples
-    if x.shape[0] == 0:
-        return nothing_to_compute(direction, x, w, options)
-    device = device_of(provider_of(x), x.device_id)
+    if task.x.shape[0] == 0:
+        return nothing_to_compute(task)
+    device = device_of(provider_of(task.x), task.x.device_id)
     call.enter(device.api)
     make_current(device, &current)
-    samples = samples_at_once(device, x, w, y, geometry)
-    if samples < x.shape[0]:
-        if epilogue.z_in_place:
-            epilogue.undone = True
+    samples = samples_at_once(device, task)
+    if samples < task.x.shape[0]:
+        if task.epilogue.z_in_place:
+            task.epilogue.undone = True
             return 0
-        convolve_parts(device, samples, direction, x, w, y, bias, z, epilogue, geometry, options)
+        convolve_parts(device, samples, task)
     else:
-        convolve_whole(device, direction, x, w, y, bias, z, epilogue, geometry, options)
+        convolve_whole(device, task)
     return raise_stop()
 
 
-cdef int convolve_whole(Device* device, Direction direction, const TensorView* x,
-                        const TensorView* w, const TensorView* y, const TensorView* bias,
-                        const TensorView* z, Epilogue* epilogue, const Geometry* geometry,
-                        const Options* options) except -1 nogil:
+cdef int convolve_whole(Device* device, const Task* task) except -1 nogil:
     cdef ConvolutionParams params
     cdef TensorView[3] tensors
-    cdef TensorView target, inner, dense_bias, dense_z
+    cdef TensorView target, inner
     cdef Workspace[5] held
     cdef shared_ptr[Plan] used
-    cdef bint mixed, staged = False
-    cdef int i, result = <int>result_of(direction)
-    cdef const int64_t* ends
-    cdef Layout layout = Layout.packed
-    mixed = device.api.mixed_layouts()
-    tensors[<int>X] = x[0]
-    tensors[<int>W] = w[0]
-    tensors[<int>Y] = y[0]
-    for i in range(3):
-        if only_channels_last(tensors[i]):
-            layout = Layout.channels_last
-        if geometry.spatial == 1:
-            add_height(&tensors[i])
-    for i in range(3):
-        if device.api.mistakes_channels_last(tensors[i].ndim, tensors[i].shape):
-            layout = Layout.packed
-    target = tensors[result]
-    for i in range(3):
-        ends = <const int64_t*>geometry.y_end
-        if i == <int>X:
-            ends = <const int64_t*>geometry.x_end
-        if i != <int>W and any_of(ends, geometry.spatial):
-            extend(device, &tensors[i], ends, geometry.spatial, layout, i != result, &held[i],
-                   options)
-        elif not settle_layout(&tensors[i], layout, mixed):
-            pack(device, &tensors[i], layout, i != result, &held[i], options)
-        else:
-            continue
-        staged = staged or i == result
-    if bias != NULL:
-        dense_bias = bias[0]
-        if not settle_layout(&dense_bias, Layout.packed, False):
-            pack(device, &dense_bias, Layout.packed, True, &held[3], options)
-        epilogue.bias = dense_bias.data
-    # BLAS's convention: what is multiplied by zero is not read.
-    if z != NULL and epilogue.alpha != 0:
-        dense_z = z[0]
-        if geometry.spatial == 1:
-            add_height(&dense_z)
-        align_z(device, &dense_z, &tensors[result], target, epilogue.z_in_place, &held[4], options)
-        epilogue.z = dense_z.data
-    fill_params(&params, device, direction, tensors, geometry, options)
-    if epilogue.anything():
+    cdef bint staged
+    cdef int i, result = <int>result_of(task.direction)
+    tensors[<int>X] = task.x[0]
+    tensors[<int>W] = task.w[0]
+    tensors[<int>Y] = task.y[0]
+    staged = make_dense(device, task, tensors, &target, held)
+    fill_params(&params, device, task.direction, tensors, task.geometry, task.options)
+    if make_epilogue_dense(device, task, &tensors[result], target, &held[3]):
         run_all(device, &params, tensors[<int>X].data, tensors[<int>W].data, tensors[<int>Y].data,
-                epilogue, options)
+                task.epilogue, task.options)
     else:
         run(device, &params, tensors[<int>X].data, tensors[<int>W].data, tensors[<int>Y].data,
-            options, &used)
-    if staged and not epilogue.undone:
+            task.options, &used)
+    if staged and not task.epilogue.undone:
         # Padding that the result got has no place in the caller's memory.
         inner = tensors[result]
         for i in range(<int>inner.ndim):
             inner.shape[i] = target.shape[i]
-        copy(device, &inner, &target, options)
+        copy(device, &inner, &target, task.options)
     return 0
+
+
+cdef bint make_dense(Device* device, const Task* task, TensorView* tensors, TensorView* target,
+                     Workspace* held) except -1 nogil:
+    """Give the tensors the layout of the call, by copies where they do not lie so; whether the
+    result is one, of which `target` is the caller's memory."""
+    cdef bint mixed = device.api.mixed_layouts(), staged = False
+    cdef int i, result = <int>result_of(task.direction)
+    cdef const int64_t* ends
+    cdef Layout layout = Layout.packed
+    for i in range(3):
+        if only_channels_last(tensors[i]):
+            layout = Layout.channels_last
+        if task.geometry.spatial == 1:
+            add_height(&tensors[i])
+    for i in range(3):
+        if device.api.mistakes_channels_last(tensors[i].ndim, tensors[i].shape):
+            layout = Layout.packed
+    target[0] = tensors[result]
+    for i in range(3):
+        ends = <const int64_t*>task.geometry.y_end
+        if i == <int>X:
+            ends = <const int64_t*>task.geometry.x_end
+        if i != <int>W and any_of(ends, task.geometry.spatial):
+            extend(device, &tensors[i], ends, task.geometry.spatial, layout, i != result, &held[i],
+                   task.options)
+        elif not settle_layout(&tensors[i], layout, mixed):
+            pack(device, &tensors[i], layout, i != result, &held[i], task.options)
+        else:
+            continue
+        staged = staged or i == result
+    return staged
+
+
+cdef bint make_epilogue_dense(Device* device, const Task* task, const TensorView* result,
+                              TensorView target, Workspace* held) except -1 nogil:
+    """Bias and z as the library takes them; whether anything follows the convolution."""
+    cdef TensorView bias, z
+    if task.bias != NULL:
+        bias = task.bias[0]
+        if not settle_layout(&bias, Layout.packed, False):
+            pack(device, &bias, Layout.packed, True, &held[0], task.options)
+        task.epilogue.bias = bias.data
+    # BLAS's convention: what is multiplied by zero is not read.
+    if task.z != NULL and task.epilogue.alpha != 0:
+        z = task.z[0]
+        if task.geometry.spatial == 1:
+            add_height(&z)
+        align_z(device, &z, result, target, task.epilogue.z_in_place, &held[1], task.options)
+        task.epilogue.z = z.data
+    return task.epilogue.anything()
 
 
 cdef int align_z(Device* device, TensorView* z, const TensorView* result, TensorView target,
@@ -253,39 +264,40 @@ cdef int64_t sample_elements(const TensorView* tensor, const int64_t* ends,
     return product
 
 
-cdef int64_t samples_at_once(Device* device, const TensorView* x, const TensorView* w,
-                             const TensorView* y, const Geometry* geometry) except -1 nogil:
+cdef int64_t samples_at_once(Device* device, const Task* task) except -1 nogil:
     """How many samples of the batch one call may take: all of them, unless the tensors are too
     large and the library has 32-bit descriptors only."""
-    cdef int64_t largest
+    cdef const Geometry* geometry = task.geometry
+    cdef int64_t largest, batch = task.x.shape[0], weights = task.w.count()
     if device.api.miopenSetTensorDescriptorV2 != NULL:
-        return x.shape[0]
-    largest = max(sample_elements(x, <const int64_t*>geometry.x_end, geometry),
-                  sample_elements(y, <const int64_t*>geometry.y_end, geometry))
-    if largest <= element_limit // x.shape[0] and w.count() <= element_limit:
-        return x.shape[0]
-    if largest > element_limit or w.count() > element_limit:
+        return batch
+    largest = max(sample_elements(task.x, <const int64_t*>geometry.x_end, geometry),
+                  sample_elements(task.y, <const int64_t*>geometry.y_end, geometry))
+    if largest <= element_limit // batch and weights <= element_limit:
+        return batch
+    if largest > element_limit or weights > element_limit:
         with gil:
             raise UnsupportedError(
-                f"a sample of {largest} elements with a weight of {w.count()} is more than this "
+                f"a sample of {largest} elements with a weight of {weights} is more than this "
                 f"MIOpen describes: it lacks miopenSetTensorDescriptorV2 and so takes at most "
                 f"{element_limit} elements")
     return element_limit // largest
 
 
-cdef int convolve_parts(Device* device, int64_t samples, Direction direction, const TensorView* x,
-                        const TensorView* w, const TensorView* y, const TensorView* bias,
-                        const TensorView* z, Epilogue* epilogue, const Geometry* geometry,
-                        const Options* options) except -1 nogil:
+cdef int convolve_parts(Device* device, int64_t samples, const Task* task) except -1 nogil:
     """A convolution part by part of its batch. Gradients of weights are added up, those of half
     types in float32; what follows the convolution is left to the caller, which does it for the
     whole."""
-    cdef TensorView part_x = x[0], part_y = y[0], part_w = w[0], total = w[0], wide = w[0]
+    cdef const TensorView* w = task.w
+    cdef const Options* options = task.options
+    cdef TensorView part_x = task.x[0], part_y = task.y[0], part_w = w[0], total = w[0]
+    cdef TensorView wide = w[0]
     cdef Workspace held_total, held_part, held_wide
     cdef HalfSum on_host
     cdef Epilogue none
+    cdef Task part = task[0]
     cdef int64_t start = 0, count
-    cdef bint sums = direction == Direction.backward_weights
+    cdef bint sums = task.direction == Direction.backward_weights
     cdef bint half = sums and w.dtype != miopenFloat
     cdef Layout layout = Layout.channels_last if only_channels_last(w[0]) else Layout.packed
     if sums:
@@ -298,14 +310,15 @@ cdef int convolve_parts(Device* device, int64_t samples, Direction direction, co
         wide.dtype = miopenFloat
         if w.array_library == TORCH or w.array_library == CUPY:
             pack(device, &wide, layout, False, &held_wide, options)
-    while start < x.shape[0]:
-        count = min(samples, x.shape[0] - start)
+    part.x, part.y, part.epilogue = &part_x, &part_y, &none
+    part.bias = part.z = NULL
+    while start < task.x.shape[0]:
+        count = min(samples, task.x.shape[0] - start)
         part_x.shape[0] = part_y.shape[0] = count
-        part_x.data = <char*>x.data + start * x.strides[0] * x.itemsize()
-        part_y.data = <char*>y.data + start * y.strides[0] * y.itemsize()
-        convolve_whole(device, direction, &part_x,
-                       &part_w if half or start > 0 else &total, &part_y, NULL, NULL, &none,
-                       geometry, options)
+        part_x.data = <char*>task.x.data + start * task.x.strides[0] * task.x.itemsize()
+        part_y.data = <char*>task.y.data + start * task.y.strides[0] * task.y.itemsize()
+        part.w = &part_w if half or start > 0 else &total
+        convolve_whole(device, &part)
         if half:
             add_half(device, &part_w, &wide, start == 0, &on_host, options)
         elif sums and start > 0:
@@ -315,10 +328,10 @@ cdef int convolve_parts(Device* device, int64_t samples, Direction direction, co
         round_sum(device, &wide, &total, &on_host, options)
     if sums and total.data != w.data:
         copy(device, &total, w, options)
-    epilogue.bias_pending = bias != NULL
-    epilogue.z_pending = z != NULL and epilogue.alpha != 0
-    epilogue.relu_pending = epilogue.relu
-    epilogue.refusal = status_of("miopenSetTensorDescriptorV2", miopenStatusNotImplemented)
+    task.epilogue.bias_pending = task.bias != NULL
+    task.epilogue.z_pending = task.z != NULL and task.epilogue.alpha != 0
+    task.epilogue.relu_pending = task.epilogue.relu
+    task.epilogue.refusal = status_of("miopenSetTensorDescriptorV2", miopenStatusNotImplemented)
     return 0
 
 

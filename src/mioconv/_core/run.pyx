@@ -48,17 +48,14 @@ cdef int run(Device* device, ConvolutionParams* params, void* x, void* w, void* 
     A solution that fails, or whose workspace cannot be had, is remembered as such and the next one
     is tried; the last failure is raised only when none is left.
     """
-    cdef const Api* api = &device.api
     cdef Plan* plan
     cdef HandleLease lease
-    cdef Workspace workspace
     cdef Operands operands
     cdef Choice choice
     cdef Solution solution
-    cdef CallRecord* record
     cdef int tried = 0
-    cdef bint leased
-    cdef cbool ran, wrong
+    cdef bint leased = True
+    cdef cbool wrong
     cdef Status failure, status
     plan = plan_of(device, params, options.stream, used)
     operands = plan.operands
@@ -74,59 +71,81 @@ cdef int run(Device* device, ConvolutionParams* params, void* x, void* w, void* 
     status = lease.lease(device.handles, options.stream)
     if not status.ok():
         with gil:
-            raise_status(api, status, problem_of(params))
+            raise_status(&device.api, status, problem_of(params))
     while choose(plan, &lease, choice, tried, &solution):
-        wrong = False
-        leased = True
-        ran = False
-        if is_due(plan, &solution, options):
-            with gil:
-                status = inspect_run(plan, &lease, &operands, &solution, options, &ran, &wrong)
-            if not ran:
-                api.hipGetLastError()
-        # Where memory is too short for guards, nobody looks.
-        if not ran and not wrong:
-            status = workspace.lease(device.workspaces, solution.workspace, options.stream)
-            leased = status.ok()
-            if leased:
-                status = plan.calls.run(lease.get(), operands, plan.convolution(),
-                                        workspace.data(), solution.workspace, solution.id)
+        run_solution(plan, &lease, operands, &solution, options, &status, &leased, &wrong)
         if status.ok() and not wrong:
-            record = call_record()
-            record.provider = <int>api.provider
-            record.direction = <int>params.direction
-            record.mode = 2 if options.solution else 1 if options.benchmark else 0
-            record.way = 0
-            record.solution_id = solution.id
-            record.workspace = <int64_t>solution.workspace
-            record.tried = tried
-            if tried:
-                counted().of(<Direction>params.direction).fallbacks.add(tried)
-            return 0
-        api.hipGetLastError()
+            return note_call(plan, &solution, options, tried)
+        device.api.hipGetLastError()
         if not leased and status.capture():
             break
-        if not options.solution and not wrong:
-            if not status.out_of_memory():
-                plan.mark_failed(solution.id)
-            else:
-                plan.mark_out_of_memory(solution.id)
-                if not leased:
-                    # Only less can help now.
-                    choice.workspace_limit = <int64_t>solution.workspace - 1
-        if not wrong:
-            failure = status
         tried += 1
         if not wrong:
-            with gil:
-                log_failure(plan, &solution, status)
+            failure = status
+            set_back(plan, &solution, status, leased, &choice)
         choice.tried.push_back(solution.id)
-        workspace.give_back()
     if status.capture():
         with gil:
-            raise_status(api, status, problem_of(params))
+            raise_status(&device.api, status, problem_of(params))
     with gil:
         raise_no_solution(plan, options, &choice, failure)
+
+
+cdef int run_solution(Plan* plan, HandleLease* lease, const Operands& operands,
+                      const Solution* solution, const Options* options, Status* status,
+                      bint* leased, cbool* wrong) except -1 nogil:
+    """Run one solution, and look at its result where that is due. `leased`: there was memory for
+    it; `wrong`: it ran, and its result is not there."""
+    cdef Workspace workspace
+    cdef cbool ran = False
+    wrong[0] = False
+    leased[0] = True
+    if is_due(plan, solution, options):
+        with gil:
+            status[0] = inspect_run(plan, lease, &operands, solution, options, &ran, wrong)
+        if ran or wrong[0]:
+            return 0
+        # Where memory is too short for guards, nobody looks.
+        plan.device.api.hipGetLastError()
+    status[0] = workspace.lease(plan.device.workspaces, solution.workspace, options.stream)
+    leased[0] = status.ok()
+    if leased[0]:
+        status[0] = plan.calls.run(lease.get(), operands, plan.convolution(), workspace.data(),
+                                   solution.workspace, solution.id)
+    return 0
+
+
+cdef int note_call(const Plan* plan, const Solution* solution, const Options* options,
+                   int tried) noexcept nogil:
+    """What `last_call` and the counters say of a call that succeeded."""
+    cdef CallRecord* record = call_record()
+    record.provider = <int>plan.device.api.provider
+    record.direction = <int>plan.params.direction
+    record.mode = 2 if options.solution else 1 if options.benchmark else 0
+    record.way = 0
+    record.solution_id = solution.id
+    record.workspace = <int64_t>solution.workspace
+    record.tried = tried
+    if tried:
+        counted().of(<Direction>plan.params.direction).fallbacks.add(tried)
+    return 0
+
+
+cdef int set_back(Plan* plan, const Solution* solution, Status status, bint leased,
+                  Choice* choice) except -1 nogil:
+    """Remember that a solution failed, so that others come before it; a pinned one is not to blame
+    for being chosen."""
+    if choice.pinned == 0:
+        if not status.out_of_memory():
+            plan.mark_failed(solution.id)
+        else:
+            plan.mark_out_of_memory(solution.id)
+            if not leased:
+                # Only less can help now.
+                choice.workspace_limit = <int64_t>solution.workspace - 1
+    with gil:
+        log_failure(plan, solution, status)
+    return 0
 
 
 cdef int log_failure(Plan* plan, const Solution* solution, Status status) except -1:

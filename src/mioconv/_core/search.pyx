@@ -117,31 +117,55 @@ cdef int repeats_for(float ms) noexcept nogil:
     return 1 + <int>min(49.0, <float>0.4 / max(ms, <float>1e-3))
 
 
-cdef Status time_solution(Plan* plan, HandleLease* lease, const Operands* operands,
-                          void* workspace, const Solution* solution, hipStream_t stream,
-                          Timing* timing, int repeats, float* ms, float* spent,
-                          float budget) noexcept nogil:
+# What one search works with, and what it has found out so far.
+cdef struct Search:
+    Plan* plan
+    HandleLease* lease
+    Operands* operands       # the result's is scratch memory
+    GuardedMemory* result
+    Inspection* inspection
+    const Options* options
+    Timing* timing
+    float spent              # milliseconds of runs
+    int64_t looked           # at signals, the last time
+
+
+# A solution in a search.
+cdef struct Candidate:
+    Solution* solution
+    float ms                 # its best time, or NEVER
+    int repeats              # runs of a sample
+
+
+cdef float NEVER = 1e30
+
+
+cdef Status time_candidate(Search* search, Candidate* candidate, void* workspace,
+                           float* ms) noexcept nogil:
     """Milliseconds of one run, the mean of `repeats` back to back; what was disturbed is timed
-    again, a few times and within the budget. `spent` grows by all that it took."""
+    again, a few times and within the budget. All that it took is counted as spent."""
+    cdef Plan* plan = search.plan
     cdef Status status
     cdef int _attempt, _i
     cdef float elapsed = 0
-    ms[0] = <float>1e30
+    ms[0] = NEVER
     for _attempt in range(4):
-        status = timing.begin(stream, repeats)
-        for _i in range(repeats):
+        status = search.timing.begin(search.options.stream, candidate.repeats)
+        for _i in range(candidate.repeats):
             if status.ok():
                 status = plan.calls.run(
-                    lease.get(), operands[0], plan.convolution(), workspace,
-                    solution.workspace, solution.id)
+                    search.lease.get(), search.operands[0], plan.convolution(), workspace,
+                    candidate.solution.workspace, candidate.solution.id)
         if status.ok():
-            status = timing.end(stream, &elapsed)
+            status = search.timing.end(search.options.stream, &elapsed)
         if not status.ok():
             break
-        spent[0] += elapsed
-        ms[0] = min(ms[0], elapsed / repeats)
-        if not timing.disturbed() or spent[0] > budget:
+        search.spent += elapsed
+        ms[0] = min(ms[0], elapsed / candidate.repeats)
+        if not search.timing.disturbed() or search.spent > search.options.budget_ms:
             break
+    if status.ok():
+        candidate.ms = min(candidate.ms, ms[0])
     return status
 
 
@@ -175,27 +199,27 @@ cdef int find_once(Plan* plan, HandleLease* lease, const Operands* operands,
     return 0
 
 
-cdef Status inspect(Plan* plan, Inspection* inspection, const Operands* operands,
-                    const GuardedMemory* workspace, GuardedMemory* result,
-                    Solution* solution, const Options* options) except *:
+cdef Status inspect(Search* search, const GuardedMemory* workspace, Solution* solution) except *:
     """Look at what a solution left after its first runs; what is wrong is set aside."""
+    cdef Plan* plan = search.plan
     cdef string fault
     cdef Status status
     cdef cbool intact = True
     with nogil:
         status = workspace.look(&intact)
         if status.ok() and intact:
-            status = result.look(&intact)
+            status = search.result.look(&intact)
         if status.ok() and not intact:
             fault = string(b"it wrote outside of its memory")
-            status = result.restore()
-        if status.ok() and intact and inspection.begun():
-            status = inspection.look(plan[0], solution[0], operands.data[<int>plan.result()],
-                                     options.stream, &fault)
+            status = search.result.restore()
+        if status.ok() and intact and search.inspection.begun():
+            status = search.inspection.look(
+                plan[0], solution[0], search.operands.data[<int>plan.result()],
+                search.options.stream, &fault)
     if status.ok() and not fault.empty():
         solution.wrong = True
         set_aside(plan, solution, fault)
-    elif status.ok() and inspection.begun():
+    elif status.ok() and search.inspection.begun():
         solution.inspected += 1
     return status
 
@@ -219,9 +243,7 @@ cdef int begin_inspection(Plan* plan, Operands* operands, PatternOperands* repla
     return 0
 
 
-cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
-                     GuardedMemory* result, Inspection* inspection, const Choice& choice,
-                     const Options* options, Timing* timing) except -1 nogil:
+cdef int measure_all(Search* search, const Choice& choice) except -1 nogil:
     """Time the admitted solutions in rounds, so that a disturbance hits all alike, and rank them; 0
     where that was not possible.
 
@@ -229,106 +251,115 @@ cdef int measure_all(Plan* plan, HandleLease* lease, const Operands* operands,
     kept: noise only ever adds. The budget ends the search, but not before the first few were run at
     all, for whatever ranks first may be slow enough to use it up, and one was timed warm.
     """
-    cdef const Api* api = &plan.device.api
-    cdef vector[Solution] ranked = plan.admitted(choice)
-    cdef vector[float] best
-    cdef vector[int] repeats
-    cdef Workspace workspace
-    cdef GuardedMemory guarded
-    cdef void* space
+    cdef double budget_ms = search.options.budget_ms
+    cdef vector[Solution] ranked = search.plan.admitted(choice)
+    cdef vector[Candidate] candidates
     cdef Status status
     cdef size_t i, running, tried = 0
-    cdef bint looks
-    cdef int round, enough
-    cdef bint too_few
-    cdef int64_t threads
-    cdef float ms = 0, fastest, spent = 0
-    cdef int64_t looked = now_us()
-    best.resize(ranked.size(), <float>1e30)
-    repeats.resize(ranked.size(), 1)
+    cdef int round
+    cdef float fastest
+    search.spent = 0
+    search.looked = now_us()
+    for i in range(ranked.size()):
+        candidates.push_back(Candidate(&ranked[i], NEVER, 1))
     for round in range(12):
         running = 0
-        fastest = 1e30
-        for i in range(best.size()):
-            fastest = min(fastest, best[i])
-        for i in range(ranked.size()):
+        fastest = NEVER
+        for i in range(candidates.size()):
+            fastest = min(fastest, candidates[i].ms)
+        for i in range(candidates.size()):
             if ranked[i].failed or ranked[i].out_of_memory or ranked[i].wrong:
                 continue
-            if round > 0 and best[i] > limit(round, fastest, spent, options.budget_ms):
+            if round > 0 and candidates[i].ms > limit(round, fastest, search.spent, budget_ms):
                 continue
-            if spent > options.budget_ms and (round > 1 or (round == 0 and tried >= ALWAYS_TRIED)):
+            if search.spent > budget_ms and (
+                    round > 1 or (round == 0 and tried >= ALWAYS_TRIED)):
                 break
-            looks = round == 0 and options.verify != 0
-            if looks:
-                status = guarded.lease(
-                    api[0], plan.device.workspaces, ranked[i].workspace, options.stream)
-                space = guarded.data()
-                looks = status.ok()  # without the memory for guards, nobody looks
-            if not looks:
-                status = workspace.lease(
-                    plan.device.workspaces, ranked[i].workspace, options.stream)
-                space = workspace.data()
-            if status.ok() and round == 0:
-                # Compiling is not part of the time; a library that cannot do it ahead does it in
-                # the run, and says there what is wrong.
-                plan.calls.compile(lease.get(), operands[0], plan.convolution(), ranked[i].id)
-            if status.ok():
-                status = time_solution(plan, lease, operands, space, &ranked[i],
-                                       options.stream, timing, repeats[i], &ms, &spent,
-                                       options.budget_ms)
-            if status.ok():
-                best[i] = min(best[i], ms)
-            if status.ok() and round < 2:
-                enough = repeats_for(best[i])
-                too_few = round == 1 and enough > 2 * repeats[i]
-                repeats[i] = enough
-                if too_few:  # the first run was much slower than this one
-                    status = time_solution(plan, lease, operands, space, &ranked[i],
-                                           options.stream, timing, enough, &ms, &spent,
-                                           options.budget_ms)
-                    if status.ok():
-                        best[i] = min(best[i], ms)
-            if looks and status.ok():
-                with gil:
-                    status = inspect(plan, inspection, operands, &guarded, result, &ranked[i],
-                                     options)
-            workspace.give_back()
-            guarded.give_back()
-            if now_us() - looked > SIGNALS_US:
-                look_at_signals()
-                # A handler may have called with other threads.
-                use_threads(api, <int>plan.params.threads, &threads)
-                looked = now_us()
-            if ranked[i].wrong:
-                best[i] = 1e30
-                continue
-            if not status.ok():
-                api.hipGetLastError()
-                result.restore()
-                if status.hip and not status.out_of_memory():
-                    return 0  # the clock or the device failed, not this solution
-                ranked[i].out_of_memory = status.out_of_memory()
-                ranked[i].failed = not status.out_of_memory()
-                best[i] = 1e30
-                continue
-            running += 1
-            if round == 0:
-                tried += 1
-                tell(plan, &ranked[i], ms, i + 1, ranked.size())
-                # The callback may have called with other threads.
-                use_threads(api, <int>plan.params.threads, &threads)
+            measure_one(search, &candidates[i], round, i + 1, candidates.size(), &status)
+            if status.ok() and not ranked[i].wrong:
+                running += 1
+                tried += round == 0
+            elif status.hip and not status.ok() and not status.out_of_memory():
+                return 0  # the clock or the device failed, not this solution
         if running <= 1 and round > 1:
             break
     for i in range(ranked.size()):
         # Those that the budget left out were looked at too: they would be left out again.
         ranked[i].searched = not ranked[i].out_of_memory
-        if best[i] < 1e30:
-            ranked[i].time_ms = best[i]
+        if candidates[i].ms < NEVER:
+            ranked[i].time_ms = candidates[i].ms
             ranked[i].measured = True
             if ranked[i].source == Source.heuristic:
                 ranked[i].source = Source.measured
-    plan.recall(ranked, False)
+    search.plan.recall(ranked, False)
     return 1
+
+
+cdef int measure_one(Search* search, Candidate* candidate, int round, size_t place, size_t total,
+                     Status* status) except -1 nogil:
+    """One sample of a candidate; in the first round its result is looked at, and it is told of."""
+    cdef Plan* plan = search.plan
+    cdef const Options* options = search.options
+    cdef Solution* solution = candidate.solution
+    cdef Workspace workspace
+    cdef GuardedMemory guarded
+    cdef void* space
+    cdef bint looks = round == 0 and options.verify != 0
+    cdef bint too_few
+    cdef int enough
+    cdef float ms = 0
+    if looks:
+        status[0] = guarded.lease(
+            plan.device.api, plan.device.workspaces, solution.workspace, options.stream)
+        space = guarded.data()
+        looks = status.ok()  # without the memory for guards, nobody looks
+    if not looks:
+        status[0] = workspace.lease(plan.device.workspaces, solution.workspace, options.stream)
+        space = workspace.data()
+    if status.ok() and round == 0:
+        # Compiling is not part of the time; a library that cannot do it ahead does it in the run,
+        # and says there what is wrong.
+        plan.calls.compile(
+            search.lease.get(), search.operands[0], plan.convolution(), solution.id)
+    if status.ok():
+        status[0] = time_candidate(search, candidate, space, &ms)
+    if status.ok() and round < 2:
+        enough = repeats_for(candidate.ms)
+        too_few = round == 1 and enough > 2 * candidate.repeats
+        candidate.repeats = enough
+        if too_few:  # the first run was much slower than this one
+            status[0] = time_candidate(search, candidate, space, &ms)
+    if looks and status.ok():
+        with gil:
+            status[0] = inspect(search, &guarded, solution)
+    workspace.give_back()
+    guarded.give_back()
+    look_up(search)
+    if solution.wrong or not status.ok():
+        candidate.ms = NEVER
+    if not status.ok():
+        plan.device.api.hipGetLastError()
+        search.result.restore()
+        solution.out_of_memory = status.out_of_memory()
+        solution.failed = not status.out_of_memory()
+    elif round == 0 and not solution.wrong:
+        tell(plan, solution, ms, place, total)
+        use_its_threads(plan)  # the callback may have called with others
+    return 0
+
+
+cdef int look_up(Search* search) except -1 nogil:
+    """From time to time, at signals."""
+    if now_us() - search.looked > SIGNALS_US:
+        look_at_signals()
+        use_its_threads(search.plan)  # a handler may have called with others
+        search.looked = now_us()
+    return 0
+
+
+cdef int use_its_threads(Plan* plan) except -1 nogil:
+    cdef int64_t threads
+    return use_threads(&plan.device.api, <int>plan.params.threads, &threads)
 
 
 cdef int measure_on_scratch(Plan* plan, Operands* operands, const Choice& choice,
@@ -344,6 +375,8 @@ cdef int measure_on_scratch(Plan* plan, Operands* operands, const Choice& choice
     cdef PatternOperands replaced
     cdef Inspection inspection
     cdef Timing timing
+    cdef Search search = Search(
+        plan, &lease, operands, &scratch, &inspection, options, &timing, 0, 0)
     cdef Status status = lease.lease(plan.device.handles, options.stream)
     if status.ok():
         status = scratch.lease(
@@ -358,13 +391,11 @@ cdef int measure_on_scratch(Plan* plan, Operands* operands, const Choice& choice
     rank_by_heuristic(plan, &lease, &status)
     if status.ok():
         status = timing.make(api[0])
-    if not status.ok() or not measure_all(
-            plan, &lease, operands, &scratch, &inspection, choice, options, &timing):
+    if not status.ok() or not measure_all(&search, choice):
         return 0
     # Where nothing that is listed runs, the vendor's general solvers are left.
     if not plan.any_runs() and append_unlisted(plan, &lease, 0):
-        return measure_all(
-            plan, &lease, operands, &scratch, &inspection, choice, options, &timing)
+        return measure_all(&search, choice)
     return 1
 
 

@@ -272,9 +272,8 @@ def test_rooms_stand_together_in_the_table() -> None:
     """So that the direction of dependency is that of the folders."""
     place = _table()
     for room in ROOMS:
-        rows = sorted({
-            number for module, number in place.items() if f"{module}.".startswith(f"mioconv.{room}.")
-        })
+        there = f"mioconv.{room}."
+        rows = sorted({place[module] for module in place if f"{module}.".startswith(there)})
         assert rows, f"the table has no {room}"
         assert rows == list(range(rows[0], rows[-1] + 1)), f"{room} is scattered"
     folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}

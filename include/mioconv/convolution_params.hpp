@@ -30,7 +30,7 @@ struct ConvolutionParams {
     std::int64_t dtype;
     std::int64_t deterministic;
     std::int64_t allow_tf32;
-    std::int64_t packed_weights;  ///< the weights come as `Plan::pack_weights` makes them
+    std::int64_t packed_weights;  ///< the weights come as `Entry::pack_weights` makes them
     std::int64_t spatial;
     std::int64_t groups;
     std::array<std::int64_t, max_spatial> padding, stride, dilation;

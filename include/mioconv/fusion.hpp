@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "entry.hpp"
 #include "inspection.hpp"
-#include "plan.hpp"
 
 namespace mioconv {
 
@@ -28,30 +28,30 @@ public:
 };
 
 /// relu(result) in place.
-inline Status apply_relu(const Plan& plan, miopenHandle_t handle, void* data) {
-    const Api& api = plan.device.api;
+inline Status apply_relu(const Entry& entry, miopenHandle_t handle, void* data) {
+    const Api& api = entry.device.api;
     constexpr float one = 1, zero = 0;
     ActivationDescriptor relu;
     MIOCONV_TRY(relu.set_relu(api));
     return MIOCONV_CALL_OPTIONAL(
-        api, miopenActivationForward, handle, relu.get(), &one, plan.result_elements(), data, &zero,
-        plan.result_elements(), data);
+        api, miopenActivationForward, handle, relu.get(), &one, entry.result_elements(), data,
+        &zero, entry.result_elements(), data);
 }
 
 /// y = relu(conv(x, w) + alpha * z + bias) in one call; z may be y.
 inline Status run_bias_activation(
-    const Plan& plan, miopenHandle_t handle, const void* x, const void* w, float alpha,
+    const Entry& entry, miopenHandle_t handle, const void* x, const void* w, float alpha,
     const void* z, const void* bias, void* y) {
-    const Api& api = plan.device.api;
+    const Api& api = entry.device.api;
     constexpr float one = 1;
     ActivationDescriptor relu;
     MIOCONV_TRY(relu.set_relu(api));
     // It takes no workspace, and picks its algorithm itself whatever is named here.
     return MIOCONV_CALL_OPTIONAL(
-        api, miopenConvolutionBiasActivationForward, handle, &one, plan.operands.descriptor[X], x,
-        plan.operands.descriptor[W], w, plan.convolution(), miopenConvolutionFwdAlgoDirect, nullptr,
-        0, &alpha, plan.result_descriptor(), z, plan.bias_descriptor(), bias, relu.get(),
-        plan.result_descriptor(), y);
+        api, miopenConvolutionBiasActivationForward, handle, &one, entry.operands.descriptor[X], x,
+        entry.operands.descriptor[W], w, entry.convolution(), miopenConvolutionFwdAlgoDirect,
+        nullptr, 0, &alpha, entry.result_descriptor(), z, entry.bias_descriptor(), bias, relu.get(),
+        entry.result_descriptor(), y);
 }
 
 /// Arguments of one execution. They are made for each call: kept ones have given wrong results
@@ -76,7 +76,7 @@ public:
 /// own; it serves one call at a time.
 class FusionPlan {
 public:
-    FusionPlan(std::shared_ptr<Plan> convolution, bool bias)
+    FusionPlan(std::shared_ptr<Entry> convolution, bool bias)
         : convolution_(std::move(convolution)), bias_(bias), handle_(convolution_->device.api) {}
 
     static bool available(const Api& api) {
@@ -92,7 +92,7 @@ public:
     /// an operator is added, in others at compilation.
     Status build(hipStream_t stream) {
         const Api& api = handle_.api;
-        const Plan& conv = *convolution_;
+        const Entry& conv = *convolution_;
         MIOCONV_TRY(MIOCONV_CALL(api, miopenCreateWithStream, &handle_.handle, stream));
         handle_.stream = stream;
         MIOCONV_TRY(plan_.make(api, conv.operands.descriptor[X]));
@@ -127,7 +127,7 @@ public:
     }
 
 private:
-    std::shared_ptr<Plan> convolution_;  ///< owns the tensor and convolution descriptors
+    std::shared_ptr<Entry> convolution_;  ///< owns the tensor and convolution descriptors
     const bool bias_;
     PooledHandle handle_;
     FusionPlanDescriptor plan_;  ///< ends before its handle
@@ -157,15 +157,15 @@ class Fusion {
 public:
     enum class Way : int { undecided = 0, timing, fused, separate };
 
-    Fusion(std::shared_ptr<Plan> convolution, bool bias)
+    Fusion(std::shared_ptr<Entry> convolution, bool bias)
         : convolution_(std::move(convolution)), bias_(bias) {}
 
     /// relu(conv(x, w) + alpha * z + bias) as one native operation.
     Status run(
         const void* x, const void* w, void* y, const Epilogue& epilogue, hipStream_t stream) {
-        const Plan& plan = *convolution_;
+        const Entry& entry = *convolution_;
         if (epilogue.z == nullptr) {
-            if (!FusionPlan::available(plan.device.api))
+            if (!FusionPlan::available(entry.device.api))
                 return status_of("miopenCreateFusionPlan", miopenStatusNotImplemented);
             std::unique_ptr<FusionPlan> leased;
             MIOCONV_TRY(lease(stream, &leased));
@@ -174,17 +174,18 @@ public:
             return {};
         }
         HandleLease handle;
-        MIOCONV_TRY(handle.lease(plan.device.handles, stream));
+        MIOCONV_TRY(handle.lease(entry.device.handles, stream));
         Workspace zeros;
         const void* bias = epilogue.bias;
         if (bias == nullptr) {  // the call wants one
-            const auto bytes = static_cast<std::size_t>(4 * plan.params.shape[Y][1]);  // for floats
-            MIOCONV_TRY(zeros.lease(plan.device.workspaces, bytes, stream));
+            const auto bytes =
+                static_cast<std::size_t>(4 * entry.params.shape[Y][1]);  // for floats
+            MIOCONV_TRY(zeros.lease(entry.device.workspaces, bytes, stream));
             MIOCONV_TRY(
-                MIOCONV_CALL(plan.device.api, hipMemsetAsync, zeros.data(), 0, bytes, stream));
+                MIOCONV_CALL(entry.device.api, hipMemsetAsync, zeros.data(), 0, bytes, stream));
             bias = zeros.data();
         }
-        return run_bias_activation(plan, handle.get(), x, w, epilogue.alpha, epilogue.z, bias, y);
+        return run_bias_activation(entry, handle.get(), x, w, epilogue.alpha, epilogue.z, bias, y);
     }
     /// The same between guards, and looked at; see the function of this name for solutions. z may
     /// be the result, and is needed again where the call has to be done anew: the result comes
@@ -192,14 +193,14 @@ public:
     Status run_inspected(
         const void* x, const void* w, void* y, const Epilogue& epilogue, hipStream_t stream,
         bool* ran, std::string* fault) {
-        const Plan& plan = *convolution_;
-        Operands operands = plan.operands;
+        const Entry& entry = *convolution_;
+        Operands operands = entry.operands;
         operands.data[X] = const_cast<void*>(x);
         operands.data[W] = const_cast<void*>(w);
         *ran = false;
         Inspection inspection;
         MIOCONV_TRY(inspection.begin(
-            plan, operands, stream, static_cast<std::uint64_t>(inspected.load()),
+            entry, operands, stream, static_cast<std::uint64_t>(inspected.load()),
             epilogue.checked()));
         if (inspected.load() < first_runs && !inspection.tells()) {
             MIOCONV_TRY(run_on_pattern(epilogue, stream, fault));
@@ -207,9 +208,9 @@ public:
             return {};
         }
         MIOCONV_TRY(run_guarded(
-            plan, inspection, any_solution(), y,
-            epilogue.z == y || plan.params.bytes(plan.result()) <= most_guarded, stream, ran, fault,
-            [&](void*, void* target) { return run(x, w, target, epilogue, stream); }));
+            entry, inspection, any_solution(), y,
+            epilogue.z == y || entry.params.bytes(entry.result()) <= most_guarded, stream, ran,
+            fault, [&](void*, void* target) { return run(x, w, target, epilogue, stream); }));
         if (fault->empty()) inspected.fetch_add(1);
         return {};
     }
@@ -226,27 +227,28 @@ public:
 private:
     /// On the pattern instead, bias and z as well.
     Status run_on_pattern(const Epilogue& like, hipStream_t stream, std::string* fault) {
-        const Plan& plan = *convolution_;
-        Operands operands = plan.operands;
+        const Entry& entry = *convolution_;
+        Operands operands = entry.operands;
         PatternOperands given;
         Workspace bias, z;
         Epilogue epilogue = like;
-        MIOCONV_TRY(given.lease(plan, &operands, stream));
+        MIOCONV_TRY(given.lease(entry, &operands, stream));
         if (like.bias) {
-            const auto bytes = static_cast<std::size_t>(4 * plan.params.shape[Y][1]);  // for floats
-            MIOCONV_TRY(given.lease_more(plan, &bias, bytes, stream));
+            const auto bytes =
+                static_cast<std::size_t>(4 * entry.params.shape[Y][1]);  // for floats
+            MIOCONV_TRY(given.lease_more(entry, &bias, bytes, stream));
             epilogue.bias = bias.data();
         }
         if (like.z) {
-            MIOCONV_TRY(given.lease_more(plan, &z, plan.params.bytes(Y), stream));
+            MIOCONV_TRY(given.lease_more(entry, &z, entry.params.bytes(Y), stream));
             epilogue.z = z.data();
         }
         Inspection inspection;
-        inspection.begin(plan, given, 0, epilogue.checked());
+        inspection.begin(entry, given, 0, epilogue.checked());
         for (int i = 0; i < first_runs && fault->empty(); ++i) {
             bool ran;
             MIOCONV_TRY(run_guarded(
-                plan, inspection, any_solution(), nullptr, true, stream, &ran, fault,
+                entry, inspection, any_solution(), nullptr, true, stream, &ran, fault,
                 [&](void*, void* target) {
                     return run(operands.data[X], operands.data[W], target, epilogue, stream);
                 }));
@@ -285,7 +287,7 @@ private:
         }
     }
 
-    std::shared_ptr<Plan> convolution_;
+    std::shared_ptr<Entry> convolution_;
     const bool bias_;
     std::mutex mutex_;
     std::vector<std::unique_ptr<FusionPlan>> idle_;

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "entry.hpp"
 #include "guarded_memory.hpp"
-#include "plan.hpp"
 #include "result_check.hpp"
 
 namespace mioconv {
@@ -70,25 +70,25 @@ public:
     /// Points `operands` to it, but for the result. `weight_bytes`: of packed weights, which may be
     /// larger than the problem's.
     Status lease(
-        const Plan& plan, Operands* operands, hipStream_t stream, std::size_t weight_bytes = 0) {
+        const Entry& entry, Operands* operands, hipStream_t stream, std::size_t weight_bytes = 0) {
         // Sums of 8000 small numbers stay in float16's range.
-        pattern_ = std::make_unique<Pattern>(plan.params.dtype, longest_sum(plan.params) < 8000);
+        pattern_ = std::make_unique<Pattern>(entry.params.dtype, longest_sum(entry.params) < 8000);
         for (const Operand operand : {X, W, Y}) {
-            if (operand == plan.result()) continue;
+            if (operand == entry.result()) continue;
             const std::size_t bytes =
-                std::max(plan.params.bytes(operand), operand == W ? weight_bytes : 0);
-            MIOCONV_TRY(memory_[operand].lease(plan.device.workspaces, bytes, stream));
-            MIOCONV_TRY(pattern_->fill(plan.device.api, memory_[operand].data(), bytes, stream));
+                std::max(entry.params.bytes(operand), operand == W ? weight_bytes : 0);
+            MIOCONV_TRY(memory_[operand].lease(entry.device.workspaces, bytes, stream));
+            MIOCONV_TRY(pattern_->fill(entry.device.api, memory_[operand].data(), bytes, stream));
         }
         for (const Operand operand : {X, W, Y})
-            if (operand != plan.result()) operands->data[operand] = memory_[operand].data();
+            if (operand != entry.result()) operands->data[operand] = memory_[operand].data();
         return {};
     }
     /// More of it, for what follows a convolution.
     Status lease_more(
-        const Plan& plan, Workspace* memory, std::size_t bytes, hipStream_t stream) const {
-        MIOCONV_TRY(memory->lease(plan.device.workspaces, bytes, stream));
-        return pattern_->fill(plan.device.api, memory->data(), bytes, stream);
+        const Entry& entry, Workspace* memory, std::size_t bytes, hipStream_t stream) const {
+        MIOCONV_TRY(memory->lease(entry.device.workspaces, bytes, stream));
+        return pattern_->fill(entry.device.api, memory->data(), bytes, stream);
     }
     HostElements elements() const { return pattern_->elements(); }
 
@@ -102,33 +102,33 @@ class Inspection {
 public:
     /// Reads operands that lie on a GPU to the host, and so waits for them.
     Status begin(
-        const Plan& plan, const Operands& operands, hipStream_t stream, std::uint64_t seed,
+        const Entry& entry, const Operands& operands, hipStream_t stream, std::uint64_t seed,
         const CheckedEpilogue& epilogue = {}) {
-        const Api& api = plan.device.api;
+        const Api& api = entry.device.api;
         std::array<HostElements, operand_count> elements;
         for (const Operand operand : {X, W, Y}) {
-            if (operand == plan.result()) continue;
+            if (operand == entry.result()) continue;
             const void* data = operands.data[operand];
             if (api.provider != Provider::cpu) {
-                copies_.emplace_back(plan.params.bytes(operand));
+                copies_.emplace_back(entry.params.bytes(operand));
                 MIOCONV_TRY(MIOCONV_CALL(
                     api, hipMemcpyAsync, copies_.back().data(), data, copies_.back().size(),
                     hipMemcpyDeviceToHost, stream));
                 data = copies_.back().data();
             }
-            elements[operand] = HostElements(data, plan.params.dtype);
+            elements[operand] = HostElements(data, entry.params.dtype);
         }
         if (!copies_.empty()) MIOCONV_TRY(MIOCONV_CALL(api, hipStreamSynchronize, stream));
-        check_ = std::make_unique<ResultCheck>(plan.params, elements, seed, epilogue);
+        check_ = std::make_unique<ResultCheck>(entry.params, elements, seed, epilogue);
         return {};
     }
     /// Operands that are the pattern, which must stay.
     void begin(
-        const Plan& plan, const PatternOperands& operands, std::uint64_t seed,
+        const Entry& entry, const PatternOperands& operands, std::uint64_t seed,
         const CheckedEpilogue& epilogue = {}) {
         std::array<HostElements, operand_count> elements;
         elements.fill(operands.elements());
-        check_ = std::make_unique<ResultCheck>(plan.params, elements, seed, epilogue);
+        check_ = std::make_unique<ResultCheck>(entry.params, elements, seed, epilogue);
     }
     bool begun() const { return check_ != nullptr; }
     /// See ResultCheck.
@@ -136,14 +136,14 @@ public:
 
     /// `fault`: what is wrong with a result, in words; empty: nothing that was looked at.
     Status look(
-        const Plan& plan, const Solution& solution, const void* result, hipStream_t stream,
+        const Entry& entry, const Solution& solution, const void* result, hipStream_t stream,
         std::string* fault) {
-        const Api& api = plan.device.api;
+        const Api& api = entry.device.api;
         if (api.provider == Provider::cpu) {
             *fault = check_->judge(check_->read(result), solution);
             return {};
         }
-        const std::size_t size = plan.params.dtype == miopenFloat ? 4 : 2;
+        const std::size_t size = entry.params.dtype == miopenFloat ? 4 : 2;
         std::vector<char> found(check_->size() * size);
         for (std::size_t i = 0; i < check_->size(); ++i) {
             const char* const from = static_cast<const char*>(result) +
@@ -153,7 +153,7 @@ public:
                 stream));
         }
         MIOCONV_TRY(MIOCONV_CALL(api, hipStreamSynchronize, stream));
-        const HostElements elements(found.data(), plan.params.dtype);
+        const HostElements elements(found.data(), entry.params.dtype);
         std::vector<double> got;
         for (std::size_t i = 0; i < check_->size(); ++i)
             got.push_back(elements[static_cast<std::int64_t>(i)]);
@@ -181,14 +181,14 @@ constexpr std::size_t most_guarded = std::size_t{1} << 20;
 /// `apart`: into guarded memory, and from there to `result`, unless that is null.
 template <typename Calculate>
 Status run_guarded(
-    const Plan& plan, Inspection& inspection, const Solution& solution, void* result, bool apart,
+    const Entry& entry, Inspection& inspection, const Solution& solution, void* result, bool apart,
     hipStream_t stream, bool* ran, std::string* fault, const Calculate& calculate) {
     *ran = false;
-    const Api& api = plan.device.api;
-    const std::size_t bytes = plan.params.bytes(plan.result());
+    const Api& api = entry.device.api;
+    const std::size_t bytes = entry.params.bytes(entry.result());
     GuardedMemory scratch, guarded;
-    MIOCONV_TRY(scratch.lease(api, plan.device.workspaces, solution.workspace, stream));
-    if (apart) MIOCONV_TRY(guarded.lease(api, plan.device.workspaces, bytes, stream, result));
+    MIOCONV_TRY(scratch.lease(api, entry.device.workspaces, solution.workspace, stream));
+    if (apart) MIOCONV_TRY(guarded.lease(api, entry.device.workspaces, bytes, stream, result));
     void* const target = apart ? guarded.data() : result;
     *ran = true;
     MIOCONV_TRY(calculate(scratch.data(), target));
@@ -197,7 +197,7 @@ Status run_guarded(
     if (!intact) *fault = "it wrote outside of its scratch memory";
     if (intact) MIOCONV_TRY(guarded.look(&intact));
     if (!intact && fault->empty()) *fault = "it wrote outside of its result";
-    if (intact) MIOCONV_TRY(inspection.look(plan, solution, target, stream, fault));
+    if (intact) MIOCONV_TRY(inspection.look(entry, solution, target, stream, fault));
     if (!fault->empty() || !apart || result == nullptr) return {};
     if (api.provider == Provider::cpu) {
         std::memcpy(result, target, bytes);
@@ -209,29 +209,31 @@ Status run_guarded(
 
 /// A solution on the pattern, for those who will call it with nobody looking.
 inline Status run_on_pattern(
-    const Plan& plan, miopenHandle_t handle, const Solution& solution, hipStream_t stream,
+    const Entry& entry, miopenHandle_t handle, const Solution& solution, hipStream_t stream,
     std::string* fault) {
-    Operands operands = plan.operands;
+    Operands operands = entry.operands;
     PatternOperands given;
-    MIOCONV_TRY(given.lease(plan, &operands, stream));
+    MIOCONV_TRY(given.lease(entry, &operands, stream));
     Workspace packed;
     std::size_t bytes = 0;
-    if (plan.params.packed_weights) MIOCONV_TRY(plan.packed_size(handle, solution.id, &bytes));
+    if (entry.params.packed_weights) MIOCONV_TRY(entry.packed_size(handle, solution.id, &bytes));
     if (bytes != 0) {
-        MIOCONV_TRY(packed.lease(plan.device.workspaces, bytes, stream));
-        MIOCONV_TRY(plan.pack_weights(handle, solution.id, operands.data[W], packed.data(), bytes));
+        MIOCONV_TRY(packed.lease(entry.device.workspaces, bytes, stream));
+        MIOCONV_TRY(
+            entry.pack_weights(handle, solution.id, operands.data[W], packed.data(), bytes));
         operands.data[W] = packed.data();
     }
     Inspection inspection;
-    inspection.begin(plan, given, solution.id);
+    inspection.begin(entry, given, solution.id);
     for (int i = 0; i < first_runs && fault->empty(); ++i) {
         bool ran;
         MIOCONV_TRY(run_guarded(
-            plan, inspection, solution, nullptr, true, stream, &ran, fault,
+            entry, inspection, solution, nullptr, true, stream, &ran, fault,
             [&](void* scratch, void* target) {
-                operands.data[plan.result()] = target;
-                return plan.calls.run(
-                    handle, operands, plan.convolution(), scratch, solution.workspace, solution.id);
+                operands.data[entry.result()] = target;
+                return entry.calls.run(
+                    handle, operands, entry.convolution(), scratch, solution.workspace,
+                    solution.id);
             }));
     }
     return {};
@@ -240,23 +242,23 @@ inline Status run_on_pattern(
 /// A solution on the caller's operands; on the pattern first, and that alone, where the caller's
 /// show nothing. `looks`: how many runs were looked at.
 inline Status run_inspected(
-    const Plan& plan, miopenHandle_t handle, Operands operands, const Solution& solution,
+    const Entry& entry, miopenHandle_t handle, Operands operands, const Solution& solution,
     hipStream_t stream, std::uint64_t seed, bool* ran, int* looks, std::string* fault) {
     *ran = false;
     Inspection inspection;
-    MIOCONV_TRY(inspection.begin(plan, operands, stream, seed));
+    MIOCONV_TRY(inspection.begin(entry, operands, stream, seed));
     *looks = 1;
     if (solution.inspected < first_runs && !inspection.tells()) {
         *looks = first_runs;
-        return run_on_pattern(plan, handle, solution, stream, fault);
+        return run_on_pattern(entry, handle, solution, stream, fault);
     }
     return run_guarded(
-        plan, inspection, solution, operands.data[plan.result()],
-        plan.params.bytes(plan.result()) <= most_guarded, stream, ran, fault,
+        entry, inspection, solution, operands.data[entry.result()],
+        entry.params.bytes(entry.result()) <= most_guarded, stream, ran, fault,
         [&](void* scratch, void* target) {
-            operands.data[plan.result()] = target;
-            return plan.calls.run(
-                handle, operands, plan.convolution(), scratch, solution.workspace, solution.id);
+            operands.data[entry.result()] = target;
+            return entry.calls.run(
+                handle, operands, entry.convolution(), scratch, solution.workspace, solution.id);
         });
 }
 

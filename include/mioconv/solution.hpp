@@ -27,7 +27,7 @@ struct Solution {
     bool searched = false;  ///< a search has looked at it, whether or not it came to be timed
     bool failed = false;  ///< answered with an error at run time
     bool out_of_memory = false;  ///< its workspace could not be had; forgotten by empty_cache()
-    bool wrong = false;  ///< its results were; `Plan::fault` has the words
+    bool wrong = false;  ///< its results were; `Entry::fault` has the words
     int inspected = 0;   ///< runs whose results were looked at and found right
 
     /// Whether an element's error is that of the products which enter it. Winograd and FFT mix

@@ -19,7 +19,7 @@ struct TensorView {
     int device_type = 0;  ///< DLPack's number
     int device_id = 0;
     bool read_only = false;
-    int array_library = 0;  ///< whose operations may copy it on a GPU: Kind of _tensor.pxd
+    int array_library = 0;  ///< whose operations may copy it on a GPU: Kind of _borrow/loan.pxd
 
     std::int64_t count() const {
         std::int64_t product = 1;

@@ -12,10 +12,7 @@ own core.
 
 import os as _os
 
-from mioconv._native import interpreter as _interpreter
-
-assert _interpreter  # which lies before all that is compiled
-
+import mioconv._native.interpreter as _interpreter  # noqa: F401 - before all that is compiled
 from mioconv._borrow.own_tensor import Tensor
 from mioconv._native.api import version as _version
 from mioconv.conv import (

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from mioconv._native import api as _api
 from mioconv._loader.advice import MIOPEN_FOLDERS, kernel_cache_problem
 from mioconv._loader.catalogue import NUMBERS, PROVIDERS, ROCM
 from mioconv._loader.installation import device_code_problem, find_db_problem, forwarding
 from mioconv._loader.load import Failed, Found, Loader
+from mioconv._native import api as _api
 from mioconv.errors import MioconvError
 
 __all__ = ["ProviderInfo", "get_version_info", "load", "providers"]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from mioconv import cache_files
 from mioconv._call import problems as _problems
-from mioconv._core import plans as _plans
+from mioconv._core import entries as _entries
 from mioconv._core import records as _records
 from mioconv._core import run as _run
 from mioconv._core import state as _state
@@ -217,5 +217,5 @@ def cache_load(path: str | os.PathLike[str] | None = None) -> int:
         Entries that are damaged; they are ignored.
     """
     count = cache_files.load(None if path is None else Path(path))
-    _plans.recall_all()
+    _entries.recall_all()
     return count

@@ -34,7 +34,7 @@ def expression(name: str, file: str, old: str, new: str, *tests: str) -> Mutatio
 
 SELECTION = [
     expression(
-        "out-of-memory mark ignored", f"{HEADERS}/plan.hpp",
+        "out-of-memory mark ignored", f"{HEADERS}/entry.hpp",
         "!solution.failed && !solution.out_of_memory", "!solution.failed",
         "tests/test_selection.py", "tests/test_memory.py",
     ),
@@ -45,11 +45,11 @@ SELECTION = [
     ),
     statement(
         "failed solution not marked", f"{CORE}/_core/run.pyx",
-        "plan.mark_failed(solution.id)", "pass", "tests/test_selection.py",
+        "entry.mark_failed(solution.id)", "pass", "tests/test_selection.py",
     ),
     expression(
         "lack of memory never forgotten", f"{CORE}/_core/run.pyx",
-        "plan.forget_out_of_memory()", "False", "tests/test_selection.py", "tests/test_memory.py",
+        "entry.forget_out_of_memory()", "False", "tests/test_selection.py", "tests/test_memory.py",
     ),
     expression(
         "slower way chosen", f"{CORE}/_core/epilogue.pyx", "fused <= separate", "fused > separate",
@@ -62,14 +62,14 @@ SELECTION = [
     ),
     expression(
         "fused with Winograd though strict", f"{CORE}/_core/epilogue.pyx",
-        "options.strict_accuracy and not plan.sums_plainly()", "False", "tests/test_fused.py",
+        "options.strict_accuracy and not entry.sums_plainly()", "False", "tests/test_fused.py",
     ),
     expression(
         "unmeasured for lack of memory counts as searched", f"{CORE}/_core/search.pyx",
         "not ranked[i].out_of_memory", "True", "tests/test_selection.py", "tests/test_memory.py",
     ),
     expression(
-        "exclusions ignored", f"{HEADERS}/plan.hpp",
+        "exclusions ignored", f"{HEADERS}/entry.hpp",
         "exclusions && exclusions->excludes(api, solution)", "false", "tests/test_exclusions.py",
     ),
     expression(
@@ -87,7 +87,7 @@ SELECTION = [
     ),
     expression(
         "signals not looked at", f"{CORE}/_core/search.pyx",
-        "now_us() - looked > SIGNALS_US", "False", "tests/test_processes.py -k signals",
+        "now_us() - search.looked > SIGNALS_US", "False", "tests/test_processes.py -k signals",
     ),
     statement(
         "signals not looked at while waiting", f"{CORE}/_core/search.pyx",
@@ -96,8 +96,7 @@ SELECTION = [
     ),
     statement(
         "threads of a callback stay", f"{CORE}/_core/search.pyx",
-        "# The callback may have called with other threads.\n"
-        "                use_threads(api, <int>plan.params.threads, &threads)", "pass",
+        "use_its_threads(entry)  # the callback may have called with others", "pass",
         "tests/test_preparation.py",
     ),
     statement(
@@ -128,7 +127,7 @@ LIFETIMES = [
     ),
     expression(
         "plan takes any alignment", f"{CORE}/_call/plan.pyx",
-        "tensor.alignment() < self.plan.params.alignment[operand]", "False",
+        "tensor.alignment() < self.entry.params.alignment[operand]", "False",
         "tests/test_preparation.py",
     ),
     expression(
@@ -226,7 +225,7 @@ STREAMS = [
     ),
     statement(
         "plan does not wait", f"{CORE}/_call/plan.pyx",
-        "status = self.last.wait(self.plan.device.api, stream)", "pass", "rocm:streams",
+        "status = self.last.wait(self.entry.device.api, stream)", "pass", "rocm:streams",
     ),
     expression(
         "streams told apart by handle", f"{HEADERS}/stream_id.hpp",
@@ -250,7 +249,7 @@ STREAMS = [
 RESULTS = [
     expression(
         "fused operation not looked at", f"{CORE}/_core/epilogue.pyx",
-        "plan.device.api.provider == Provider.cpu and is_due(plan, &stand_in, options)",
+        "entry.device.api.provider == Provider.cpu and is_due(entry, &stand_in, options)",
         "plan.device.api.provider == Provider.rocm and is_due(plan, &stand_in, options)",
         "tests/test_verify.py -k fused",
     ),

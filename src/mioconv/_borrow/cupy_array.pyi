@@ -1,1 +1,1 @@
-# Nothing here is for Python; see _cupy_array.pxd.
+# Nothing here is for Python; see cupy_array.pxd.

@@ -1,1 +1,1 @@
-# Nothing here is for Python; see _dlpack.pxd.
+# Nothing here is for Python; see dlpack.pxd.

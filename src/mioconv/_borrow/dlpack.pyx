@@ -5,13 +5,12 @@ from cpython.pycapsule cimport (
 from libc.stdint cimport uintptr_t
 
 from mioconv._borrow.loan cimport CUPY, OTHER, TORCH, Kind, Loan, Ordering
-from mioconv._borrow.stream cimport (
-    dlpack_stream, find_owner, loadable, own_stream, provider_number)
+from mioconv._borrow.stream cimport dlpack_stream, find_owner, loadable, own_stream, provider_number
 from mioconv._native.api cimport raise_status, usable
 from mioconv._native.dlpack cimport (
-    DLDataType, DLManagedTensor, DLManagedTensorVersioned, DLPACK_FLAG_BITMASK_IS_COPIED,
-    DLPACK_FLAG_BITMASK_READ_ONLY, DLPackExchangeAPI, DLTensor, MIOCONV_DLPACK_MAJOR,
-    MIOCONV_DLPACK_MINOR, kDLBfloat, kDLCPU, kDLCUDA, kDLFloat)
+    DLPACK_FLAG_BITMASK_IS_COPIED, DLPACK_FLAG_BITMASK_READ_ONLY, MIOCONV_DLPACK_MAJOR,
+    MIOCONV_DLPACK_MINOR, DLDataType, DLManagedTensor, DLManagedTensorVersioned, DLPackExchangeAPI,
+    DLTensor, kDLBfloat, kDLCPU, kDLCUDA, kDLFloat)
 from mioconv._native.miopen cimport miopenBFloat16, miopenFloat, miopenHalf
 from mioconv._native.native cimport (
     Api, CurrentDevice, Layout, Provider, Status, TensorView, max_dims, set_dense_strides)

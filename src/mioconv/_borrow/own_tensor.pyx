@@ -14,8 +14,8 @@ from libc.string cimport memset
 from mioconv._borrow.stream cimport order, own_stream, provider_number
 from mioconv._native.api cimport api_of, raise_status, usable
 from mioconv._native.dlpack cimport (
-    DLManagedTensor, DLManagedTensorVersioned, DLTensor, MIOCONV_DLPACK_MAJOR,
-    MIOCONV_DLPACK_MINOR, kDLBfloat, kDLCPU, kDLFloat, kDLROCM)
+    MIOCONV_DLPACK_MAJOR, MIOCONV_DLPACK_MINOR, DLManagedTensor, DLManagedTensorVersioned, DLTensor,
+    kDLBfloat, kDLCPU, kDLFloat, kDLROCM)
 from mioconv._native.hip cimport hipStream_t
 from mioconv._native.miopen cimport miopenBFloat16, miopenDataType_t, miopenFloat, miopenHalf
 from mioconv._native.native cimport Api, CurrentDevice, Provider, Status, TensorView

@@ -1,1 +1,1 @@
-# Nothing here is for Python; see _stream.pxd.
+# Nothing here is for Python; see stream.pxd.

@@ -8,6 +8,6 @@ cdef int borrow(object tensor, str name, bint writable, TensorView* view, Loan* 
 cdef void give_back(Loan* loan) noexcept
 cdef str kind_name(Kind kind)
 cdef object new_tensor(Kind kind, object like, TensorView* view, Layout layout, Loan* loan)
-cdef object settle_stream(
+cdef object call_stream(
     object stream, object tensor, const TensorView* view, const Loan* loan, hipStream_t* settled)
 cdef int await_ready(const TensorView* view, const Loan* loan, hipStream_t stream) except -1

@@ -25,7 +25,8 @@ from mioconv._native.dlpack cimport (
     DLManagedTensor, DLManagedTensorVersioned, DLPackExchangeAPI, kDLCPU, kDLCUDA)
 from mioconv._native.hip cimport hipStream_t
 from mioconv._native.miopen cimport miopenBFloat16, miopenFloat, miopenHalf
-from mioconv._native.native cimport Layout, TensorView, max_dims, only_channels_last, set_dense_strides
+from mioconv._native.native cimport (
+    Layout, TensorView, max_dims, only_channels_last, set_dense_strides)
 
 import sys
 
@@ -256,8 +257,8 @@ cdef bint current_stream(object tensor, const TensorView* view, const Loan* loan
     return True
 
 
-cdef object settle_stream(object stream, object tensor, const TensorView* view, const Loan* loan,
-                          hipStream_t* settled):
+cdef object call_stream(object stream, object tensor, const TensorView* view, const Loan* loan,
+                        hipStream_t* settled):
     """The stream of a call on a GPU: the caller's, or the producer's current one.
 
     A caller's stream waits for the producer's, on which the operands were made; what the array

@@ -1,1 +1,1 @@
-# Nothing here is for Python; see _torch_tensor.pxd.
+# Nothing here is for Python; see torch_tensor.pxd.

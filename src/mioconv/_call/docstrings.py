@@ -75,6 +75,19 @@ def _split(name: str) -> tuple[str, str]:
     raise ValueError(name)
 
 
+def _listed(function: Callable[..., Any], arguments: dict[str, str | None]) -> list[str]:
+    """A line for each argument; those without words share the next one's."""
+    code = function.__code__
+    listed, shared = [], []
+    for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
+        if arguments[name] is None:
+            shared.append(name)
+        else:
+            listed.append(f"    {', '.join([*shared, name])} : {arguments[name]}")
+            shared = []
+    return listed
+
+
 def document(function: Callable[..., Any], spatial: int) -> None:
     """Give a public function its NumPy-style docstring, from its name and its arguments."""
     kind, operation = _split(function.__name__)
@@ -101,15 +114,6 @@ def document(function: Callable[..., Any], spatial: int) -> None:
         "backward": "tuple of three tensors or None",
     }
     result = results.get(operation, f"tensor of shape {shapes['output']}")
-    code = function.__code__
-    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    listed, shared = [], []
-    for name in names:
-        if arguments[name] is None:
-            shared.append(name)
-        else:
-            listed.append(f"    {', '.join([*shared, name])} : {arguments[name]}")
-            shared = []
     notes = "Of the operands' kind, dtype and device; channels-last if an operand unambiguously is."
     text = "\n".join(
         [
@@ -117,7 +121,7 @@ def document(function: Callable[..., Any], spatial: int) -> None:
             "",
             "    Parameters",
             "    ----------",
-            *listed,
+            *_listed(function, arguments),
             "",
             "    Returns",
             "    -------",

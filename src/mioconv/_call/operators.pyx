@@ -16,12 +16,12 @@ from mioconv._borrow.loan cimport OTHER, TORCH, Kind, Loan, Ordering
 from mioconv._borrow.own_tensor cimport Tensor, dtype_name, sizes
 from mioconv._borrow.stream cimport device_name, stream_pointer
 from mioconv._borrow.tensor cimport (
-    await_ready, borrow, give_back, kind_name, new_tensor, settle_stream)
+    await_ready, borrow, call_stream, give_back, kind_name, new_tensor)
 from mioconv._borrow.torch_tensor cimport note_write
 from mioconv._check.flags cimport Options, resolve_flags
 from mioconv._check.geometry cimport (
-    Geometry, Names, Operator, check_bias, check_rank, check_ranks, check_shape, parse_geometry,
-    parse_output_padding, settle_sizes)
+    Geometry, Names, Operator, check_bias, check_rank, check_ranks, check_shape, compute_sizes,
+    parse_geometry, parse_output_padding)
 from mioconv._core.execute cimport Task, convolve, fill_zero, provider_of, sum_to_bias
 from mioconv._core.state cimport device_of
 from mioconv._native.api cimport usable
@@ -138,7 +138,7 @@ cdef int take_stream(Call* call) except -1:
             raise ValueError(f"stream: expected None for tensors on the CPU, but got "
                              f"{<object>call.stream!r}")
         return 0
-    context = settle_stream(
+    context = call_stream(
         <object>call.stream if call.stream != NULL else None, <object>call.operands[call.first],
         tensor, &call.loans[call.first], &call.settled)
     if context is not None:
@@ -285,8 +285,8 @@ cdef tuple operator_names = tuple([name_table(&operators[i]) for i in range(6)])
 cdef tuple gradient_names = tuple([name_table(&gradient_operators[i]) for i in range(2)])
 
 
-cdef int settle_geometry(const Operator* op, tuple names, Geometry* geometry, int spatial,
-                         TensorView* tensors, int result, const Arguments* given) except -1:
+cdef int parse_sizes(const Operator* op, tuple names, Geometry* geometry, int spatial,
+                     TensorView* tensors, int result, const Arguments* given) except -1:
     """Parse what the user gave, and settle the sizes of all three tensors."""
     cdef object groups = <object>given.groups
     parse_geometry(geometry, spatial, <object>given.stride, <object>given.padding,
@@ -294,11 +294,11 @@ cdef int settle_geometry(const Operator* op, tuple names, Geometry* geometry, in
                    tensors[<int>X].shape[1] if groups is depthwise else groups)
     if op.transposed:
         parse_output_padding(geometry, <object>given.output_padding)
-    return settle_sizes(op, names, geometry, tensors, result)
+    return compute_sizes(op, names, geometry, tensors, result)
 
 
-cdef int settle_flags(Options* options, const Call* call, const Arguments* given,
-                      object solution) except -1:
+cdef int options_of(Options* options, const Call* call, const Arguments* given,
+                    object solution) except -1:
     resolve_flags(options, <object>given.benchmark, <object>given.deterministic,
                   <object>given.allow_tf32, <object>given.workspace_limit, <object>given.exclude,
                   solution)
@@ -366,10 +366,10 @@ cdef int check_operation(Call* call, void* more) except -1:
     cdef int result = operation.result, spatial = operation.spatial
     cdef int second = <int>W if result != <int>W else <int>Y
     cdef bint batched = True
-    settle_flags(&operation.options, call, given, <object>given.solution)
+    options_of(&operation.options, call, given, <object>given.solution)
     check_ranks(operation.op, names, tensors, spatial, result,
                 <object>operation.shape if operation.shape != NULL else None, &batched)
-    settle_geometry(operation.op, names, &operation.geometry, spatial, tensors, result, given)
+    parse_sizes(operation.op, names, &operation.geometry, spatial, tensors, result, given)
     if call.operands[BIAS] != NULL:
         check_bias(&tensors[BIAS], &tensors[<int>W], tensors[result].shape[1])
     if call.operands[Z] != NULL:
@@ -470,11 +470,11 @@ cdef int check_gradients(Call* call, void* more) except -1:
     cdef int i
     cdef int gradient = <int>X if wanted.op.transposed else <int>Y
     for i in range(3):
-        settle_flags(&wanted.options[i], call, wanted.given, (<object>wanted.solutions)[i])
+        options_of(&wanted.options[i], call, wanted.given, (<object>wanted.solutions)[i])
         last = last or only_channels_last(tensors[i])
     check_ranks(wanted.op, names, tensors, wanted.spatial, <int>W, None, &batched)
-    settle_geometry(wanted.op, names, &wanted.geometry, wanted.spatial, tensors, <int>W,
-                    wanted.given)
+    parse_sizes(wanted.op, names, &wanted.geometry, wanted.spatial, tensors, <int>W,
+                wanted.given)
     tensors[OWN] = tensors[<int>Y if wanted.op.transposed else <int>X]
     tensors[OWN + 1] = tensors[<int>W]
     tensors[OWN + 2].ndim = 1

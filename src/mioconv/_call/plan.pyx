@@ -12,7 +12,7 @@ from mioconv._borrow.stream cimport own_stream, stream_pointer
 from mioconv._borrow.tensor cimport give_back
 from mioconv._borrow.torch_tensor cimport hold, version_of
 from mioconv._call.operators cimport Call, or_null, run_call
-from mioconv._call.problems cimport require_layout, settle
+from mioconv._call.problems cimport choose_ahead, require_layout
 from mioconv._check.flags cimport Options, resolve_flags
 from mioconv._check.geometry cimport check_shape
 from mioconv._core.copies cimport add_height
@@ -24,7 +24,7 @@ from mioconv._native.api cimport raise_status
 from mioconv._native.dlpack cimport kDLCUDA, kDLROCM
 from mioconv._native.hip cimport hipStream_t
 from mioconv._native.native cimport (
-    Api, CallRecord, Choice, CurrentDevice, HandleLease, InFlight, LastUse, Operands, Plan,
+    Api, CallRecord, Choice, CurrentDevice, Entry, HandleLease, InFlight, LastUse, Operands,
     Provider, Solution, Status, TensorView, W, Workspace, X, Y, capturing, checksum)
 
 import threading
@@ -51,8 +51,8 @@ cdef class ConvolutionPlan:
     """What `mioconv.plan` makes; see there."""
 
     cdef readonly object problem
-    cdef shared_ptr[Plan] held
-    cdef Plan* plan
+    cdef shared_ptr[Entry] held
+    cdef Entry* entry
     cdef Solution chosen
     # Both are the plan's own for as long as it lives. In a forked child they are let go of without
     # being given back: the locks of their pools may have been held at that moment.
@@ -113,28 +113,28 @@ cdef class ConvolutionPlan:
                       solution)
         if stream is not None:
             options.stream = planned_stream(stream, problem.device)
-        self.plan = settle(problem, &options, self.constant_weights, &self.held, &choice, &before,
-                           &self.chosen)
-        require_layout(problem, self.plan.device, &self.plan.params)
-        status = current.set(self.plan.device.api, self.plan.device.index)
+        self.entry = choose_ahead(problem, &options, self.constant_weights, &self.held, &choice,
+                                  &before, &self.chosen)
+        require_layout(problem, self.entry.device, &self.entry.params)
+        status = current.set(self.entry.device.api, self.entry.device.index)
         if status.ok():
-            status = self.handle.lease(self.plan.device.handles, options.stream)
+            status = self.handle.lease(self.entry.device.handles, options.stream)
         if status.ok():
             self.choose_right(&options, &choice)
             self.make_ready(options.stream, &status)
-        if status.out_of_memory() and self.plan.params.packed_weights:
+        if status.out_of_memory() and self.entry.params.packed_weights:
             # Without room for a copy, every call packs.
             self.packed.give_back()
             self.packed_bytes = 0
-            self.plan = settle(problem, &options, False, &self.held, &unpacked, &before,
-                               &self.chosen)
+            self.entry = choose_ahead(problem, &options, False, &self.held, &unpacked, &before,
+                                      &self.chosen)
             self.choose_right(&options, &unpacked)
             self.make_ready(options.stream, &status)
         if status.ok():
             # So that a first call on another stream comes after what the workspace was used for.
             self.note_use(options.stream)
         if not status.ok():
-            raise_status(&self.plan.device.api, status, problem)
+            raise_status(&self.entry.device.api, status, problem)
         self.stream = options.stream
 
     def __dealloc__(self):
@@ -145,10 +145,10 @@ cdef class ConvolutionPlan:
         if self.process != getpid():
             self.last.abandon()
             return
-        if self.plan != NULL and self.plan.device.api.provider != Provider.cpu:
-            if current.set(self.plan.device.api, self.plan.device.index).ok():
-                self.plan.device.api.hipDeviceSynchronize()
-            self.plan.device.api.hipGetLastError()
+        if self.entry != NULL and self.entry.device.api.provider != Provider.cpu:
+            if current.set(self.entry.device.api, self.entry.device.index).ok():
+                self.entry.device.api.hipDeviceSynchronize()
+            self.entry.device.api.hipGetLastError()
             self.workspace.use(NULL)
         del self.workspace
         del self.packed
@@ -158,58 +158,58 @@ cdef class ConvolutionPlan:
         """Nobody looks at the results of calls: the solution is looked at now."""
         cdef InFlight call
         cdef int64_t threads
-        if capturing(self.plan.device.api, options.stream) or options.verify == 0 or (
-                options.verify == 1 and self.plan.device.api.provider != Provider.cpu):
+        if capturing(self.entry.device.api, options.stream) or options.verify == 0 or (
+                options.verify == 1 and self.entry.device.api.provider != Provider.cpu):
             return 0
         with nogil:
-            call.enter(self.plan.device.api)
-        use_threads(&self.plan.device.api, <int>self.plan.params.threads, &threads)
+            call.enter(self.entry.device.api)
+        use_threads(&self.entry.device.api, <int>self.entry.params.threads, &threads)
         while not self.chosen.inspected and not passes_on_pattern(
-                self.plan, self.handle, &self.chosen, options):
-            if not self.plan.choose(choice[0], &self.chosen):
-                raise_no_solution(self.plan, options, choice, Status())
+                self.entry, self.handle, &self.chosen, options):
+            if not self.entry.choose(choice[0], &self.chosen):
+                raise_no_solution(self.entry, options, choice, Status())
         return 0
 
     cdef int make_ready(self, hipStream_t stream, Status* status) except -1:
         """Compile, and take the memory that calls will use."""
         cdef InFlight call
-        cdef const Api* api = &self.plan.device.api
+        cdef const Api* api = &self.entry.device.api
         cdef int64_t threads
         with nogil:
             call.enter(api[0])
         status[0] = Status()
         # A search may have called back, and the callback with other threads.
-        use_threads(api, <int>self.plan.params.threads, &threads)
+        use_threads(api, <int>self.entry.params.threads, &threads)
         # A library that does not compile ahead does it in the first run.
-        self.plan.calls.compile(
-            self.handle.get(), self.plan.operands, self.plan.convolution(), self.chosen.id)
+        self.entry.calls.compile(
+            self.handle.get(), self.entry.operands, self.entry.convolution(), self.chosen.id)
         api.hipGetLastError()
-        if self.plan.params.packed_weights:
-            status[0] = self.plan.packed_size(
+        if self.entry.params.packed_weights:
+            status[0] = self.entry.packed_size(
                 self.handle.get(), self.chosen.id, &self.packed_bytes)
             if status.ok():
                 status[0] = self.packed.lease(
-                    self.plan.device.workspaces, self.packed_bytes, stream)
+                    self.entry.device.workspaces, self.packed_bytes, stream)
         if status.ok():
             status[0] = self.workspace.lease(
-                self.plan.device.workspaces, self.chosen.workspace, stream)
+                self.entry.device.workspaces, self.chosen.workspace, stream)
         return 0
 
     cdef int use_its_threads(self) except -1 nogil:
         """The workspace and the packed weights are for these. The caller's own OpenMP region, in
         which OpenMP gives one, is not what the plan was made for."""
         cdef int64_t threads
-        use_threads(&self.plan.device.api, <int>self.plan.params.threads, &threads)
-        if threads != self.plan.params.threads:
+        use_threads(&self.entry.device.api, <int>self.entry.params.threads, &threads)
+        if threads != self.entry.params.threads:
             with gil:
                 raise UnsupportedError(
-                    f"this plan was made for {self.plan.params.threads} threads, and OpenMP gives "
+                    f"this plan was made for {self.entry.params.threads} threads, and OpenMP gives "
                     f"this call {threads}: in a parallel region, call the operator or make a plan")
         return 0
 
     cdef void note_use(self, hipStream_t stream) noexcept nogil:
         """The workspace is in use on a stream from now on."""
-        cdef const Api* api = &self.plan.device.api
+        cdef const Api* api = &self.entry.device.api
         if api.provider != Provider.cpu and not self.last.note(api[0], stream, False).ok():
             api.hipGetLastError()
 
@@ -218,10 +218,10 @@ cdef class ConvolutionPlan:
         may be gone by now, and its handle this one's. In a capture nothing can be waited for:
         `mioconv.plan` says what the caller owes."""
         cdef Status status
-        if self.plan.device.api.provider == Provider.cpu:
+        if self.entry.device.api.provider == Provider.cpu:
             return status
-        if not capturing(self.plan.device.api, stream):
-            status = self.last.wait(self.plan.device.api, stream)
+        if not capturing(self.entry.device.api, stream):
+            status = self.last.wait(self.entry.device.api, stream)
         if status.ok() and stream != self.stream:
             status = self.handle.use(stream)
             if status.ok():
@@ -232,7 +232,7 @@ cdef class ConvolutionPlan:
     @property
     def solution(self):
         """The solution that every call runs, as a `mioconv.Solution`."""
-        return PublicSolution(**solution_fields(&self.plan.device.api, self.chosen))
+        return PublicSolution(**solution_fields(&self.entry.device.api, self.chosen))
 
     @property
     def workspace_bytes(self):
@@ -245,7 +245,7 @@ cdef class ConvolutionPlan:
         return self.packed_bytes
 
     def __repr__(self):
-        name = solution_name(&self.plan.device.api, self.chosen.id)
+        name = solution_name(&self.entry.device.api, self.chosen.id)
         return f"<mioconv.ConvolutionPlan {name}: {self.problem.driver_line()}>"
 
     def update_weights(self, weight, *, stream=None):
@@ -276,17 +276,17 @@ cdef class ConvolutionPlan:
         give_back(&self.weights_loan)
         if self.packed_bytes:
             with nogil:
-                call.enter(self.plan.device.api)
+                call.enter(self.entry.device.api)
                 self.use_its_threads()
-                status = current.set(self.plan.device.api, self.plan.device.index)
+                status = current.set(self.entry.device.api, self.entry.device.index)
                 if status.ok():
-                    status = self.plan.pack_weights(
+                    status = self.entry.pack_weights(
                         self.handle.get(), self.chosen.id, tensor.data, self.packed.data(),
                         self.packed_bytes)
             if not status.ok():
-                self.plan.device.api.hipGetLastError()
-                raise_status(&self.plan.device.api, status, self.problem,
-                             (solution_name(&self.plan.device.api, self.chosen.id),))
+                self.entry.device.api.hipGetLastError()
+                raise_status(&self.entry.device.api, status, self.problem,
+                             (solution_name(&self.entry.device.api, self.chosen.id),))
         self.weights_kind = loan.kind
         # A PyTorch tensor may be given other memory: then it no longer holds what was lent.
         owner = hold(weight) if loan.kind == TORCH else weight
@@ -298,7 +298,7 @@ cdef class ConvolutionPlan:
         self.weights = tensor.data
         return 0
 
-    cdef int keep(self, weight, TensorView* tensor, Loan* loan) except -1:
+    cdef int take_weights(self, weight, TensorView* tensor, Loan* loan) except -1:
         """The first call's weights are packed; those of later calls must be the same memory, and
         hold the same values, as far as PyTorch's own count and a checksum tell."""
         cdef bint changed = False
@@ -346,9 +346,9 @@ cdef class ConvolutionPlan:
         """Shape of an operand as the user knows it."""
         cdef int i, skip = 1 if self.one_dimensional else 0
         view[0] = TensorView()
-        view.ndim = 2 + self.plan.params.spatial - skip
+        view.ndim = 2 + self.entry.params.spatial - skip
         for i in range(<int>view.ndim):
-            view.shape[i] = self.plan.params.shape[operand][i if i < 2 else i + skip]
+            view.shape[i] = self.entry.params.shape[operand][i if i < 2 else i + skip]
 
     cdef int check(self, TensorView* tensor, int operand, str name) except -1:
         """The plan's shape, dtype, device, layout and alignment, or a ValueError."""
@@ -356,25 +356,25 @@ cdef class ConvolutionPlan:
         cdef int i
         self.describe(&expected, operand)
         check_shape(tensor, name, expected.shape, <int>expected.ndim, True)
-        if <int64_t>tensor.dtype != self.plan.params.dtype:
+        if <int64_t>tensor.dtype != self.entry.params.dtype:
             raise TypeError(f"{name}: expected dtype {self.problem.dtype}, as the plan was made "
                             f"for, but got {dtype_name(tensor.dtype)}")
         if self.one_dimensional:
             add_height(tensor)
         for i in range(<int>tensor.ndim):
             if (tensor.shape[i] > 1
-                    and tensor.strides[i] != self.plan.params.strides[operand][i]):
+                    and tensor.strides[i] != self.entry.params.strides[operand][i]):
                 raise ValueError(
                     f"{name}: expected {self.problem.layout.replace('_', '-')} strides, as the "
                     f"plan was made for, and no gaps")
-        if tensor.alignment() < self.plan.params.alignment[operand]:
+        if tensor.alignment() < self.entry.params.alignment[operand]:
             raise ValueError(f"{name}: expected memory aligned to "
-                             f"{self.plan.params.alignment[operand]} bytes")
+                             f"{self.entry.params.alignment[operand]} bytes")
         return 0
 
     cdef int run(self, TensorView* tensors, hipStream_t stream) except -1:
         cdef InFlight call
-        cdef Operands operands = self.plan.operands
+        cdef Operands operands = self.entry.operands
         cdef CurrentDevice current
         cdef CallRecord* record
         cdef Status status
@@ -384,24 +384,24 @@ cdef class ConvolutionPlan:
         if self.packed_bytes:
             operands.data[<int>W] = self.packed.data()
         with nogil:
-            call.enter(self.plan.device.api)
+            call.enter(self.entry.device.api)
             self.use_its_threads()
-            status = current.set(self.plan.device.api, self.plan.device.index)
+            status = current.set(self.entry.device.api, self.entry.device.index)
             if status.ok():
                 status = self.follow(stream)
             if status.ok():
-                status = self.plan.calls.run(
-                    self.handle.get(), operands, self.plan.convolution(), self.workspace.data(),
+                status = self.entry.calls.run(
+                    self.handle.get(), operands, self.entry.convolution(), self.workspace.data(),
                     self.chosen.workspace, self.chosen.id)
                 self.note_use(stream)
         if not status.ok():
-            self.plan.device.api.hipGetLastError()
-            raise_status(&self.plan.device.api, status, self.problem,
-                         (solution_name(&self.plan.device.api, self.chosen.id),))
+            self.entry.device.api.hipGetLastError()
+            raise_status(&self.entry.device.api, status, self.problem,
+                         (solution_name(&self.entry.device.api, self.chosen.id),))
         record = call_record()
         record[0] = CallRecord()
-        record.provider = <int>self.plan.device.api.provider
-        record.direction = <int>self.plan.params.direction
+        record.provider = <int>self.entry.device.api.provider
+        record.direction = <int>self.entry.params.direction
         record.mode = 2
         record.solution_id = self.chosen.id
         record.workspace = <int64_t>self.chosen.workspace
@@ -416,7 +416,7 @@ cdef int check_planned(Call* call, void* more) except -1:
     plan.check(&call.tensors[plan.second], plan.second, plan.names[plan.second])
     plan.describe(&call.tensors[plan.result], plan.result)
     call.batched[0] = True
-    call.channels_last[0] = plan.plan.params.strides[plan.result][1] == 1
+    call.channels_last[0] = plan.entry.params.strides[plan.result][1] == 1
     return 0
 
 
@@ -425,7 +425,8 @@ cdef int run_planned(Call* call, void* more) except -1:
     plan.check(&call.tensors[plan.result], plan.result, "out")
     with plan.one_at_a_time:
         if plan.constant_weights:
-            plan.keep(<object>call.operands[<int>W], &call.tensors[<int>W], &call.loans[<int>W])
+            plan.take_weights(
+                <object>call.operands[<int>W], &call.tensors[<int>W], &call.loans[<int>W])
         plan.run(call.tensors, call.settled)
     return 0
 

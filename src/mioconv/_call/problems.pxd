@@ -3,10 +3,10 @@
 from libcpp.memory cimport shared_ptr
 
 from mioconv._check.flags cimport Options
-from mioconv._native.native cimport Choice, ConvolutionParams, Device, Plan, Solution
+from mioconv._native.native cimport Choice, ConvolutionParams, Device, Entry, Solution
 
-cdef Plan* settle(
-    object problem, Options* options, bint packed_weights, shared_ptr[Plan]* held, Choice* choice,
+cdef Entry* choose_ahead(
+    object problem, Options* options, bint packed_weights, shared_ptr[Entry]* held, Choice* choice,
     Solution* before, Solution* chosen) except NULL
 cdef int require_layout(
     object problem, const Device& device, const ConvolutionParams* params) except -1

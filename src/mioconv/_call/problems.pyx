@@ -10,19 +10,19 @@ from mioconv._check.geometry cimport (
     Geometry, parse_geometry, parse_output_padding, split_output_padding)
 from mioconv._core.copies cimport add_height
 from mioconv._core.describe cimport solution_fields
+from mioconv._core.entries cimport entry_of, list_solutions
 from mioconv._core.execute cimport fill_params
-from mioconv._core.plans cimport list_solutions, plan_of
 from mioconv._core.records cimport remember
 from mioconv._core.run cimport choose, raise_no_solution, run
 from mioconv._core.search cimport search
 from mioconv._core.state cimport device_of
 from mioconv._native.api cimport raise_status
-from mioconv._native.hip cimport hipMemcpyDeviceToHost, hipMemcpyHostToDevice
+from mioconv._native.hip cimport hipMemcpyDeviceToHost, hipMemcpyHostToDevice, hipStream_t
 from mioconv._native.miopen cimport miopenBFloat16, miopenFloat, miopenHalf
 from mioconv._native.native cimport (
-    Api, Choice, ConvolutionParams, CurrentDevice, Device, Direction, HandleLease, InFlight, Layout,
-    Operand, Operands, PatternOperands, Plan, Solution, Status, TensorView, Timing, W, Workspace, X,
-    Y, only_channels_last, result_of, set_dense_strides, status_of)
+    Api, Choice, ConvolutionParams, CurrentDevice, Device, Direction, Entry, HandleLease, InFlight,
+    Layout, Operand, Operands, PatternOperands, Solution, Status, TensorView, Timing, W, Workspace,
+    X, Y, only_channels_last, result_of, set_dense_strides, status_of)
 
 from mioconv._native.api import PROVIDERS
 from mioconv.errors import UnsupportedError
@@ -59,8 +59,8 @@ cdef Device* describe_problem(problem, ConvolutionParams* params,
         if spatial == 1:
             add_height(&tensors[i])
     device = device_of(number, int(index or 0))
-    settle_problem_layout(&device.api, tensors, <int>result_of(direction_of(problem)),
-                          problem.layout == "channels_last")
+    lay_out_problem(&device.api, tensors, <int>result_of(direction_of(problem)),
+                    problem.layout == "channels_last")
     fill_params(params, device, direction_of(problem), tensors, &geometry, options)
     return device
 
@@ -75,8 +75,8 @@ def find_solutions(problem, benchmark, deterministic, allow_tf32) -> list:
     return list_solutions(device, &params, options.stream)
 
 
-cdef void settle_problem_layout(const Api* api, TensorView* tensors, int result,
-                                bint channels_last) noexcept:
+cdef void lay_out_problem(const Api* api, TensorView* tensors, int result,
+                          bint channels_last) noexcept:
     """The strides that a call on such tensors would use: channels-last only where an operand's
     sizes leave no doubt about it, and the library has none."""
     cdef int i
@@ -125,40 +125,40 @@ cdef Direction direction_of(problem) except *:
 
 # --- preparing ------------------------------------------------------------------------------------
 
-cdef size_t weight_bytes(Plan* plan, const Options* options) except? 0:
+cdef size_t weight_bytes(Entry* entry, const Options* options) except? 0:
     """Of memory that serves every solution as the weights."""
     cdef vector[Solution] ranked
     cdef HandleLease lease
     cdef Status status
-    cdef size_t i, packed = 0, most = plan.params.bytes(W)
-    if not plan.params.packed_weights:
+    cdef size_t i, packed = 0, most = entry.params.bytes(W)
+    if not entry.params.packed_weights:
         return most
-    ranked = plan.solutions()
-    status = lease.lease(plan.device.handles, options.stream)
+    ranked = entry.solutions()
+    status = lease.lease(entry.device.handles, options.stream)
     for i in range(ranked.size()):
         if status.ok():
-            status = plan.packed_size(lease.get(), ranked[i].id, &packed)
+            status = entry.packed_size(lease.get(), ranked[i].id, &packed)
             most = max(most, packed)
     if not status.ok():
-        raise_status(&plan.device.api, status, None)
+        raise_status(&entry.device.api, status, None)
     return most
 
 
-cdef int measure(Plan* plan, const Choice& choice, const Options* options) except -1:
+cdef int measure(Entry* entry, const Choice& choice, const Options* options) except -1:
     """Search on operands of our own: zeros and unmapped pages would be faster than real data, and
     would hide what is wrong."""
     cdef PatternOperands given
-    cdef Operands operands = plan.operands
+    cdef Operands operands = entry.operands
     cdef Status status = given.lease(
-        plan[0], &operands, options.stream, weight_bytes(plan, options))
+        entry[0], &operands, options.stream, weight_bytes(entry, options))
     if not status.ok():
-        raise_status(&plan.device.api, status, None)
+        raise_status(&entry.device.api, status, None)
     with nogil:
-        search(plan, operands, choice, options)
+        search(entry, operands, choice, options)
     return 0
 
 
-cdef bint compile_everywhere(Plan* plan, const Solution* solution,
+cdef bint compile_everywhere(Entry* entry, const Solution* solution,
                              const Options* options) except -1:
     """Compile a solution on every pooled handle that nobody uses now, on a new one if there is
     none: the vendor's kernels belong to a handle. False: the library does not compile ahead."""
@@ -168,30 +168,30 @@ cdef bint compile_everywhere(Plan* plan, const Solution* solution,
     cdef Status status
     leases.resize(1)
     with nogil:
-        call.enter(plan.device.api)
-        status = current.set(plan.device.api, plan.device.index)
+        call.enter(entry.device.api)
+        status = current.set(entry.device.api, entry.device.index)
         if status.ok():
-            status = leases[0].lease(plan.device.handles, options.stream)
+            status = leases[0].lease(entry.device.handles, options.stream)
         while status.ok():
-            status = plan.calls.compile(
-                leases.back().get(), plan.operands, plan.convolution(), solution.id)
+            status = entry.calls.compile(
+                leases.back().get(), entry.operands, entry.convolution(), solution.id)
             leases.resize(leases.size() + 1)
-            if not leases.back().lease_idle(plan.device.handles):
+            if not leases.back().lease_idle(entry.device.handles):
                 break
     if not status.ok():
-        plan.device.api.hipGetLastError()
+        entry.device.api.hipGetLastError()
     return status.ok()
 
 
-cdef Plan* settle(problem, Options* options, bint packed_weights, shared_ptr[Plan]* held,
-                  Choice* choice, Solution* before, Solution* chosen) except NULL:
-    """The plan of a problem, searched in benchmark mode, and the solution that its calls will run,
+cdef Entry* choose_ahead(problem, Options* options, bint packed_weights, shared_ptr[Entry]* held,
+                         Choice* choice, Solution* before, Solution* chosen) except NULL:
+    """The entry of a problem, searched in benchmark mode, and the solution that its calls will run,
     now and before the search. `packed_weights`: for calls that pack their weights ahead, where the
     provider can."""
     cdef InFlight call
     cdef ConvolutionParams params
     cdef Device* device
-    cdef Plan* plan
+    cdef Entry* entry
     cdef CurrentDevice current
     cdef HandleLease lease
     cdef Status status
@@ -203,51 +203,51 @@ cdef Plan* settle(problem, Options* options, bint packed_weights, shared_ptr[Pla
     if not status.ok():
         raise_status(&device.api, status, problem)
     with nogil:
-        plan = plan_of(device, &params, options.stream, held)
+        entry = entry_of(device, &params, options.stream, held)
     choice.workspace_limit = options.workspace_limit
     choice.exclusions = options.exclusions
     choice.strict_accuracy = options.strict_accuracy
-    plan.choose(choice[0], before)
+    entry.choose(choice[0], before)
     if options.benchmark and options.solution == 0:
-        measure(plan, choice[0], options)
+        measure(entry, choice[0], options)
     choice.pinned = options.solution
     status = lease.lease(device.handles, options.stream)
     if not status.ok():
         raise_status(&device.api, status, problem)
-    if not choose(plan, &lease, choice[0], 0, chosen):
-        raise_no_solution(plan, options, choice, Status())
+    if not choose(entry, &lease, choice[0], 0, chosen):
+        raise_no_solution(entry, options, choice, Status())
     if before.id == 0:
         before[0] = chosen[0]
-    return plan
+    return entry
 
 
 def prepare(problem, benchmark, deterministic, allow_tf32, solution, workspace_limit,
             exclude) -> dict:
     """Search, or pin, and compile for one problem; fields of `mioconv.Prepared`."""
     cdef Options options
-    cdef shared_ptr[Plan] held
+    cdef shared_ptr[Entry] held
     cdef Choice choice
     cdef Solution before, chosen
-    cdef Plan* plan
+    cdef Entry* entry
     resolve_flags(&options, benchmark, deterministic, allow_tf32, workspace_limit, exclude,
                   solution)
-    plan = settle(problem, &options, False, &held, &choice, &before, &chosen)
+    entry = choose_ahead(problem, &options, False, &held, &choice, &before, &chosen)
     if options.solution:
-        plan.pin(options.solution)
-        remember(plan, 0)
-        plan.choose(choice, &chosen)
-    compiled = compile_everywhere(plan, &chosen, &options)
+        entry.pin(options.solution)
+        remember(entry, 0)
+        entry.choose(choice, &chosen)
+    compiled = compile_everywhere(entry, &chosen, &options)
     return {
         "problem": problem,
-        "solution": solution_fields(&plan.device.api, chosen),
-        "before": solution_fields(&plan.device.api, before_now(plan, before.id)),
+        "solution": solution_fields(&entry.device.api, chosen),
+        "before": solution_fields(&entry.device.api, before_now(entry, before.id)),
         "compiled": compiled,
     }
 
 
-cdef Solution before_now(Plan* plan, uint64_t id) except *:
+cdef Solution before_now(Entry* entry, uint64_t id) except *:
     """A solution with what is known of it now: its measured time."""
-    cdef vector[Solution] ranked = plan.solutions()
+    cdef vector[Solution] ranked = entry.solutions()
     cdef Solution found
     cdef size_t i
     for i in range(ranked.size()):
@@ -272,12 +272,10 @@ def execute(problem, list buffers, int iterations, benchmark, deterministic, all
     cdef Device* device
     cdef CurrentDevice current
     cdef Workspace[3] memory
-    cdef shared_ptr[Plan] used
+    cdef shared_ptr[Entry] used
     cdef Timing timing
     cdef Status status
-    cdef unsigned char[::1] view
-    cdef size_t[3] bytes
-    cdef int i, result, _iteration
+    cdef int result, _iteration
     cdef float ms = 0
     resolve_flags(&options, benchmark, deterministic, allow_tf32, workspace_limit, exclude,
                   solution)
@@ -287,18 +285,8 @@ def execute(problem, list buffers, int iterations, benchmark, deterministic, all
     with nogil:
         call.enter(device.api)
     status = current.set(device.api, device.index)
-    for i in range(3):
-        view = buffers[i]
-        bytes[i] = params.bytes(<Operand>i)
-        if <size_t>view.shape[0] != bytes[i]:
-            raise UnsupportedError(
-                f"an output padding of the stride or more needs a larger operand than the "
-                f"problem's ({bytes[i]} bytes instead of {view.shape[0]}); conv_transpose takes it")
-        if status.ok():
-            status = memory[i].lease(device.workspaces, bytes[i], options.stream)
-        if status.ok() and i != result:
-            status = status_of("hipMemcpyAsync", device.api.hipMemcpyAsync(
-                memory[i].data(), &view[0], bytes[i], hipMemcpyHostToDevice, options.stream))
+    if status.ok():
+        status = upload(device, buffers, &params, memory, options.stream)
     if status.ok():
         status = timing.make(device.api)
     if not status.ok():
@@ -314,12 +302,38 @@ def execute(problem, list buffers, int iterations, benchmark, deterministic, all
         if not status.ok():
             raise_status(&device.api, status, problem)
         times.append(ms)
-    view = buffers[result]
-    status = status_of("hipMemcpyAsync", device.api.hipMemcpyAsync(
-        &view[0], memory[result].data(), bytes[result], hipMemcpyDeviceToHost, options.stream))
-    if status.ok():
-        status = status_of(
-            "hipStreamSynchronize", device.api.hipStreamSynchronize(options.stream))
+    status = download(device, memory[result].data(), buffers[result], options.stream)
     if not status.ok():
         raise_status(&device.api, status, problem)
     return times, params.strides[result][1] == 1 and params.shape[result][1] != 1
+
+
+cdef Status upload(Device* device, list buffers, const ConvolutionParams* params,
+                   Workspace* memory, hipStream_t stream) except *:
+    """Memory for x, w and y, with what the buffers hold of those that are read."""
+    cdef Status status
+    cdef unsigned char[::1] view
+    cdef size_t bytes
+    cdef int i, result = <int>result_of(<Direction>params.direction)
+    for i in range(3):
+        view = buffers[i]
+        bytes = params.bytes(<Operand>i)
+        if <size_t>view.shape[0] != bytes:
+            raise UnsupportedError(
+                f"an output padding of the stride or more needs a larger operand than the "
+                f"problem's ({bytes} bytes instead of {view.shape[0]}); conv_transpose takes it")
+        if status.ok():
+            status = memory[i].lease(device.workspaces, bytes, stream)
+        if status.ok() and i != result:
+            status = status_of("hipMemcpyAsync", device.api.hipMemcpyAsync(
+                memory[i].data(), &view[0], bytes, hipMemcpyHostToDevice, stream))
+    return status
+
+
+cdef Status download(Device* device, const void* data, unsigned char[::1] view,
+                     hipStream_t stream) except *:
+    cdef Status status = status_of("hipMemcpyAsync", device.api.hipMemcpyAsync(
+        &view[0], data, view.shape[0], hipMemcpyDeviceToHost, stream))
+    if status.ok():
+        status = status_of("hipStreamSynchronize", device.api.hipStreamSynchronize(stream))
+    return status

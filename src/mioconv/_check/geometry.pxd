@@ -57,6 +57,6 @@ ctypedef struct Operator:
 cdef int check_ranks(
     const Operator* op, tuple names, TensorView* tensors, int spatial, int result,
     object result_shape, bint* batched) except -1
-cdef int settle_sizes(
+cdef int compute_sizes(
     const Operator* op, tuple names, Geometry* geometry, TensorView* tensors,
     int result) except -1

@@ -12,7 +12,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from mioconv._borrow.own_tensor cimport sizes
-from mioconv._native.native cimport TensorView, W, X, Y, max_dims, result_of
+from mioconv._native.native cimport TensorView, W, X, Y, max_dims
 
 cdef extern from *:
     """#define MIOCONV_INT32_MAX 2147483647LL"""
@@ -350,8 +350,8 @@ cdef int check_ranks(const Operator* op, tuple names, TensorView* tensors, int s
     return 0
 
 
-cdef int settle_sizes(const Operator* op, tuple names, Geometry* geometry, TensorView* tensors,
-                      int result) except -1:
+cdef int compute_sizes(const Operator* op, tuple names, Geometry* geometry, TensorView* tensors,
+                       int result) except -1:
     """Compute the sizes that follow from the others; compare them where they were given too."""
     cdef int64_t[max_dims] found
     cdef int i, computed, dims = geometry.spatial + 2

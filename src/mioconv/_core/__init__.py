@@ -1,1 +1,1 @@
-"""The path of a call, without Python objects: plan, choose, run, and what follows a convolution."""
+"""The path of a call, without Python objects: entry, choice, run, and what follows."""

@@ -20,7 +20,7 @@ cdef int round_sum(
     const Options* options) except -1 nogil
 cdef int stage(
     Device* device, TensorView* tensor, Workspace* held, const Options* options) except -1 nogil
-cdef bint settle_layout(TensorView* tensor, Layout wanted, bint mixed) noexcept nogil
+cdef bint lies_densely(TensorView* tensor, Layout wanted, bint mixed) noexcept nogil
 cdef void add_height(TensorView* tensor) noexcept nogil
 cdef int pack(
     Device* device, TensorView* tensor, Layout layout, bint read, Workspace* held,

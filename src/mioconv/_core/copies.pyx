@@ -170,7 +170,7 @@ cdef int stage(Device* device, TensorView* tensor, Workspace* held,
     return 0
 
 
-cdef bint settle_layout(TensorView* tensor, Layout wanted, bint mixed) noexcept nogil:
+cdef bint lies_densely(TensorView* tensor, Layout wanted, bint mixed) noexcept nogil:
     """Write out the strides of a dense tensor; False when it needs a packed copy."""
     cdef Layout other = Layout.packed if wanted == Layout.channels_last else Layout.channels_last
     if lies_in(tensor[0], wanted):

@@ -1,4 +1,4 @@
-"""Problems, plans and solutions as Python objects: for messages, logs and listings."""
+"""Problems, entries and solutions as Python objects: for messages, logs and listings."""
 
 import logging
 
@@ -7,7 +7,7 @@ from libc.stdint cimport uint64_t
 from libcpp.vector cimport vector
 
 from mioconv._native.native cimport (
-    Api, ConvolutionParams, Plan, Solution, X, algorithm_name, name_of)
+    Api, ConvolutionParams, Entry, Solution, X, algorithm_name, name_of)
 
 from mioconv._core.state import DIRECTIONS
 from mioconv._native.api import PROVIDERS
@@ -53,25 +53,25 @@ cdef dict solution_fields(const Api* api, const Solution& solution):
     }
 
 
-cdef list plan_solutions(Plan* plan):
+cdef list entry_solutions(Entry* entry):
     """The ranking as dicts with the fields of `mioconv.Solution`."""
-    cdef vector[Solution] ranked = plan.solutions()
+    cdef vector[Solution] ranked = entry.solutions()
     cdef size_t i
-    listed = [solution_fields(&plan.device.api, ranked[i]) for i in range(ranked.size())]
+    listed = [solution_fields(&entry.device.api, ranked[i]) for i in range(ranked.size())]
     for i in range(ranked.size()):
         if ranked[i].wrong:
-            listed[i]["fault"] = plan.fault(ranked[i].id).decode()
+            listed[i]["fault"] = entry.fault(ranked[i].id).decode()
     return listed
 
 
-cdef int log_selection(Plan* plan, str how) except -1:
+cdef int log_selection(Entry* entry, str how) except -1:
     """One line for each decision: the problem, the first of the ranking, how it came there."""
     if log.isEnabledFor(logging.DEBUG):
-        listed = plan_solutions(plan)
+        listed = entry_solutions(entry)
         if listed:
             log.debug(
                 "%s: %d solutions %s; first %s (%s), workspace %d bytes, %s %.4g ms",
-                problem_of(&plan.params).driver_line(), len(listed), how, listed[0]["name"],
+                problem_of(&entry.params).driver_line(), len(listed), how, listed[0]["name"],
                 listed[0]["id"], listed[0]["workspace_bytes"], listed[0]["source"],
                 listed[0]["time_ms"])
     return 0

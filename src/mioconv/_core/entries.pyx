@@ -1,350 +1,243 @@
-"""Convolutions for other Cython and C++ code: no Python object is involved, and no GIL is needed.
+"""Entries: what is known of each problem, by its key.
 
-The operators that Python calls are in `_call.operators`; both end in `execute.convolve`.
+Everything that a call needs runs without the GIL; it is taken only to raise an exception, to write
+a log line or to look into the cache files, and never while a C++ lock is held.
 """
 
-from libc.stdint cimport int64_t
-from libc.string cimport memset
+from cpython.exc cimport PyErr_Occurred
+from libc.stddef cimport size_t
+from libc.stdint cimport uint64_t
+from libcpp.memory cimport make_shared, shared_ptr
+from libcpp.vector cimport vector
 
-from mioconv._borrow.own_tensor cimport sizes
-from mioconv._check.flags cimport Options, default_flags
-from mioconv._check.geometry cimport Geometry, Names, check_geometry, check_shape, output_sizes
-from mioconv._core.execute cimport Task, convolve, provider_of
-from mioconv._native.dlpack cimport kDLCPU
+from mioconv._core.describe cimport entry_solutions, log_selection, problem_of
+from mioconv._core.records cimport recall
+from mioconv._core.state cimport all_entries, vendor_lock
+from mioconv._native.api cimport raise_status
 from mioconv._native.hip cimport hipStream_t
-from mioconv._native.miopen cimport miopenBFloat16, miopenDataType_t, miopenFloat, miopenHalf
+from mioconv._native.miopen cimport miopenConvSolution_t, miopenStatusNotImplemented
 from mioconv._native.native cimport (
-    Direction, Epilogue, Layout, Operand, TensorView, W, X, Y, max_dims, may_overlap,
-    overlaps_itself, result_of, set_dense_strides)
+    ConvolutionParams, CurrentDevice, Device, Entry, HandleLease, InFlight, Mutex, Provider,
+    Solution, Status, capturing, general_solvers, refused_in_capture, solver_algorithm, solver_name)
 
-cdef Names names = Names("x", "w", "y")
+from mioconv.errors import NoSolutionError
+
+cdef struct BuildContext:
+    Device* device
+    hipStream_t stream
+    Status* status
+    bint built
 
 
-# --- pointers -------------------------------------------------------------------------------------
+# The cache passes on what a builder raised: the exception stays with the thread.
+ctypedef shared_ptr[Entry] (*EntryBuilder)(const ConvolutionParams&, void*) noexcept nogil
 
-cdef int fill_geometry(Geometry* geometry, int spatial, const int64_t* stride,
-                       const int64_t* padding, const int64_t* dilation,
-                       int64_t groups) except -1 nogil:
-    cdef int i
-    memset(geometry, 0, sizeof(Geometry))
-    geometry.spatial = spatial
-    geometry.groups = groups
-    if not 1 <= spatial <= max_dims - 2:
-        return check_geometry(geometry)
-    if stride == NULL or padding == NULL or dilation == NULL:
+
+cdef shared_ptr[Entry] build_entry(const ConvolutionParams& params, void* context) except * nogil:
+    """Descriptors, and the solutions as far as the library and the cache files know them. Null:
+    what was raised, or else the status says why; if that is good, the library has no solution."""
+    cdef BuildContext* build = <BuildContext*>context
+    cdef shared_ptr[Entry] entry = make_shared[Entry](build.device[0], params)
+    cdef HandleLease lease
+    cdef CurrentDevice current
+    build.built = True
+    if capturing(build.device.api, build.stream):
+        build.status[0] = refused_in_capture("miopenConvolutionGetSolution")
+    else:
+        build.status[0] = current.set(build.device.api, build.device.index)
+    if build.status.ok():
+        build.status[0] = entry.get().describe()
+    if build.status.ok():
+        build.status[0] = lease.lease(build.device.handles, build.stream)
+    if build.status.ok():
+        rank_by_heuristic(entry.get(), &lease, build.status)
+    if build.status.ok() and entry.get().empty():
+        append_unlisted(entry.get(), &lease, 0)
+    # An empty list is not kept: a library that is asked again may know better.
+    if not build.status.ok() or entry.get().empty():
+        entry.reset()
+    else:
         with gil:
-            raise ValueError("stride, padding, dilation: expected a number for each spatial "
-                             "dimension, but got NULL")
-    for i in range(spatial):
-        geometry.stride[i] = stride[i]
-        geometry.padding[i] = padding[i]
-        geometry.dilation[i] = dilation[i]
-    return check_geometry(geometry)
+            recall(entry.get())
+        confirm_recalled(entry.get(), &lease)
+    return entry
 
 
-cdef int fill_view(const Convolution* conv, TensorView* view, const char* name, const void* data,
-                   const int64_t* shape) except -1 nogil:
-    """A packed tensor, of sizes alone where it has no memory; its rank has been checked."""
-    cdef int i, ndim = conv.spatial + 2
-    if shape == NULL:
-        with gil:
-            raise ValueError(f"{name.decode()}_shape: expected {ndim} sizes, but got NULL")
-    view.data = <void*>data
-    view.dtype = <miopenDataType_t>conv.dtype
-    view.ndim = ndim
-    view.device_type = conv.device_type
-    view.device_id = conv.device_id
-    for i in range(ndim):
-        view.shape[i] = shape[i]
-    if view.too_large():
-        with gil:
-            raise ValueError(f"{name.decode()}: sizes {sizes(shape, ndim)} are too large")
-    set_dense_strides(view[0], Layout.packed)
-    return 0
+cdef int append(Entry* entry, HandleLease* lease, uint64_t id, bint general,
+                bint searched) except -1 nogil:
+    """Add a solution that the library did not list, if it says that it applies. `searched`: it is
+    not worth a search.
 
-
-cdef int fill_operands(const Convolution* conv, Geometry* geometry, TensorView* x, TensorView* w,
-                       int64_t* y_shape) except -1 nogil:
-    """All that follows from the numbers: nothing is read or written."""
-    fill_geometry(geometry, conv.spatial, conv.stride, conv.padding, conv.dilation, conv.groups)
-    fill_view(conv, x, "x", NULL, conv.x_shape)
-    fill_view(conv, w, "w", NULL, conv.w_shape)
-    return output_sizes(geometry, x, w, y_shape, &names)
-
-
-cdef int conv_output_shape(const Convolution* conv, int64_t* y_shape) except -1 nogil:
-    cdef Geometry geometry
-    cdef TensorView x, w
-    if y_shape == NULL:
-        with gil:
-            raise ValueError(f"y_shape: expected room for {conv.spatial + 2} sizes, but got NULL")
-    return fill_operands(conv, &geometry, &x, &w, y_shape)
-
-
-cdef int conv_forward(const Convolution* conv, const void* x, const void* w,
-                      void* y) except -1 nogil:
-    return convolve_pointers(Direction.forward, conv, x, w, y)
-
-
-cdef int conv_backward_input(const Convolution* conv, void* x, const void* w,
-                             const void* y) except -1 nogil:
-    return convolve_pointers(Direction.backward_data, conv, x, w, y)
-
-
-cdef int conv_backward_weight(const Convolution* conv, const void* x, void* w,
-                              const void* y) except -1 nogil:
-    return convolve_pointers(Direction.backward_weights, conv, x, w, y)
-
-
-cdef int convolve_pointers(Direction direction, const Convolution* conv, const void* x,
-                           const void* w, const void* y) except -1 nogil:
-    cdef TensorView[3] tensors
-    cdef Geometry geometry
-    cdef int64_t[max_dims] y_shape
-    if conv.dtype != <int>miopenFloat and conv.dtype != <int>miopenHalf and (
-            conv.dtype != <int>miopenBFloat16):
-        with gil:
-            raise TypeError(
-                f"dtype: expected miopenFloat, miopenHalf or miopenBFloat16, but got {conv.dtype}")
-    fill_operands(conv, &geometry, &tensors[<int>X], &tensors[<int>W], y_shape)
-    fill_view(conv, &tensors[<int>Y], "y", NULL, y_shape)
-    provider_of(&tensors[<int>X])
-    give_memory(&tensors[<int>X], "x", x)
-    give_memory(&tensors[<int>W], "w", w)
-    give_memory(&tensors[<int>Y], "y", y)
-    return convolve_views(direction, tensors, &geometry, <hipStream_t>conv.stream)
-
-
-cdef int give_memory(TensorView* tensor, const char* name, const void* data) except -1 nogil:
-    tensor.data = <void*>data
-    if data == NULL and tensor.count() > 0:
-        with gil:
-            raise ValueError(
-                f"{name.decode()}: expected memory for "
-                f"{sizes(tensor.shape, <int>tensor.ndim)}, but got NULL")
-    return 0
-
-
-cdef int convolve_views(Direction direction, TensorView* tensors, Geometry* geometry,
-                        hipStream_t stream) except -1 nogil:
-    """One direction of y = conv(x, w) on tensors whose sizes belong together."""
-    cdef Options options
-    cdef Epilogue epilogue
-    cdef Task task
-    cdef int i, result = <int>result_of(direction)
-    cdef bint overlaps = overlaps_itself(tensors[result])
-    for i in range(3):
-        overlaps = overlaps or (i != result and may_overlap(tensors[result], tensors[i]))
-    if overlaps:
-        with gil:
-            raise ValueError(f"{'xwy'[result]}: its memory overlaps another operand or itself; "
-                             f"pass memory of its own")
-    default_flags(&options)
-    options.stream = stream
-    task = Task(direction, &tensors[<int>X], &tensors[<int>W], &tensors[<int>Y], NULL, NULL,
-                &epilogue, geometry, &options)
-    return convolve(&task)
-
-
-# --- typed memoryviews ----------------------------------------------------------------------------
-
-cdef int convolve_memoryviews(Direction direction, TensorView* tensors, const int64_t* stride,
-                              const int64_t* padding, const int64_t* dilation,
-                              int64_t groups) except -1 nogil:
-    cdef Geometry geometry
-    cdef TensorView* x = &tensors[<int>X]
-    cdef TensorView* y = &tensors[<int>Y]
-    cdef int64_t[max_dims] shape
-    cdef int i
-    fill_geometry(&geometry, <int>x.ndim - 2, stride, padding, dilation, groups)
-    output_sizes(&geometry, x, &tensors[<int>W], shape, &names)
-    for i in range(<int>x.ndim):
-        if y.shape[i] != shape[i]:
-            with gil:
-                check_shape(y, "y", shape, <int>x.ndim, True)
-    return convolve_views(direction, tensors, &geometry, NULL)
-
-
-cdef int take_memoryview(TensorView* view, const void* data, const Py_ssize_t* shape,
-                         const Py_ssize_t* strides, int ndim, int itemsize,
-                         bint bfloat16) except -1 nogil:
-    """A typed memoryview as a tensor; its strides count bytes."""
-    cdef int i
-    view.data = <void*>data
-    view.ndim = ndim
-    view.device_type = kDLCPU
-    view.device_id = 0
-    view.dtype = miopenFloat if itemsize == 4 else miopenBFloat16 if bfloat16 else miopenHalf
-    for i in range(ndim):
-        if strides[i] % itemsize:
-            with gil:
-                raise BufferError("the buffer's elements are not aligned to their size")
-        view.shape[i] = shape[i]
-        view.strides[i] = strides[i] // itemsize
-    return 0
-
-
-# The pointer of a view that may be empty: `&x[0, 0, 0]` would be out of its bounds.
-cdef extern from *:
+    An answer of 0 bytes proves nothing: MIOpen looks whether a solver applies only where that may
+    need a workspace, runs one of another direction as well, and crashes at an id that is not a
+    convolution's. So without a workspace only the general ones are believed.
     """
-    template <typename Slice> static inline void* slice_data(const Slice& slice) {
-        return slice.data;
-    }
-    """
-    void* slice_data(...) noexcept nogil
+    cdef Solution solution
+    cdef vector[Solution] known = entry.solutions()
+    cdef size_t i, bytes = 0
+    for i in range(known.size()):
+        if known[i].id == id:
+            return False
+    if solver_name(id) == NULL:
+        return False
+    if not entry.calls.solution_workspace(
+            lease.get(), entry.operands, entry.convolution(), id, &bytes).ok():
+        entry.device.api.hipGetLastError()
+        return False
+    if bytes == 0 and not general:
+        return False
+    solution.id = id
+    solution.workspace = bytes
+    solution.algorithm = solver_algorithm(id)
+    solution.listed = True
+    solution.searched = searched
+    entry.append(solution)
+    return True
 
 
-cpdef int conv1d_forward_view(
-        const element[:, :, :] x, const element[:, :, :] w, element[:, :, :] y, int64_t stride,
-        int64_t padding, int64_t dilation, int64_t groups=1, bint bfloat16=False) except -1 nogil:
-    """conv1d on typed memoryviews, into `y`; uint16 holds float16, or bfloat16 where said so."""
-    cdef TensorView[3] tensors
-    take_memoryview(&tensors[<int>X], slice_data(x), x.shape, x.strides, 3, sizeof(element),
-                    bfloat16)
-    take_memoryview(&tensors[<int>W], slice_data(w), w.shape, w.strides, 3, sizeof(element),
-                    bfloat16)
-    take_memoryview(&tensors[<int>Y], slice_data(y), y.shape, y.strides, 3, sizeof(element),
-                    bfloat16)
-    return convolve_memoryviews(
-        Direction.forward, tensors, &stride, &padding, &dilation, groups)
+cdef int append_unlisted(Entry* entry, HandleLease* lease, uint64_t pinned) except -1 nogil:
+    """The vendor's solvers for everything, where its list is used up, or the one that is pinned;
+    whether there is any."""
+    cdef const uint64_t* general = general_solvers[<int>entry.params.direction]
+    cdef bint any = False
+    # They are the last resort, and compared with each other only where nothing else runs.
+    cdef bint others = entry.any_runs()
+    cdef int i
+    if entry.device.api.provider != Provider.rocm:
+        return False
+    if pinned:
+        return append(entry, lease, pinned, pinned == general[0] or pinned == general[1], True)
+    for i in range(2):
+        # Its matrix products take packed tensors only; MIOpen prints an error where it is asked.
+        if i == 0 and entry.params.lies_channels_last():
+            continue
+        if append(entry, lease, general[i], True, others):
+            any = True
+    return any
 
 
-cpdef int conv1d_backward_input_view(
-        element[:, :, :] x, const element[:, :, :] w, const element[:, :, :] y, int64_t stride,
-        int64_t padding, int64_t dilation, int64_t groups=1, bint bfloat16=False) except -1 nogil:
-    """conv1d on typed memoryviews, the gradient of the input, into `x`; uint16 holds
-    float16, or bfloat16 where said so."""
-    cdef TensorView[3] tensors
-    take_memoryview(&tensors[<int>X], slice_data(x), x.shape, x.strides, 3, sizeof(element),
-                    bfloat16)
-    take_memoryview(&tensors[<int>W], slice_data(w), w.shape, w.strides, 3, sizeof(element),
-                    bfloat16)
-    take_memoryview(&tensors[<int>Y], slice_data(y), y.shape, y.strides, 3, sizeof(element),
-                    bfloat16)
-    return convolve_memoryviews(
-        Direction.backward_data, tensors, &stride, &padding, &dilation, groups)
+cdef int confirm_recalled(Entry* entry, HandleLease* lease) except -1 nogil:
+    """What an earlier process knew of solutions that the library does not list now is not believed:
+    their workspaces are asked for."""
+    cdef vector[Solution] known
+    cdef size_t i, bytes
+    cdef bint applies
+    if entry.device.api.provider != Provider.rocm:
+        return 0
+    known = entry.solutions()
+    for i in range(known.size()):
+        if known[i].listed:
+            continue
+        bytes = 0
+        applies = entry.calls.solution_workspace(
+            lease.get(), entry.operands, entry.convolution(), known[i].id, &bytes).ok()
+        if not applies:
+            entry.device.api.hipGetLastError()
+        entry.confirm(known[i].id, applies, bytes)
+    return 0
 
 
-cpdef int conv1d_backward_weight_view(
-        const element[:, :, :] x, element[:, :, :] w, const element[:, :, :] y, int64_t stride,
-        int64_t padding, int64_t dilation, int64_t groups=1, bint bfloat16=False) except -1 nogil:
-    """conv1d on typed memoryviews, the gradient of the weights, into `w`; uint16 holds
-    float16, or bfloat16 where said so."""
-    cdef TensorView[3] tensors
-    take_memoryview(&tensors[<int>X], slice_data(x), x.shape, x.strides, 3, sizeof(element),
-                    bfloat16)
-    take_memoryview(&tensors[<int>W], slice_data(w), w.shape, w.strides, 3, sizeof(element),
-                    bfloat16)
-    take_memoryview(&tensors[<int>Y], slice_data(y), y.shape, y.strides, 3, sizeof(element),
-                    bfloat16)
-    return convolve_memoryviews(
-        Direction.backward_weights, tensors, &stride, &padding, &dilation, groups)
+cdef int rank_by_heuristic(Entry* entry, HandleLease* lease, Status* status) except -1 nogil:
+    """Ask the library for its solutions, best first. None at all leaves the ranking as it was."""
+    cdef size_t count = 0, i
+    cdef vector[miopenConvSolution_t] found
+    cdef vector[Solution] ranked
+    cdef Solution solution
+    cdef Mutex* lock = vendor_lock(&entry.device)
+    if lock != NULL:
+        lock.lock()
+    try:
+        status[0] = entry.calls.solution_count(
+            lease.get(), entry.operands, entry.convolution(), &count)
+        if status.code == <int>miopenStatusNotImplemented:
+            # An unsupported problem answers so, and leaves the count unwritten.
+            status[0] = Status()
+        elif status.ok() and count > 0:
+            # The count is an upper bound; what GetSolution returns is the list.
+            # A library that answers nonsense must not make us ask for that much memory.
+            count = min(count, <size_t>4096)
+            found.resize(count)
+            status[0] = entry.calls.solutions(
+                lease.get(), entry.operands, entry.convolution(), found.size(), &count,
+                found.data())
+            found.resize(min(count, found.size()))
+    finally:
+        if lock != NULL:
+            lock.unlock()
+    if not status.ok():
+        return 0
+    for i in range(found.size()):
+        solution = Solution()
+        solution.id = found[i].solution_id
+        solution.time_ms = found[i].time
+        solution.workspace = found[i].workspace_size
+        solution.algorithm = found[i].algorithm
+        solution.listed = True
+        ranked.push_back(solution)
+    if not ranked.empty():
+        entry.rank(ranked)
+    return 0
 
 
-cpdef int conv2d_forward_view(
-        const element[:, :, :, :] x, const element[:, :, :, :] w, element[:, :, :, :] y,
-        (int64_t, int64_t) stride, (int64_t, int64_t) padding, (int64_t, int64_t) dilation,
-        int64_t groups=1, bint bfloat16=False) except -1 nogil:
-    """conv2d on typed memoryviews, into `y`; uint16 holds float16, or bfloat16 where said so."""
-    cdef TensorView[3] tensors
-    take_memoryview(&tensors[<int>X], slice_data(x), x.shape, x.strides, 4, sizeof(element),
-                    bfloat16)
-    take_memoryview(&tensors[<int>W], slice_data(w), w.shape, w.strides, 4, sizeof(element),
-                    bfloat16)
-    take_memoryview(&tensors[<int>Y], slice_data(y), y.shape, y.strides, 4, sizeof(element),
-                    bfloat16)
-    return convolve_memoryviews(
-        Direction.forward, tensors, <int64_t*>&stride, <int64_t*>&padding,
-        <int64_t*>&dilation, groups)
+cdef Entry* entry_of(Device* device, ConvolutionParams* params, hipStream_t stream,
+                     shared_ptr[Entry]* held) except NULL nogil:
+    cdef Status status
+    cdef BuildContext context
+    context.device = device
+    context.stream = stream
+    context.status = &status
+    context.built = False
+    held[0] = all_entries().get_or_create(params[0], <EntryBuilder>build_entry, &context)
+    if held.get() == NULL:
+        with gil:
+            raise_no_entry(device, params, status)
+    if context.built:
+        with gil:
+            log_selection(held.get(), "listed")
+    return held.get()
 
 
-cpdef int conv2d_backward_input_view(
-        element[:, :, :, :] x, const element[:, :, :, :] w, const element[:, :, :, :] y,
-        (int64_t, int64_t) stride, (int64_t, int64_t) padding, (int64_t, int64_t) dilation,
-        int64_t groups=1, bint bfloat16=False) except -1 nogil:
-    """conv2d on typed memoryviews, the gradient of the input, into `x`; uint16 holds
-    float16, or bfloat16 where said so."""
-    cdef TensorView[3] tensors
-    take_memoryview(&tensors[<int>X], slice_data(x), x.shape, x.strides, 4, sizeof(element),
-                    bfloat16)
-    take_memoryview(&tensors[<int>W], slice_data(w), w.shape, w.strides, 4, sizeof(element),
-                    bfloat16)
-    take_memoryview(&tensors[<int>Y], slice_data(y), y.shape, y.strides, 4, sizeof(element),
-                    bfloat16)
-    return convolve_memoryviews(
-        Direction.backward_data, tensors, <int64_t*>&stride, <int64_t*>&padding,
-        <int64_t*>&dilation, groups)
+cdef int raise_no_entry(Device* device, const ConvolutionParams* params, Status status) except -1:
+    if PyErr_Occurred() != NULL:
+        return -1
+    problem = problem_of(params)
+    if status.ok():
+        raise NoSolutionError(
+            f"the library lists no solution for this problem: {problem.driver_line()}")
+    return raise_status(&device.api, status, problem)
 
 
-cpdef int conv2d_backward_weight_view(
-        const element[:, :, :, :] x, element[:, :, :, :] w, const element[:, :, :, :] y,
-        (int64_t, int64_t) stride, (int64_t, int64_t) padding, (int64_t, int64_t) dilation,
-        int64_t groups=1, bint bfloat16=False) except -1 nogil:
-    """conv2d on typed memoryviews, the gradient of the weights, into `w`; uint16 holds
-    float16, or bfloat16 where said so."""
-    cdef TensorView[3] tensors
-    take_memoryview(&tensors[<int>X], slice_data(x), x.shape, x.strides, 4, sizeof(element),
-                    bfloat16)
-    take_memoryview(&tensors[<int>W], slice_data(w), w.shape, w.strides, 4, sizeof(element),
-                    bfloat16)
-    take_memoryview(&tensors[<int>Y], slice_data(y), y.shape, y.strides, 4, sizeof(element),
-                    bfloat16)
-    return convolve_memoryviews(
-        Direction.backward_weights, tensors, <int64_t*>&stride, <int64_t*>&padding,
-        <int64_t*>&dilation, groups)
+cdef list list_solutions(Device* device, ConvolutionParams* params, hipStream_t stream):
+    cdef InFlight call
+    cdef shared_ptr[Entry] held
+    cdef Entry* entry
+    try:
+        with nogil:
+            call.enter(device.api)
+            entry = entry_of(device, params, stream, &held)
+    except NoSolutionError:
+        return []
+    return entry_solutions(entry)
 
 
-cpdef int conv3d_forward_view(
-        const element[:, :, :, :, :] x, const element[:, :, :, :, :] w, element[:, :, :, :, :] y,
-        (int64_t, int64_t, int64_t) stride, (int64_t, int64_t, int64_t) padding,
-        (int64_t, int64_t, int64_t) dilation, int64_t groups=1,
-        bint bfloat16=False) except -1 nogil:
-    """conv3d on typed memoryviews, into `y`; uint16 holds float16, or bfloat16 where said so."""
-    cdef TensorView[3] tensors
-    take_memoryview(&tensors[<int>X], slice_data(x), x.shape, x.strides, 5, sizeof(element),
-                    bfloat16)
-    take_memoryview(&tensors[<int>W], slice_data(w), w.shape, w.strides, 5, sizeof(element),
-                    bfloat16)
-    take_memoryview(&tensors[<int>Y], slice_data(y), y.shape, y.strides, 5, sizeof(element),
-                    bfloat16)
-    return convolve_memoryviews(
-        Direction.forward, tensors, <int64_t*>&stride, <int64_t*>&padding,
-        <int64_t*>&dilation, groups)
+def recall_all() -> int:
+    """Apply what the cache files know to the entries in memory; how many entries that served."""
+    cdef vector[shared_ptr[Entry]] entries
+    cdef size_t i
+    cdef int served = 0
+    with nogil:
+        entries = all_entries().values()
+    for i in range(entries.size()):
+        served += recall_again(entries[i].get())
+    return served
 
 
-cpdef int conv3d_backward_input_view(
-        element[:, :, :, :, :] x, const element[:, :, :, :, :] w, const element[:, :, :, :, :] y,
-        (int64_t, int64_t, int64_t) stride, (int64_t, int64_t, int64_t) padding,
-        (int64_t, int64_t, int64_t) dilation, int64_t groups=1,
-        bint bfloat16=False) except -1 nogil:
-    """conv3d on typed memoryviews, the gradient of the input, into `x`; uint16 holds
-    float16, or bfloat16 where said so."""
-    cdef TensorView[3] tensors
-    take_memoryview(&tensors[<int>X], slice_data(x), x.shape, x.strides, 5, sizeof(element),
-                    bfloat16)
-    take_memoryview(&tensors[<int>W], slice_data(w), w.shape, w.strides, 5, sizeof(element),
-                    bfloat16)
-    take_memoryview(&tensors[<int>Y], slice_data(y), y.shape, y.strides, 5, sizeof(element),
-                    bfloat16)
-    return convolve_memoryviews(
-        Direction.backward_data, tensors, <int64_t*>&stride, <int64_t*>&padding,
-        <int64_t*>&dilation, groups)
-
-
-cpdef int conv3d_backward_weight_view(
-        const element[:, :, :, :, :] x, element[:, :, :, :, :] w, const element[:, :, :, :, :] y,
-        (int64_t, int64_t, int64_t) stride, (int64_t, int64_t, int64_t) padding,
-        (int64_t, int64_t, int64_t) dilation, int64_t groups=1,
-        bint bfloat16=False) except -1 nogil:
-    """conv3d on typed memoryviews, the gradient of the weights, into `w`; uint16 holds
-    float16, or bfloat16 where said so."""
-    cdef TensorView[3] tensors
-    take_memoryview(&tensors[<int>X], slice_data(x), x.shape, x.strides, 5, sizeof(element),
-                    bfloat16)
-    take_memoryview(&tensors[<int>W], slice_data(w), w.shape, w.strides, 5, sizeof(element),
-                    bfloat16)
-    take_memoryview(&tensors[<int>Y], slice_data(y), y.shape, y.strides, 5, sizeof(element),
-                    bfloat16)
-    return convolve_memoryviews(
-        Direction.backward_weights, tensors, <int64_t*>&stride, <int64_t*>&padding,
-        <int64_t*>&dilation, groups)
+cdef int recall_again(Entry* entry) except -1:
+    cdef HandleLease lease
+    cdef CurrentDevice current
+    cdef int served = recall(entry)
+    if served and current.set(entry.device.api, entry.device.index).ok():
+        with nogil:
+            if lease.lease(entry.device.handles, NULL).ok():
+                confirm_recalled(entry, &lease)
+    return served

@@ -10,15 +10,15 @@ from libcpp.string cimport string
 
 from mioconv._check.flags cimport Options
 from mioconv._core.describe cimport problem_of
-from mioconv._core.plans cimport plan_of
+from mioconv._core.entries cimport entry_of
 from mioconv._core.run cimport run
 from mioconv._core.state cimport all_fusions, call_record
 from mioconv._core.verify cimport is_due, warn_of
 from mioconv._native.api cimport raise_status
 from mioconv._native.miopen cimport miopenFloat
 from mioconv._native.native cimport (
-    Api, CallRecord, ConvolutionParams, Device, Direction, Epilogue, Fusion,
-    HandleLease, Plan, Provider, Solution, Status, Timing, Way, Workspace, Y, apply_relu, capturing)
+    Api, CallRecord, ConvolutionParams, Device, Direction, Entry, Epilogue, Fusion, HandleLease,
+    Provider, Solution, Status, Timing, Way, Workspace, Y, apply_relu, capturing)
 
 from mioconv.errors import MioconvError
 
@@ -38,41 +38,41 @@ cdef bint refused(Epilogue* epilogue, Status status) noexcept nogil:
     return not status.ok()
 
 
-cdef int steps(Plan* plan, void* result, Epilogue* epilogue,
+cdef int steps(Entry* entry, void* result, Epilogue* epilogue,
                const Options* options) except -1 nogil:
     """Each step by a call of its own, in place. A refused one leaves those after it pending."""
-    cdef const Api* api = &plan.device.api
+    cdef const Api* api = &entry.device.api
     cdef HandleLease lease
-    cdef Status status = lease.lease(plan.device.handles, options.stream)
+    cdef Status status = lease.lease(entry.device.handles, options.stream)
     if not status.ok():
         with gil:
-            raise_status(api, status, problem_of(&plan.params))
+            raise_status(api, status, problem_of(&entry.params))
     if epilogue.z != NULL:
-        status = plan.add_scaled(lease.get(), epilogue.alpha, epilogue.z, result)
+        status = entry.add_scaled(lease.get(), epilogue.alpha, epilogue.z, result)
         epilogue.z_pending = refused(epilogue, status)
     if epilogue.bias != NULL and status.ok():
-        status = plan.add_bias(lease.get(), epilogue.bias, result)
+        status = entry.add_bias(lease.get(), epilogue.bias, result)
     epilogue.bias_pending = epilogue.bias != NULL and refused(epilogue, status)
     if epilogue.relu and status.ok():
-        status = apply_relu(plan[0], lease.get(), result)
+        status = apply_relu(entry[0], lease.get(), result)
     epilogue.relu_pending = epilogue.relu and refused(epilogue, status)
     if epilogue.pending():
         api.hipGetLastError()
         # Lack of memory is no opinion about the step.
         if epilogue.refusal.out_of_memory():
             with gil:
-                raise_status(api, epilogue.refusal, problem_of(&plan.params))
+                raise_status(api, epilogue.refusal, problem_of(&entry.params))
     return 0
 
 
 # --- fused ----------------------------------------------------------------------------------------
 
 cdef struct FusionContext:
-    shared_ptr[Plan]* convolution
+    shared_ptr[Entry]* convolution
     bint bias
 
 
-# As for plans, what a builder raises stays with the thread.
+# As for entries, what a builder raises stays with the thread.
 ctypedef shared_ptr[Fusion] (*FusionBuilder)(const ConvolutionParams&, void*) noexcept nogil
 
 
@@ -81,39 +81,46 @@ cdef shared_ptr[Fusion] build_fusion(const ConvolutionParams& params, void* cont
     return make_shared[Fusion](build.convolution[0], build.bias)
 
 
-cdef bint fusion_is_due(Plan* plan, Fusion* fusion, const Options* options) noexcept nogil:
-    """As `_verify.is_due`, for a fused call. What bias and z hold, only the host can see."""
+cdef bint fusion_is_due(Entry* entry, Fusion* fusion, const Options* options) noexcept nogil:
+    """As `is_due` of verify.pyx, for a fused call. What bias and z hold, only the host can see."""
     cdef Solution stand_in
     stand_in.inspected = <int>fusion.inspected.load()
-    return plan.device.api.provider == Provider.cpu and is_due(plan, &stand_in, options)
+    return entry.device.api.provider == Provider.cpu and is_due(entry, &stand_in, options)
 
 
-cdef Status inspect_fusion(Plan* plan, Fusion* fusion, void* x, void* w, void* y,
-                           const Epilogue* epilogue, const Options* options, cbool* ran,
-                           cbool* wrong) except *:
-    """As `_verify.inspect_run`, for a fused call."""
+cdef enum Look:
+    NOBODY_LOOKED  # there was no memory for guards, or it failed
+    RIGHT
+    WRONG
+
+
+cdef Status inspect_fusion(Entry* entry, Fusion* fusion, void* x, void* w, void* y,
+                           const Epilogue* epilogue, const Options* options, Look* look) except *:
+    """As `inspect_run` of verify.pyx, for a fused call."""
     cdef string fault
     cdef Status status
+    cdef cbool ran = False
     with nogil:
-        status = fusion.run_inspected(x, w, y, epilogue[0], options.stream, ran, &fault)
-    wrong[0] = status.ok() and not fault.empty()
-    if wrong[0]:
+        status = fusion.run_inspected(x, w, y, epilogue[0], options.stream, &ran, &fault)
+    look[0] = RIGHT if ran else NOBODY_LOOKED
+    if status.ok() and not fault.empty():
+        look[0] = WRONG
         fusion.way.store(Way.separate)  # whatever becomes of the warning
-        warn_of(plan, "a fused operation", fault)
+        warn_of(entry, "a fused operation", fault)
     return status
 
 
-cdef int faster_way(Plan* plan, Fusion* fusion, void* x, void* w, const Epilogue* epilogue,
+cdef int faster_way(Entry* entry, Fusion* fusion, void* x, void* w, const Epilogue* epilogue,
                     ConvolutionParams* params, const Options* options) except -1 nogil:
     """Time both ways on scratch memory, alternating; the minimum of each counts. The `Way`; lack of
     memory decides nothing."""
-    cdef Device* device = &plan.device
+    cdef Device* device = &entry.device
     cdef Workspace scratch
     cdef Timing timing
     cdef Epilogue copy
     cdef Status status
     cdef float ms = 0, fused = 1e30, separate = 1e30
-    cdef cbool ran, wrong
+    cdef Look look
     cdef int _round
     status = scratch.lease(device.workspaces, params.bytes(Y), options.stream)
     if status.ok():
@@ -121,10 +128,10 @@ cdef int faster_way(Plan* plan, Fusion* fusion, void* x, void* w, const Epilogue
     if not status.ok():
         device.api.hipGetLastError()
         return <int>Way.undecided
-    if fusion_is_due(plan, fusion, options):
+    if fusion_is_due(entry, fusion, options):
         with gil:
-            inspect_fusion(plan, fusion, x, w, scratch.data(), epilogue, options, &ran, &wrong)
-        if wrong:
+            inspect_fusion(entry, fusion, x, w, scratch.data(), epilogue, options, &look)
+        if look == WRONG:
             return <int>Way.separate
     for _round in range(5):
         status = timing.begin(options.stream, 4)
@@ -153,7 +160,7 @@ cdef bint run_separately(Device* device, ConvolutionParams* params, void* x, voi
                          Epilogue* epilogue, const Options* options) except? False nogil:
     """The other way, for timing; False where it is not to be had: no solution within the limit, a
     step that the library refuses. What a callback of a search raises goes through."""
-    cdef shared_ptr[Plan] used
+    cdef shared_ptr[Entry] used
     with gil:
         try:
             with nogil:
@@ -167,26 +174,26 @@ cdef bint run_separately(Device* device, ConvolutionParams* params, void* x, voi
 cdef bint run_fused(Device* device, ConvolutionParams* params, void* x, void* w, void* y,
                     Epilogue* epilogue, const Options* options) except -1 nogil:
     """Try the fused way; False when it is not to be had, or slower, for this problem."""
-    cdef shared_ptr[Plan] held
-    cdef shared_ptr[Fusion] entry
-    cdef Plan* plan
+    cdef shared_ptr[Entry] held
+    cdef shared_ptr[Fusion] kept
+    cdef Entry* entry
     cdef Fusion* fusion
     cdef ConvolutionParams key = params[0]
     cdef FusionContext context
     cdef CallRecord* record
     cdef Status status
-    cdef cbool ran = False, wrong = False
+    cdef Look look = NOBODY_LOOKED
     cdef Way way = Way.undecided
-    plan = plan_of(device, params, options.stream, &held)
+    entry = entry_of(device, params, options.stream, &held)
     # The library picks the algorithm of a fused operation, perhaps one that its list has.
-    if options.strict_accuracy and not plan.sums_plainly():
+    if options.strict_accuracy and not entry.sums_plainly():
         return False
     key.fusion = (ADD_RELU if epilogue.z != NULL else
                   BIAS_RELU if epilogue.bias != NULL else RELU)
     context.convolution = &held
     context.bias = epilogue.bias != NULL
-    entry = all_fusions().get_or_create(key, <FusionBuilder>build_fusion, &context)
-    fusion = entry.get()
+    kept = all_fusions().get_or_create(key, <FusionBuilder>build_fusion, &context)
+    fusion = kept.get()
     if fusion == NULL:
         return -1
     if fusion.way.load() == Way.separate:
@@ -195,18 +202,17 @@ cdef bint run_fused(Device* device, ConvolutionParams* params, void* x, void* w,
     if (options.benchmark and not options.deterministic
             and not capturing(device.api, options.stream) and fusion.begin_timing()):
         try:
-            way = <Way>faster_way(plan, fusion, x, w, epilogue, params, options)
+            way = <Way>faster_way(entry, fusion, x, w, epilogue, params, options)
         finally:
             fusion.way.store(way)
         if way == Way.separate:
             return False
-    if fusion_is_due(plan, fusion, options):
+    if fusion_is_due(entry, fusion, options):
         with gil:
-            status = inspect_fusion(plan, fusion, x, w, y, epilogue, options, &ran, &wrong)
-        if wrong:
+            status = inspect_fusion(entry, fusion, x, w, y, epilogue, options, &look)
+        if look == WRONG:
             return False
-    # Where memory is too short for guards, nobody looks.
-    if not ran:
+    if look == NOBODY_LOOKED:
         status = fusion.run(x, w, y, epilogue[0], options.stream)
     if not status.ok():
         device.api.hipGetLastError()
@@ -228,7 +234,7 @@ cdef int run_all(Device* device, ConvolutionParams* params, void* x, void* w, vo
                  Epilogue* epilogue, const Options* options) except -1 nogil:
     """A convolution and what follows it; see `Epilogue` for what may be left to the caller. The
     device must be current."""
-    cdef shared_ptr[Plan] used
+    cdef shared_ptr[Entry] used
     cdef void *data[3]
     # Ours on the CPU fuses with what it lists; of other libraries nobody knows. MIOpen's fused
     # kernel accepts groups that it does not know of, and reads past the weights. To ours another

@@ -2,7 +2,8 @@
 
 from mioconv._check.flags cimport Options
 from mioconv._check.geometry cimport Geometry
-from mioconv._native.native cimport ConvolutionParams, Device, Direction, Epilogue, Status, TensorView
+from mioconv._native.native cimport (
+    ConvolutionParams, Device, Direction, Epilogue, Status, TensorView)
 
 cdef int provider_of(const TensorView* tensor) except -1 nogil
 cdef int fill_params(

@@ -13,7 +13,7 @@ from mioconv._borrow.stream cimport device_name, provider_number
 from mioconv._check.flags cimport Options
 from mioconv._check.geometry cimport Geometry
 from mioconv._core.copies cimport (
-    add, add_half, add_height, any_of, clear, copy, extend, pack, round_sum, settle_layout, stage)
+    add, add_half, add_height, any_of, clear, copy, extend, lies_densely, pack, round_sum, stage)
 from mioconv._core.epilogue cimport run_all
 from mioconv._core.run cimport run
 from mioconv._core.state cimport call_record, device_of, use_threads
@@ -21,10 +21,9 @@ from mioconv._native.api cimport raise_status, raise_stop
 from mioconv._native.miopen cimport (
     miopenConvolution, miopenDepthwise, miopenFloat, miopenStatusNotImplemented)
 from mioconv._native.native cimport (
-    CallRecord, ConvolutionParams, CurrentDevice, Device, Direction, Epilogue, HalfSum, HandleLease,
-    InFlight, Layout, Plan, Provider, Status, TensorView, W, Workspace, X, Y, bias_gradient,
-    copy_on_host, describe_operand, lies_in, only_channels_last, result_of, same_memory,
-    set_dense_strides, status_of)
+    CallRecord, ConvolutionParams, CurrentDevice, Device, Direction, Entry, Epilogue, HalfSum,
+    HandleLease, InFlight, Layout, Provider, Status, TensorView, W, Workspace, X, Y, bias_gradient,
+    copy_on_host, describe_operand, lies_in, only_channels_last, result_of, same_memory, status_of)
 
 from mioconv.errors import UnsupportedError
 
@@ -147,7 +146,7 @@ cdef int convolve_whole(Device* device, const Task* task) except -1 nogil:
     cdef TensorView[3] tensors
     cdef TensorView target, inner
     cdef Workspace[5] held
-    cdef shared_ptr[Plan] used
+    cdef shared_ptr[Entry] used
     cdef bint staged
     cdef int i, result = <int>result_of(task.direction)
     tensors[<int>X] = task.x[0]
@@ -194,7 +193,7 @@ cdef bint make_dense(Device* device, const Task* task, TensorView* tensors, Tens
         if i != <int>W and any_of(ends, task.geometry.spatial):
             extend(device, &tensors[i], ends, task.geometry.spatial, layout, i != result, &held[i],
                    task.options)
-        elif not settle_layout(&tensors[i], layout, mixed):
+        elif not lies_densely(&tensors[i], layout, mixed):
             pack(device, &tensors[i], layout, i != result, &held[i], task.options)
         else:
             continue
@@ -208,7 +207,7 @@ cdef bint make_epilogue_dense(Device* device, const Task* task, const TensorView
     cdef TensorView bias, z
     if task.bias != NULL:
         bias = task.bias[0]
-        if not settle_layout(&bias, Layout.packed, False):
+        if not lies_densely(&bias, Layout.packed, False):
             pack(device, &bias, Layout.packed, True, &held[0], task.options)
         task.epilogue.bias = bias.data
     # BLAS's convention: what is multiplied by zero is not read.
@@ -361,9 +360,9 @@ cdef int sum_to_bias(const TensorView* gradient, const TensorView* bias, const O
     use_threads(&device.api, options.threads, &threads)
     if dense.ndim == 3:
         add_height(&dense)
-    if not settle_layout(&dense, layout, False):
+    if not lies_densely(&dense, layout, False):
         pack(device, &dense, layout, True, &held[0], options)
-    staged = not settle_layout(&target, Layout.packed, False)
+    staged = not lies_densely(&target, Layout.packed, False)
     if staged:
         pack(device, &target, Layout.packed, False, &held[1], options)
     status = lease.lease(device.handles, options.stream)

@@ -1,6 +1,6 @@
 # What the cache files know of a problem.
 
-from mioconv._native.native cimport Plan
+from mioconv._native.native cimport Entry
 
-cdef int recall(Plan* plan) except -1
-cdef int remember(Plan* plan, double find_ms) except -1
+cdef int recall(Entry* entry) except -1
+cdef int remember(Entry* entry, double find_ms) except -1

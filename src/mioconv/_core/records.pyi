@@ -1,4 +1,4 @@
 from typing import Any
 
 def records() -> list[dict[str, Any]]:
-    """All plans in memory as the cache files keep them, most recently used first."""
+    """All entries in memory as the cache files keep them, most recently used first."""

@@ -8,9 +8,9 @@ from libcpp.memory cimport shared_ptr
 from libcpp.vector cimport vector
 
 from mioconv._core.describe cimport problem_of
-from mioconv._core.state cimport all_plans
+from mioconv._core.state cimport all_entries
 from mioconv._native.miopen cimport miopenConvAlgorithm_t
-from mioconv._native.native cimport ConvolutionParams, Device, Plan, Provider, Solution, Source
+from mioconv._native.native cimport ConvolutionParams, Device, Entry, Provider, Solution, Source
 
 from mioconv import cache_files
 from mioconv._core.describe import SOURCES
@@ -57,12 +57,12 @@ cdef tuple key_words(const ConvolutionParams* params):
     return tuple([words[i] for i in range(sizeof(ConvolutionParams) // 8)])
 
 
-cdef int recall(Plan* plan) except -1:
+cdef int recall(Entry* entry) except -1:
     """Take over what an earlier process, or a file that was loaded, knows of this problem. Nothing
     in a file makes this fail; what a signal's handler raises meanwhile is passed on."""
     cdef vector[Solution] known
     cdef Solution solution
-    found = cache_files.recall(identity_of(&plan.device), key_words(&plan.params))
+    found = cache_files.recall(identity_of(&entry.device), key_words(&entry.params))
     if found is None:
         return 0
     for id, time_ms, workspace, algorithm, searched, pinned in found:
@@ -78,13 +78,13 @@ cdef int recall(Plan* plan) except -1:
         known.push_back(solution)
     # Our own providers list all that they have. The vendor's list is shorter than what it can run
     # as long as its database does not know the problem.
-    plan.recall(known, plan.device.api.provider == Provider.rocm)
+    entry.recall(known, entry.device.api.provider == Provider.rocm)
     return 1
 
 
-cdef dict record_of(Plan* plan):
-    """A plan as the cache files keep it."""
-    cdef vector[Solution] ranked = plan.solutions()
+cdef dict record_of(Entry* entry):
+    """An entry as the cache files keep it."""
+    cdef vector[Solution] ranked = entry.solutions()
     cdef Solution solution
     cdef size_t i
     solutions = []
@@ -98,26 +98,26 @@ cdef dict record_of(Plan* plan):
             solution.id, solution.time_ms if solution.measured else None, solution.workspace,
             <int>solution.algorithm, bool(solution.searched), solution.source == Source.pinned))
     return {
-        "identity": identity_of(&plan.device),
-        "key": key_words(&plan.params),
-        "problem": problem_of(&plan.params).driver_line(),
+        "identity": identity_of(&entry.device),
+        "key": key_words(&entry.params),
+        "problem": problem_of(&entry.params).driver_line(),
         "source": SOURCES[source],
         "solutions": solutions,
     }
 
 
-cdef int remember(Plan* plan, double find_ms) except -1:
+cdef int remember(Entry* entry, double find_ms) except -1:
     """Write what a search, or the user, decided to this process's cache file."""
-    record = record_of(plan)
+    record = record_of(entry)
     record["find_ms"] = round(find_ms, 3)
     cache_files.append(record)
     return 0
 
 
 def records() -> list:
-    """All plans in memory as the cache files keep them, most recently used first."""
-    cdef vector[shared_ptr[Plan]] entries
+    """All entries in memory as the cache files keep them, most recently used first."""
+    cdef vector[shared_ptr[Entry]] entries
     cdef size_t i
     with nogil:
-        entries = all_plans().values()
+        entries = all_entries().values()
     return [record_of(entries[i].get()) for i in range(entries.size())]

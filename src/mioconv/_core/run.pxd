@@ -4,12 +4,13 @@ from libcpp.memory cimport shared_ptr
 
 from mioconv._check.flags cimport Options
 from mioconv._native.native cimport (
-    Choice, ConvolutionParams, Device, HandleLease, Plan, Solution, Status)
+    Choice, ConvolutionParams, Device, Entry, HandleLease, Solution, Status)
 
 cdef int choose(
-    Plan* plan, HandleLease* lease, const Choice& choice, int tried, Solution* out) except -1 nogil
+    Entry* entry, HandleLease* lease, const Choice& choice, int tried,
+    Solution* out) except -1 nogil
 cdef int raise_no_solution(
-    Plan* plan, const Options* options, const Choice* choice, Status failure) except -1
+    Entry* entry, const Options* options, const Choice* choice, Status failure) except -1
 cdef int run(
     Device* device, ConvolutionParams* params, void* x, void* w, void* y, const Options* options,
-    shared_ptr[Plan]* used) except -1 nogil
+    shared_ptr[Entry]* used) except -1 nogil

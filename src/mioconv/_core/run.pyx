@@ -12,14 +12,14 @@ from libcpp.memory cimport shared_ptr
 from libcpp.vector cimport vector
 
 from mioconv._check.flags cimport Options
-from mioconv._core.describe cimport plan_solutions, problem_of, solution_name
-from mioconv._core.plans cimport append_unlisted, plan_of
+from mioconv._core.describe cimport entry_solutions, problem_of, solution_name
+from mioconv._core.entries cimport append_unlisted, entry_of
 from mioconv._core.search cimport search
 from mioconv._core.state cimport call_record, counted
 from mioconv._core.verify cimport inspect_run, is_due
 from mioconv._native.api cimport api_of, raise_status
 from mioconv._native.native cimport (
-    Api, CallRecord, Choice, ConvolutionParams, Device, Direction, HandleLease, Operands, Plan,
+    Api, CallRecord, Choice, ConvolutionParams, Device, Direction, Entry, HandleLease, Operands,
     Provider, Solution, Status, W, Workspace, X, Y)
 
 from mioconv._core.describe import log
@@ -29,26 +29,26 @@ from mioconv._native.api import PROVIDERS
 from mioconv.errors import NoSolutionError
 
 
-cdef int choose(Plan* plan, HandleLease* lease, const Choice& choice, int tried,
+cdef int choose(Entry* entry, HandleLease* lease, const Choice& choice, int tried,
                 Solution* out) except -1 nogil:
     """The next admissible solution. Where the list has none, what lacked memory gets another
     chance, and then the vendor's general solvers, or the one that is pinned, if they apply."""
-    if plan.choose(choice, out) or (
-            tried == 0 and plan.forget_out_of_memory() and plan.choose(choice, out)):
+    if entry.choose(choice, out) or (
+            tried == 0 and entry.forget_out_of_memory() and entry.choose(choice, out)):
         return True
-    return append_unlisted(plan, lease, choice.pinned) and plan.choose(choice, out)
+    return append_unlisted(entry, lease, choice.pinned) and entry.choose(choice, out)
 
 
 cdef int run(Device* device, ConvolutionParams* params, void* x, void* w, void* y,
-             const Options* options, shared_ptr[Plan]* used) except -1 nogil:
+             const Options* options, shared_ptr[Entry]* used) except -1 nogil:
     """One convolution by the best admissible solution; the result operand is written.
 
-    `used` receives the plan, for what follows the convolution. The device must be current.
+    `used` receives the entry, for what follows the convolution. The device must be current.
 
     A solution that fails, or whose workspace cannot be had, is remembered as such and the next one
     is tried; the last failure is raised only when none is left.
     """
-    cdef Plan* plan
+    cdef Entry* entry
     cdef HandleLease lease
     cdef Operands operands
     cdef Choice choice
@@ -57,8 +57,8 @@ cdef int run(Device* device, ConvolutionParams* params, void* x, void* w, void* 
     cdef bint leased = True
     cdef cbool wrong
     cdef Status failure, status
-    plan = plan_of(device, params, options.stream, used)
-    operands = plan.operands
+    entry = entry_of(device, params, options.stream, used)
+    operands = entry.operands
     operands.data[<int>X] = x
     operands.data[<int>W] = w
     operands.data[<int>Y] = y
@@ -67,31 +67,31 @@ cdef int run(Device* device, ConvolutionParams* params, void* x, void* w, void* 
     choice.exclusions = options.exclusions
     choice.strict_accuracy = options.strict_accuracy
     if options.benchmark and options.solution == 0:
-        search(plan, operands, choice, options)
+        search(entry, operands, choice, options)
     status = lease.lease(device.handles, options.stream)
     if not status.ok():
         with gil:
             raise_status(&device.api, status, problem_of(params))
-    while choose(plan, &lease, choice, tried, &solution):
-        run_solution(plan, &lease, operands, &solution, options, &status, &leased, &wrong)
+    while choose(entry, &lease, choice, tried, &solution):
+        run_solution(entry, &lease, operands, &solution, options, &status, &leased, &wrong)
         if status.ok() and not wrong:
-            return note_call(plan, &solution, options, tried)
+            return note_call(entry, &solution, options, tried)
         device.api.hipGetLastError()
         if not leased and status.capture():
             break
         tried += 1
         if not wrong:
             failure = status
-            set_back(plan, &solution, status, leased, &choice)
+            set_back(entry, &solution, status, leased, &choice)
         choice.tried.push_back(solution.id)
     if status.capture():
         with gil:
             raise_status(&device.api, status, problem_of(params))
     with gil:
-        raise_no_solution(plan, options, &choice, failure)
+        raise_no_solution(entry, options, &choice, failure)
 
 
-cdef int run_solution(Plan* plan, HandleLease* lease, const Operands& operands,
+cdef int run_solution(Entry* entry, HandleLease* lease, const Operands& operands,
                       const Solution* solution, const Options* options, Status* status,
                       bint* leased, cbool* wrong) except -1 nogil:
     """Run one solution, and look at its result where that is due. `leased`: there was memory for
@@ -100,74 +100,74 @@ cdef int run_solution(Plan* plan, HandleLease* lease, const Operands& operands,
     cdef cbool ran = False
     wrong[0] = False
     leased[0] = True
-    if is_due(plan, solution, options):
+    if is_due(entry, solution, options):
         with gil:
-            status[0] = inspect_run(plan, lease, &operands, solution, options, &ran, wrong)
+            status[0] = inspect_run(entry, lease, &operands, solution, options, &ran, wrong)
         if ran or wrong[0]:
             return 0
         # Where memory is too short for guards, nobody looks.
-        plan.device.api.hipGetLastError()
-    status[0] = workspace.lease(plan.device.workspaces, solution.workspace, options.stream)
+        entry.device.api.hipGetLastError()
+    status[0] = workspace.lease(entry.device.workspaces, solution.workspace, options.stream)
     leased[0] = status.ok()
     if leased[0]:
-        status[0] = plan.calls.run(lease.get(), operands, plan.convolution(), workspace.data(),
-                                   solution.workspace, solution.id)
+        status[0] = entry.calls.run(lease.get(), operands, entry.convolution(), workspace.data(),
+                                    solution.workspace, solution.id)
     return 0
 
 
-cdef int note_call(const Plan* plan, const Solution* solution, const Options* options,
+cdef int note_call(const Entry* entry, const Solution* solution, const Options* options,
                    int tried) noexcept nogil:
     """What `last_call` and the counters say of a call that succeeded."""
     cdef CallRecord* record = call_record()
-    record.provider = <int>plan.device.api.provider
-    record.direction = <int>plan.params.direction
+    record.provider = <int>entry.device.api.provider
+    record.direction = <int>entry.params.direction
     record.mode = 2 if options.solution else 1 if options.benchmark else 0
     record.way = 0
     record.solution_id = solution.id
     record.workspace = <int64_t>solution.workspace
     record.tried = tried
     if tried:
-        counted().of(<Direction>plan.params.direction).fallbacks.add(tried)
+        counted().of(<Direction>entry.params.direction).fallbacks.add(tried)
     return 0
 
 
-cdef int set_back(Plan* plan, const Solution* solution, Status status, bint leased,
+cdef int set_back(Entry* entry, const Solution* solution, Status status, bint leased,
                   Choice* choice) except -1 nogil:
     """Remember that a solution failed, so that others come before it; a pinned one is not to blame
     for being chosen."""
     if choice.pinned == 0:
         if not status.out_of_memory():
-            plan.mark_failed(solution.id)
+            entry.mark_failed(solution.id)
         else:
-            plan.mark_out_of_memory(solution.id)
+            entry.mark_out_of_memory(solution.id)
             if not leased:
                 # Only less can help now.
                 choice.workspace_limit = <int64_t>solution.workspace - 1
     with gil:
-        log_failure(plan, solution, status)
+        log_failure(entry, solution, status)
     return 0
 
 
-cdef int log_failure(Plan* plan, const Solution* solution, Status status) except -1:
-    log.debug("%s: %s failed: %s returned %d", problem_of(&plan.params).driver_line(),
-              solution_name(&plan.device.api, solution.id), (<bytes>status.call).decode(),
+cdef int log_failure(Entry* entry, const Solution* solution, Status status) except -1:
+    log.debug("%s: %s failed: %s returned %d", problem_of(&entry.params).driver_line(),
+              solution_name(&entry.device.api, solution.id), (<bytes>status.call).decode(),
               status.code)
     return 0
 
 
-cdef int raise_no_solution(Plan* plan, const Options* options, const Choice* choice,
+cdef int raise_no_solution(Entry* entry, const Options* options, const Choice* choice,
                            Status failure) except -1:
     """Say why no solution served: they failed now, they failed earlier, or none was admitted."""
-    cdef const Api* api = &plan.device.api
-    cdef vector[Solution] ranked = plan.solutions()
+    cdef const Api* api = &entry.device.api
+    cdef vector[Solution] ranked = entry.solutions()
     cdef size_t i
-    problem = problem_of(&plan.params)
+    problem = problem_of(&entry.params)
     line = problem.driver_line()
     if choice.tried.size() and not failure.ok():
         tried = [solution_name(api, choice.tried[i]) for i in range(choice.tried.size())]
         raise_status(api, failure, problem, tuple(tried))
-    listed = plan_solutions(plan)
-    if options.solution and (fault := plan.fault(options.solution).decode()):
+    listed = entry_solutions(entry)
+    if options.solution and (fault := entry.fault(options.solution).decode()):
         raise NoSolutionError(
             f"{solution_name(api, options.solution)} is set aside for this problem: {fault}: "
             f"{line}")

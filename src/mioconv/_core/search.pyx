@@ -12,15 +12,14 @@ from libcpp.vector cimport vector
 
 from mioconv._check.flags cimport Options
 from mioconv._core.describe cimport log_selection, problem_of, solution_fields
-from mioconv._core.plans cimport append_unlisted, rank_by_heuristic
+from mioconv._core.entries cimport append_unlisted, rank_by_heuristic
 from mioconv._core.records cimport remember
 from mioconv._core.state cimport counted, use_threads, vendor_lock
 from mioconv._core.verify cimport set_aside
-from mioconv._native.hip cimport hipStream_t
 from mioconv._native.miopen cimport miopenConvAlgoPerf_t
 from mioconv._native.native cimport (
-    Api, Choice, Direction, DirectionStatistics, GuardedMemory, HandleLease, Inspection, Mutex,
-    Operands, PatternOperands, Plan, Provider, Solution, Source, Status, Timing, Turn, Workspace,
+    Api, Choice, Direction, DirectionStatistics, Entry, GuardedMemory, HandleLease, Inspection,
+    Mutex, Operands, PatternOperands, Provider, Solution, Source, Status, Timing, Turn, Workspace,
     capturing)
 
 cdef extern from "<time.h>" nogil:
@@ -61,7 +60,7 @@ def watch(callback):
     return before
 
 
-cdef int tell(Plan* plan, const Solution* solution, float ms, size_t done,
+cdef int tell(Entry* entry, const Solution* solution, float ms, size_t done,
               size_t total) except -1 nogil:
     """What the callback raises ends the search, and the call that searched."""
     if not watched:
@@ -69,10 +68,10 @@ cdef int tell(Plan* plan, const Solution* solution, float ms, size_t done,
     with gil:
         callback = watcher
         if callback is not None:
-            fields = solution_fields(&plan.device.api, solution[0])
+            fields = solution_fields(&entry.device.api, solution[0])
             fields["time_ms"] = ms
             fields["source"] = "measured"
-            callback(problem_of(&plan.params), fields, done, total)
+            callback(problem_of(&entry.params), fields, done, total)
     return 0
 
 
@@ -119,7 +118,7 @@ cdef int repeats_for(float ms) noexcept nogil:
 
 # What one search works with, and what it has found out so far.
 cdef struct Search:
-    Plan* plan
+    Entry* entry
     HandleLease* lease
     Operands* operands       # the result's is scratch memory
     GuardedMemory* result
@@ -144,7 +143,7 @@ cdef Status time_candidate(Search* search, Candidate* candidate, void* workspace
                            float* ms) noexcept nogil:
     """Milliseconds of one run, the mean of `repeats` back to back; what was disturbed is timed
     again, a few times and within the budget. All that it took is counted as spent."""
-    cdef Plan* plan = search.plan
+    cdef Entry* entry = search.entry
     cdef Status status
     cdef int _attempt, _i
     cdef float elapsed = 0
@@ -153,8 +152,8 @@ cdef Status time_candidate(Search* search, Candidate* candidate, void* workspace
         status = search.timing.begin(search.options.stream, candidate.repeats)
         for _i in range(candidate.repeats):
             if status.ok():
-                status = plan.calls.run(
-                    search.lease.get(), search.operands[0], plan.convolution(), workspace,
+                status = entry.calls.run(
+                    search.lease.get(), search.operands[0], entry.convolution(), workspace,
                     candidate.solution.workspace, candidate.solution.id)
         if status.ok():
             status = search.timing.end(search.options.stream, &elapsed)
@@ -169,7 +168,7 @@ cdef Status time_candidate(Search* search, Candidate* candidate, void* workspace
     return status
 
 
-cdef int find_once(Plan* plan, HandleLease* lease, const Operands* operands,
+cdef int find_once(Entry* entry, HandleLease* lease, const Operands* operands,
                    const Options* options) except -1 nogil:
     """Let the library fill its own database. Its failure is no error: the list serves without.
 
@@ -179,29 +178,29 @@ cdef int find_once(Plan* plan, HandleLease* lease, const Operands* operands,
     cdef int count = 0
     cdef miopenConvAlgoPerf_t[8] best
     cdef Workspace workspace
-    cdef Mutex* lock = vendor_lock(&plan.device)
+    cdef Mutex* lock = vendor_lock(&entry.device)
     # Find runs whatever the library has; what is excluded must not run.
-    if options.exclusions != NULL or plan.device.api.provider == Provider.cpu:
+    if options.exclusions != NULL or entry.device.api.provider == Provider.cpu:
         return 0
-    if not plan.calls.workspace(lease.get(), operands[0], plan.convolution(), &bytes).ok():
+    if not entry.calls.workspace(lease.get(), operands[0], entry.convolution(), &bytes).ok():
         bytes = 0
     if options.workspace_limit >= 0:
         bytes = min(bytes, <size_t>options.workspace_limit)
-    if not workspace.lease(plan.device.workspaces, bytes, options.stream).ok():
+    if not workspace.lease(entry.device.workspaces, bytes, options.stream).ok():
         return 0
     if lock != NULL:
         lock.lock()
-    plan.calls.find(
-        lease.get(), operands[0], plan.convolution(), 8, &count, best, workspace.data(), bytes)
+    entry.calls.find(
+        lease.get(), operands[0], entry.convolution(), 8, &count, best, workspace.data(), bytes)
     if lock != NULL:
         lock.unlock()
-    plan.device.api.hipGetLastError()
+    entry.device.api.hipGetLastError()
     return 0
 
 
 cdef Status inspect(Search* search, const GuardedMemory* workspace, Solution* solution) except *:
     """Look at what a solution left after its first runs; what is wrong is set aside."""
-    cdef Plan* plan = search.plan
+    cdef Entry* entry = search.entry
     cdef string fault
     cdef Status status
     cdef cbool intact = True
@@ -214,32 +213,32 @@ cdef Status inspect(Search* search, const GuardedMemory* workspace, Solution* so
             status = search.result.restore()
         if status.ok() and intact and search.inspection.begun():
             status = search.inspection.look(
-                plan[0], solution[0], search.operands.data[<int>plan.result()],
+                entry[0], solution[0], search.operands.data[<int>entry.result()],
                 search.options.stream, &fault)
     if status.ok() and not fault.empty():
         solution.wrong = True
-        set_aside(plan, solution, fault)
+        set_aside(entry, solution, fault)
     elif status.ok() and search.inspection.begun():
         solution.inspected += 1
     return status
 
 
-cdef int begin_inspection(Plan* plan, Operands* operands, PatternOperands* replaced,
+cdef int begin_inspection(Entry* entry, Operands* operands, PatternOperands* replaced,
                           Inspection* inspection, const Options* options) except -1 nogil:
     """On a CPU the operands are in reach. On a GPU, and where they show nothing, they are replaced
     by ones of our own, whose values are chosen so that faults show; where there is no memory for
     these, nobody looks."""
-    cdef size_t seed = <size_t>plan.params.direction
-    if options.verify == 0 or plan.params.packed_weights:
+    cdef size_t seed = <size_t>entry.params.direction
+    if options.verify == 0 or entry.params.packed_weights:
         return 0
-    if plan.device.api.provider == Provider.cpu:
-        inspection.begin(plan[0], operands[0], options.stream, seed)
+    if entry.device.api.provider == Provider.cpu:
+        inspection.begin(entry[0], operands[0], options.stream, seed)
         if inspection.tells():
             return 0
-    if replaced.lease(plan[0], operands, options.stream).ok():
-        inspection.begin(plan[0], replaced[0], seed)
+    if replaced.lease(entry[0], operands, options.stream).ok():
+        inspection.begin(entry[0], replaced[0], seed)
     else:
-        plan.device.api.hipGetLastError()
+        entry.device.api.hipGetLastError()
     return 0
 
 
@@ -252,7 +251,7 @@ cdef int measure_all(Search* search, const Choice& choice) except -1 nogil:
     all, for whatever ranks first may be slow enough to use it up, and one was timed warm.
     """
     cdef double budget_ms = search.options.budget_ms
-    cdef vector[Solution] ranked = search.plan.admitted(choice)
+    cdef vector[Solution] ranked = search.entry.admitted(choice)
     cdef vector[Candidate] candidates
     cdef Status status
     cdef size_t i, running, tried = 0
@@ -291,14 +290,14 @@ cdef int measure_all(Search* search, const Choice& choice) except -1 nogil:
             ranked[i].measured = True
             if ranked[i].source == Source.heuristic:
                 ranked[i].source = Source.measured
-    search.plan.recall(ranked, False)
+    search.entry.recall(ranked, False)
     return 1
 
 
 cdef int measure_one(Search* search, Candidate* candidate, int round, size_t place, size_t total,
                      Status* status) except -1 nogil:
     """One sample of a candidate; in the first round its result is looked at, and it is told of."""
-    cdef Plan* plan = search.plan
+    cdef Entry* entry = search.entry
     cdef const Options* options = search.options
     cdef Solution* solution = candidate.solution
     cdef Workspace workspace
@@ -310,17 +309,17 @@ cdef int measure_one(Search* search, Candidate* candidate, int round, size_t pla
     cdef float ms = 0
     if looks:
         status[0] = guarded.lease(
-            plan.device.api, plan.device.workspaces, solution.workspace, options.stream)
+            entry.device.api, entry.device.workspaces, solution.workspace, options.stream)
         space = guarded.data()
         looks = status.ok()  # without the memory for guards, nobody looks
     if not looks:
-        status[0] = workspace.lease(plan.device.workspaces, solution.workspace, options.stream)
+        status[0] = workspace.lease(entry.device.workspaces, solution.workspace, options.stream)
         space = workspace.data()
     if status.ok() and round == 0:
         # Compiling is not part of the time; a library that cannot do it ahead does it in the run,
         # and says there what is wrong.
-        plan.calls.compile(
-            search.lease.get(), search.operands[0], plan.convolution(), solution.id)
+        entry.calls.compile(
+            search.lease.get(), search.operands[0], entry.convolution(), solution.id)
     if status.ok():
         status[0] = time_candidate(search, candidate, space, &ms)
     if status.ok() and round < 2:
@@ -338,13 +337,13 @@ cdef int measure_one(Search* search, Candidate* candidate, int round, size_t pla
     if solution.wrong or not status.ok():
         candidate.ms = NEVER
     if not status.ok():
-        plan.device.api.hipGetLastError()
+        entry.device.api.hipGetLastError()
         search.result.restore()
         solution.out_of_memory = status.out_of_memory()
         solution.failed = not status.out_of_memory()
     elif round == 0 and not solution.wrong:
-        tell(plan, solution, ms, place, total)
-        use_its_threads(plan)  # the callback may have called with others
+        tell(entry, solution, ms, place, total)
+        use_its_threads(entry)  # the callback may have called with others
     return 0
 
 
@@ -352,54 +351,54 @@ cdef int look_up(Search* search) except -1 nogil:
     """From time to time, at signals."""
     if now_us() - search.looked > SIGNALS_US:
         look_at_signals()
-        use_its_threads(search.plan)  # a handler may have called with others
+        use_its_threads(search.entry)  # a handler may have called with others
         search.looked = now_us()
     return 0
 
 
-cdef int use_its_threads(Plan* plan) except -1 nogil:
+cdef int use_its_threads(Entry* entry) except -1 nogil:
     cdef int64_t threads
-    return use_threads(&plan.device.api, <int>plan.params.threads, &threads)
+    return use_threads(&entry.device.api, <int>entry.params.threads, &threads)
 
 
-cdef int measure_on_scratch(Plan* plan, Operands* operands, const Choice& choice,
+cdef int measure_on_scratch(Entry* entry, Operands* operands, const Choice& choice,
                             const Options* options) except -1 nogil:
     """Find, list again and measure, all on a result buffer of our own: never on the caller's.
 
     Failing to measure (no scratch memory, no working event) answers 0 and leaves the ranking as it
     was; a later call tries again.
     """
-    cdef const Api* api = &plan.device.api
+    cdef const Api* api = &entry.device.api
     cdef HandleLease lease
     cdef GuardedMemory scratch
     cdef PatternOperands replaced
     cdef Inspection inspection
     cdef Timing timing
     cdef Search search = Search(
-        plan, &lease, operands, &scratch, &inspection, options, &timing, 0, 0)
-    cdef Status status = lease.lease(plan.device.handles, options.stream)
+        entry, &lease, operands, &scratch, &inspection, options, &timing, 0, 0)
+    cdef Status status = lease.lease(entry.device.handles, options.stream)
     if status.ok():
         status = scratch.lease(
-            api[0], plan.device.workspaces, plan.params.bytes(plan.result()), options.stream)
+            api[0], entry.device.workspaces, entry.params.bytes(entry.result()), options.stream)
     if not status.ok():
         return 0
-    operands.data[<int>plan.result()] = scratch.data()
-    begin_inspection(plan, operands, &replaced, &inspection, options)
-    find_once(plan, &lease, operands, options)
+    operands.data[<int>entry.result()] = scratch.data()
+    begin_inspection(entry, operands, &replaced, &inspection, options)
+    find_once(entry, &lease, operands, options)
     # Find ran whatever the library has: nobody else is to be blamed for what that wrote.
     scratch.restore()
-    rank_by_heuristic(plan, &lease, &status)
+    rank_by_heuristic(entry, &lease, &status)
     if status.ok():
         status = timing.make(api[0])
     if not status.ok() or not measure_all(&search, choice):
         return 0
     # Where nothing that is listed runs, the vendor's general solvers are left.
-    if not plan.any_runs() and append_unlisted(plan, &lease, 0):
+    if not entry.any_runs() and append_unlisted(entry, &lease, 0):
         return measure_all(&search, choice)
     return 1
 
 
-cdef int search(Plan* plan, Operands operands, const Choice& choice,
+cdef int search(Entry* entry, Operands operands, const Choice& choice,
                 const Options* options) except -1 nogil:
     """Rank the admitted solutions by measurement, once. Whoever comes meanwhile waits for it.
 
@@ -410,10 +409,10 @@ cdef int search(Plan* plan, Operands operands, const Choice& choice,
     cdef bint measured = False
     cdef Turn turn = Turn.later
     global searching_here
-    if searching_here or capturing(plan.device.api, options.stream):
+    if searching_here or capturing(entry.device.api, options.stream):
         return 0
     while turn == Turn.later:
-        turn = plan.begin_search(choice)
+        turn = entry.begin_search(choice)
         if turn == Turn.later:
             look_at_signals()
     if turn == Turn.nothing:
@@ -421,20 +420,20 @@ cdef int search(Plan* plan, Operands operands, const Choice& choice,
     start = now_us()
     searching_here = True
     try:
-        measured = measure_on_scratch(plan, &operands, choice, options)
+        measured = measure_on_scratch(entry, &operands, choice, options)
     finally:
         searching_here = False
-        plan.end_search()
+        entry.end_search()
         if options.empty_cache_after_find:
             # What the losers needed need not be kept.
-            plan.device.workspaces.release_unused()
+            entry.device.workspaces.release_unused()
     if not measured:
         return 0
     end = now_us()
-    row = &counted().of(<Direction>plan.params.direction)
+    row = &counted().of(<Direction>entry.params.direction)
     row.finds.add(1)
     row.find_us.add(end - start)
     with gil:
-        log_selection(plan, "measured")
-        remember(plan, (end - start) / 1000.0)
+        log_selection(entry, "measured")
+        remember(entry, (end - start) / 1000.0)
     return 0

@@ -3,9 +3,9 @@
 from libc.stdint cimport int64_t
 
 from mioconv._native.native cimport (
-    Api, BenchmarkCache, CallRecord, Device, Devices, Fusion, Mutex, Plan, Statistics)
+    Api, BenchmarkCache, CallRecord, Device, Devices, Entry, Fusion, Mutex, Statistics)
 
-cdef BenchmarkCache[Plan]* all_plans() noexcept nogil
+cdef BenchmarkCache[Entry]* all_entries() noexcept nogil
 cdef BenchmarkCache[Fusion]* all_fusions() noexcept nogil
 cdef Devices* all_devices() noexcept nogil
 cdef Statistics* counted() noexcept nogil

@@ -1,8 +1,8 @@
-"""What the core keeps: devices, the cache of plans, that of fused operations, counters.
+"""What the core keeps: devices, the cache of entries, that of fused operations, counters.
 
 All that is static in the core lives here, since each extension module has static and thread-local
-variables of its own: the others come here for them. None of it is ever destroyed: at exit the native
-libraries are torn down before this module, and other threads may still compute.
+variables of its own: the others come here for them. None of it is ever destroyed: at exit the
+native libraries are torn down before this module, and other threads may still compute.
 """
 
 import os
@@ -15,14 +15,14 @@ from libcpp.vector cimport vector
 from mioconv._native.api cimport api_of, bound_caches, raise_status, trim_caches
 from mioconv._native.native cimport (
     Api, BenchmarkCache, CacheCounters, CallRecord, Device, Devices, Direction,
-    DirectionStatistics, Fusion, Mutex, Plan, Provider, Statistics, Status,
+    DirectionStatistics, Fusion, Mutex, Entry, Provider, Statistics, Status,
     last_call as record_of_this_thread)
 
 DIRECTIONS = ("forward", "backward_input", "backward_weight")
 
 # Entries beyond the capacity leave by age.
 cdef size_t capacity = 10000
-cdef BenchmarkCache[Plan]* plans = new BenchmarkCache[Plan](capacity)
+cdef BenchmarkCache[Entry]* cache = new BenchmarkCache[Entry](capacity)
 # Each of these keeps handles, so there are few.
 cdef size_t fusion_capacity = 100
 cdef BenchmarkCache[Fusion]* fusions = new BenchmarkCache[Fusion](fusion_capacity)
@@ -35,8 +35,8 @@ cdef Statistics statistics
 def after_fork() -> None:
     """Start anew in a child. It has none of the threads that may have held a lock when it was
     forked; what is behind those locks stays where it is, unused."""
-    global plans, fusions, devices, vendor_queries
-    plans = new BenchmarkCache[Plan](capacity)
+    global cache, fusions, devices, vendor_queries
+    cache = new BenchmarkCache[Entry](capacity)
     fusions = new BenchmarkCache[Fusion](fusion_capacity)
     devices = new Devices()
     vendor_queries = new Mutex()
@@ -45,8 +45,8 @@ def after_fork() -> None:
 os.register_at_fork(after_in_child=after_fork)
 
 
-cdef BenchmarkCache[Plan]* all_plans() noexcept nogil:
-    return plans
+cdef BenchmarkCache[Entry]* all_entries() noexcept nogil:
+    return cache
 
 
 cdef BenchmarkCache[Fusion]* all_fusions() noexcept nogil:
@@ -102,7 +102,7 @@ def cache_info() -> dict:
     cdef DirectionStatistics* row
     cdef int i
     all_counters = {}
-    counted_by_direction = plans.counters()
+    counted_by_direction = cache.counters()
     for i in range(3):
         row = &statistics.of(<Direction>i)
         counters = &counted_by_direction[i]
@@ -121,7 +121,7 @@ def cache_clear() -> None:
     """Forget every choice, every failure, fused plans and which way is faster; the counters start
     again from zero."""
     with nogil:
-        plans.clear()
+        cache.clear()
         fusions.clear()
         statistics.clear()
         trim_caches(0)
@@ -134,16 +134,16 @@ def set_capacity(entries: int) -> None:
     capacity = entries
     fusion_capacity = min(entries, 100) if entries else 100
     with nogil:
-        plans.set_capacity(capacity)
+        cache.set_capacity(capacity)
         fusions.set_capacity(fusion_capacity)
         bound_caches(capacity if capacity else SIZE_MAX)
 
 
 def forget_out_of_memory() -> None:
     """Let solutions that lacked memory be tried again."""
-    cdef vector[shared_ptr[Plan]] entries
+    cdef vector[shared_ptr[Entry]] entries
     cdef size_t i
     with nogil:
-        entries = plans.values()
+        entries = cache.values()
         for i in range(entries.size()):
             entries[i].get().forget_out_of_memory()

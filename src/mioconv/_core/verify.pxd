@@ -4,13 +4,14 @@ from libcpp cimport bool as cbool
 from libcpp.string cimport string
 
 from mioconv._check.flags cimport Options
-from mioconv._native.native cimport HandleLease, Operands, Plan, Solution, Status
+from mioconv._native.native cimport Entry, HandleLease, Operands, Solution, Status
 
-cdef bint is_due(const Plan* plan, const Solution* solution, const Options* options) noexcept nogil
+cdef bint is_due(
+    const Entry* entry, const Solution* solution, const Options* options) noexcept nogil
 cdef Status inspect_run(
-    Plan* plan, HandleLease* lease, const Operands* operands, const Solution* solution,
+    Entry* entry, HandleLease* lease, const Operands* operands, const Solution* solution,
     const Options* options, cbool* ran, cbool* wrong) except *
-cdef int set_aside(Plan* plan, const Solution* solution, const string& fault) except -1
-cdef int warn_of(Plan* plan, str what, const string& fault) except -1
+cdef int set_aside(Entry* entry, const Solution* solution, const string& fault) except -1
+cdef int warn_of(Entry* entry, str what, const string& fault) except -1
 cdef int passes_on_pattern(
-    Plan* plan, HandleLease* lease, const Solution* solution, const Options* options) except -1
+    Entry* entry, HandleLease* lease, const Solution* solution, const Options* options) except -1

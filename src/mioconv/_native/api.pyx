@@ -311,17 +311,7 @@ def install(provider: int, hip: int, miopen: int, own: int, paths: tuple) -> lis
                 f"which {library} {(<bytes>row.since).decode()} and later have")
         if handles[row.library]:  # else the vendor's, which has nothing of ours to lack
             missing.append(name)
-
-    cdef int hip_version = 0
-    cdef size_t major = 0, minor = 0, patch = 0
-    # Asking HIP for its version initialises it: without a device it fails, which is for the first
-    # use of a device to report, not for loading.
-    if table.hipRuntimeGetVersion(&hip_version) == 0:
-        table.hip_version = hip_version
-    else:
-        table.hipGetLastError()
-    if table.miopenGetVersion(&major, &minor, &patch) == 0:
-        table.miopen_version = major * 1000000 + minor * 1000 + patch
+    read_versions(&table)
     table.activity = activity
     if most_problems and table.mioconvSetCacheCapacity != NULL:
         table.mioconvSetCacheCapacity(most_problems)
@@ -332,6 +322,19 @@ def install(provider: int, hip: int, miopen: int, own: int, paths: tuple) -> lis
     tables[provider] = table
     ready[<int>provider].store(True)
     return missing
+
+
+cdef void read_versions(Api* table) noexcept:
+    cdef int hip_version = 0
+    cdef size_t major = 0, minor = 0, patch = 0
+    # Asking HIP for its version initialises it: without a device it fails, which is for the first
+    # use of a device to report, not for loading.
+    if table.hipRuntimeGetVersion(&hip_version) == 0:
+        table.hip_version = hip_version
+    else:
+        table.hipGetLastError()
+    if table.miopenGetVersion(&major, &minor, &patch) == 0:
+        table.miopen_version = major * 1000000 + minor * 1000 + patch
 
 
 # --- statuses -------------------------------------------------------------------------------------

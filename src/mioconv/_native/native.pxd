@@ -10,8 +10,8 @@ from libcpp.vector cimport vector
 
 from mioconv._native.hip cimport hipError_t, hipMemcpyKind, hipStream_t
 from mioconv._native.miopen cimport (
-    mioconvFault_t, mioconvObjectCounts_t, miopenConvAlgorithm_t, miopenConvAlgoPerf_t,
-    miopenConvolutionDescriptor_t, miopenConvSolution_t, miopenDataType_t, miopenHandle_t,
+    mioconvFault_t, mioconvObjectCounts_t, miopenConvAlgoPerf_t, miopenConvAlgorithm_t,
+    miopenConvSolution_t, miopenConvolutionDescriptor_t, miopenDataType_t, miopenHandle_t,
     miopenStatus_t)
 
 
@@ -359,7 +359,7 @@ cdef extern from "mioconv/exclusions.hpp" namespace "mioconv" nogil:
         cbool excludes(const Api& api, const Solution& solution) noexcept
 
 
-cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
+cdef extern from "mioconv/entry.hpp" namespace "mioconv" nogil:
     cdef cppclass Choice:
         int64_t workspace_limit
         uint64_t pinned
@@ -372,13 +372,13 @@ cdef extern from "mioconv/plan.hpp" namespace "mioconv" nogil:
         void lock() noexcept
         void unlock() noexcept
 
-    cdef enum class Turn "mioconv::Plan::Turn"(int):
+    cdef enum class Turn "mioconv::Entry::Turn"(int):
         nothing
         mine
         later
 
-    cdef cppclass Plan:
-        Plan(Device& device, const ConvolutionParams& params) except +
+    cdef cppclass Entry:
+        Entry(Device& device, const ConvolutionParams& params) except +
         Status describe() noexcept
         miopenConvolutionDescriptor_t convolution() noexcept
         Operand result() noexcept
@@ -425,33 +425,33 @@ cdef extern from "mioconv/guarded_memory.hpp" namespace "mioconv" nogil:
 
 cdef extern from "mioconv/inspection.hpp" namespace "mioconv" nogil:
     cdef cppclass PatternOperands:
-        Status lease(const Plan& plan, Operands* operands, hipStream_t stream) except +
+        Status lease(const Entry& entry, Operands* operands, hipStream_t stream) except +
         Status lease(
-            const Plan& plan, Operands* operands, hipStream_t stream,
+            const Entry& entry, Operands* operands, hipStream_t stream,
             size_t weight_bytes) except +
 
     cdef cppclass Inspection:
         Status begin(
-            const Plan& plan, const Operands& operands, hipStream_t stream,
+            const Entry& entry, const Operands& operands, hipStream_t stream,
             uint64_t seed) except +
-        void begin(const Plan& plan, const PatternOperands& operands, uint64_t seed) except +
+        void begin(const Entry& entry, const PatternOperands& operands, uint64_t seed) except +
         cbool begun() noexcept
         cbool tells() except +
         Status look(
-            const Plan& plan, const Solution& solution, const void* result, hipStream_t stream,
+            const Entry& entry, const Solution& solution, const void* result, hipStream_t stream,
             string* fault) except +
 
     const int first_runs
     Status run_inspected(
-        const Plan& plan, miopenHandle_t handle, Operands operands, const Solution& solution,
+        const Entry& entry, miopenHandle_t handle, Operands operands, const Solution& solution,
         hipStream_t stream, uint64_t seed, cbool* ran, int* looks, string* fault) except +
     Status run_on_pattern(
-        const Plan& plan, miopenHandle_t handle, const Solution& solution, hipStream_t stream,
+        const Entry& entry, miopenHandle_t handle, const Solution& solution, hipStream_t stream,
         string* fault) except +
 
 
 cdef extern from "mioconv/fusion.hpp" namespace "mioconv" nogil:
-    Status apply_relu(const Plan& plan, miopenHandle_t handle, void* data) noexcept
+    Status apply_relu(const Entry& entry, miopenHandle_t handle, void* data) noexcept
     cdef cppclass Epilogue:
         Epilogue() noexcept
         const void* bias
@@ -472,7 +472,7 @@ cdef extern from "mioconv/fusion.hpp" namespace "mioconv" nogil:
         void store(Way) noexcept
 
     cdef cppclass Fusion:
-        Fusion(shared_ptr[Plan] convolution, cbool bias) except +
+        Fusion(shared_ptr[Entry] convolution, cbool bias) except +
         Status run(const void* x, const void* w, void* y, const Epilogue& epilogue,
                    hipStream_t stream) except +
         Status run_inspected(

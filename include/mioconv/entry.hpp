@@ -41,9 +41,9 @@ struct Choice {
     }
 };
 
-class Plan {
+class Entry {
 public:
-    Plan(Device& device, const ConvolutionParams& params)
+    Entry(Device& device, const ConvolutionParams& params)
         : device(device),
           params(params),
           calls(device.api, static_cast<Direction>(params.direction)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 import mioconv
 from helpers import reference
-from helpers.cimport import build_caller
+from helpers.cimport import build, build_caller
 from helpers.tolerances import assert_close, assert_same_bits, tolerance
 
 
@@ -106,6 +107,21 @@ def test_pointers_of_each_direction(caller: ModuleType, direction: str, dtype: t
         1, 1, 0, 0,
     )  # fmt: skip
     assert_same_bits(operands[result], given)
+
+
+def test_the_documented_example(tmp_path: Path) -> None:
+    """docs/cython.md's, as it stands."""
+    text = (Path(__file__).parents[1] / "docs" / "cython.md").read_text()
+    source = tmp_path / "documented.pyx"
+    source.write_text(text.partition("```cython\n")[2].partition("```")[0])
+    module = build(source, tmp_path)
+    x, w, expected = problem()
+    y = np.empty(expected.shape, np.float32)
+    module.forward(x, w, y)
+    assert_same_bits(y, mioconv.conv2d_forward(x, w, padding=1))
+    gradient = np.empty(w.shape, np.float32)
+    module.weight_gradient(x, gradient, y)
+    assert_same_bits(gradient, mioconv.conv2d_backward_weight(w.shape, y, x, padding=1))
 
 
 def test_errors_come_out(caller: ModuleType) -> None:

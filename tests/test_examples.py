@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from mioconv.cli import demo, main
-
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 needs_demo = pytest.mark.skipif(
@@ -51,39 +49,6 @@ def test_digits(tmp_path: Path) -> None:
 @needs_demo
 def test_photographs(tmp_path: Path) -> None:
     assert "difference" in run("photographs", tmp_path / "photographs.png")
-
-
-@needs_demo
-@pytest.mark.parametrize(
-    ("arguments", "script", "picture"),
-    [
-        ([], "digits.py", "out/digits.png"),
-        (["digits", "--output", "a.png"], "digits.py", "a.png"),
-        (["photos"], "photographs.py", "out/photographs.png"),
-    ],
-)
-def test_demo_command(
-    arguments: list[str], script: str, picture: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The command finds the example that it names, and tells it where the picture goes."""
-    asked: list[object] = []
-
-    def run_path(path: str) -> dict[str, object]:
-        asked.append(Path(path).name)
-        return {"main": asked.append}
-
-    monkeypatch.setattr(demo, "_example", lambda name: EXAMPLES / name)
-    monkeypatch.setattr(demo.runpy, "run_path", run_path)
-    assert main(["demo", *arguments]) == 0
-    assert asked == [script, Path(picture)]
-
-
-def test_demo_without_its_packages(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(demo, "_importable", lambda module: module == "sklearn")
-    assert main(["demo"]) == 1
-    assert "mioconv demo needs pillow" in capsys.readouterr().err
 
 
 @needs_demo

@@ -2,6 +2,8 @@
 // these functions; convolution_api.cpp and fusion_run.cpp call them.
 #pragma once
 
+#include <vector>
+
 #include "problem.hpp"
 #include "regions.hpp"
 
@@ -30,10 +32,8 @@ struct Workspace {
 // The status where the caller's workspace is NULL or too small: MIOpen's own.
 constexpr miopenStatus_t kWorkspaceTooSmall = miopenStatusUnknownError;
 
-void solution_count(miopenHandle_t handle, const ConvCall& call, size_t* count);
-void get_solutions(
-    miopenHandle_t handle, const ConvCall& call, size_t max_count, size_t* count,
-    miopenConvSolution_t* solutions);
+// Best first; at least the best that are known without a search.
+std::vector<miopenConvSolution_t> list_solutions(miopenHandle_t handle, const ConvCall& call);
 void solution_workspace(
     miopenHandle_t handle, const ConvCall& call, uint64_t solution_id, size_t* bytes);
 Basis basis_of(miopenHandle_t handle, const ConvCall& call, uint64_t solution_id);

@@ -4,6 +4,9 @@
 // execute Forward (x, w, conv, y); the gradients are (dy, w, conv, dx) and (dy, x, conv, dw)
 // everywhere.
 #include "convolution.hpp"
+
+#include <algorithm>
+
 #include "export.hpp"
 #include "guard.hpp"
 #include "profile.hpp"
@@ -36,6 +39,22 @@ ConvCall with_weights(
     miopenConvolutionDescriptor_t conv, miopenTensorDescriptor_t y) {
     require(direction == 0 || direction == 1);
     return {direction == 0 ? Direction::forward : Direction::backward_data, x, w, conv, y};
+}
+
+void solution_count(miopenHandle_t handle, const ConvCall& call, size_t* count) {
+    require(handle != nullptr && count != nullptr);
+    const std::size_t found = list_solutions(handle, call).size();
+    require(found > 0, miopenStatusNotImplemented);
+    *count = found;
+}
+
+void get_solutions(
+    miopenHandle_t handle, const ConvCall& call, size_t max_count, size_t* count,
+    miopenConvSolution_t* solutions) {
+    require(handle != nullptr && count != nullptr && (solutions != nullptr || max_count == 0));
+    const auto listed = list_solutions(handle, call);
+    *count = std::min(max_count, listed.size());
+    std::copy_n(listed.begin(), *count, solutions);
 }
 
 }  // namespace

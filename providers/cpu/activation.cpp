@@ -1,10 +1,7 @@
 #include "activation.hpp"
 
-#include "common/descriptors.hpp"
-#include "common/export.hpp"
-#include "common/guard.hpp"
-#include "common/profile.hpp"
-#include "common/scalars.hpp"
+#include "common/status.hpp"
+#include "common/tensor_ops.hpp"
 #include "elementwise.hpp"
 
 using namespace mioconv::provider;
@@ -42,25 +39,16 @@ void activate(const Activation& activation, float* values, std::int64_t count) n
 
 }  // namespace mioconv::cpu
 
-using namespace mioconv::cpu;
+namespace mioconv::provider {
 
-MIOCONV_EXPORT miopenStatus_t miopenActivationForward(
-    miopenHandle_t handle, const miopenActivationDescriptor_t activDesc, const void* alpha,
-    const miopenTensorDescriptor_t xDesc, const void* x, const void* beta,
-    const miopenTensorDescriptor_t yDesc, void* y) {
-    return guarded({__func__}, [&] {
-        require(handle != nullptr && x != nullptr && y != nullptr);
-        const KernelTimer timer(handle);
-        const auto& descriptor = deref(activDesc);
-        const auto& from = deref(xDesc);
-        const auto& to = deref(yDesc);
-        require_supported(from);
-        mioconv::cpu::require_supported(descriptor.mode);
-        require(from.rank == to.rank && from.dims == to.dims && from.dtype == to.dtype);
-        require_plain(alpha, beta);
-        const Activation activation{descriptor.mode, static_cast<float>(descriptor.alpha)};
-        map_elements(to, View(to, y), View(from, x), [=](float* values, std::int64_t count) {
-            activate(activation, values, count);
-        });
+void activate_tensor(
+    miopenHandle&, const miopenTensorDescriptor& shape, const miopenActivationDescriptor& function,
+    const Strided& y, const Strided& x) {
+    cpu::require_supported(function.mode);
+    const cpu::Activation activation{function.mode, static_cast<float>(function.alpha)};
+    cpu::map_elements(shape, cpu::View(y), cpu::View(x), [=](float* values, std::int64_t count) {
+        cpu::activate(activation, values, count);
     });
 }
+
+}  // namespace mioconv::provider

@@ -1,29 +1,14 @@
-// miopenConvolutionForwardBias and miopenConvolutionBackwardBias.
-#include "common/export.hpp"
-#include "common/guard.hpp"
-#include "common/profile.hpp"
-#include "common/scalars.hpp"
+// The gradient of a bias: sums in double, rounded once.
 #include "elementwise.hpp"
 
-using namespace mioconv::cpu;
-using namespace mioconv::provider;
-
+namespace mioconv::cpu {
 namespace {
-
-// A bias descriptor is [1, C, 1, ...] as MIOpen has it, or plain [C].
-std::int64_t channel_stride(const miopenTensorDescriptor& bias, std::int64_t channels) {
-    const int channel_dim = bias.rank == 1 ? 0 : 1;
-    for (int i = 0; i < bias.rank; ++i) {
-        require(bias.dims[i] == (i == channel_dim ? channels : 1));
-    }
-    return channels == 1 ? 1 : bias.strides[channel_dim];
-}
 
 // Channels that one task sums: enough to read whole cache lines of a channels-last tensor.
 constexpr std::int64_t kBlock = 64;
 
 // The sums of channels [first, first + count) over all other dimensions.
-void sum_channels(
+void sum_block(
     const miopenTensorDescriptor& shape, const View& view, std::int64_t first, std::int64_t count,
     double* sums) {
     Dims dims = shape.dims;
@@ -62,63 +47,31 @@ void sum_channels(
 }
 
 }  // namespace
+}  // namespace mioconv::cpu
 
-// y += b, broadcast along the channels. alpha must be 1 and beta 0, which here means just that: it
-// is what MIOpen computes.
-MIOCONV_EXPORT miopenStatus_t miopenConvolutionForwardBias(
-    miopenHandle_t handle, const void* alpha, const miopenTensorDescriptor_t bDesc, const void* b,
-    const void* beta, const miopenTensorDescriptor_t yDesc, void* y) {
-    return guarded({__func__}, [&] {
-        require(handle != nullptr && b != nullptr && y != nullptr);
-        const KernelTimer timer(handle);
-        const auto& bias = deref(bDesc);
-        const auto& tensor = deref(yDesc);
-        require_supported(bias);
-        require_supported(tensor);
-        require(tensor.rank >= 2 && bias.dtype == tensor.dtype);
-        require_plain(alpha, beta);
-        View repeated(bias, b);
-        repeated.strides = {};
-        repeated.strides[1] = channel_stride(bias, tensor.dims[1]);
-        const View view(tensor, y);
-        combine_elements(
-            tensor, view, view, repeated, false,
-            [](float* values, const float* others, const float*, std::int64_t count) {
-                for (std::int64_t i = 0; i < count; ++i) values[i] += others[i];
-            });
-    });
-}
+namespace mioconv::provider {
 
-// db = the sum of dy over all dimensions but the channels; sums in double, rounded once.
-MIOCONV_EXPORT miopenStatus_t miopenConvolutionBackwardBias(
-    miopenHandle_t handle, const void* alpha, const miopenTensorDescriptor_t dyDesc, const void* dy,
-    const void* beta, const miopenTensorDescriptor_t dbDesc, void* db) {
-    return guarded({__func__}, [&] {
-        require(handle != nullptr && dy != nullptr && db != nullptr);
-        const KernelTimer timer(handle);
-        const auto& tensor = deref(dyDesc);
-        const auto& bias = deref(dbDesc);
-        require_supported(tensor);
-        require_supported(bias);
-        require(tensor.rank >= 2 && bias.dtype == tensor.dtype);
-        require_plain(alpha, beta);
-        const std::int64_t channels = tensor.dims[1];
-        const std::int64_t step = channel_stride(bias, channels);
-        const View from(tensor, dy), to(bias, db);
-        const int threads = threads_for_elements(tensor.elements());
-        // Blocks do not depend on the thread count, nor then does any sum.
-        const std::int64_t block =
-            tensor.strides[1] == 1 ? kBlock : std::min<std::int64_t>(kBlock, 4);
-        const std::int64_t blocks = (channels + block - 1) / block;
+using namespace mioconv::cpu;
+
+void sum_channels(
+    miopenHandle&, const miopenTensorDescriptor& shape, const Strided& dy, const Strided& db,
+    std::int64_t step) {
+    const std::int64_t channels = shape.dims[1];
+    const View from(dy), to(db);
+    const int threads = threads_for_elements(shape.elements());
+    // Blocks do not depend on the thread count, nor then does any sum.
+    const std::int64_t block = shape.strides[1] == 1 ? kBlock : std::min<std::int64_t>(kBlock, 4);
+    const std::int64_t blocks = (channels + block - 1) / block;
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1 && blocks > 1)
-        for (std::int64_t i = 0; i < blocks; ++i) {
-            const std::int64_t first = i * block;
-            const std::int64_t count = std::min(block, channels - first);
-            double sums[kBlock];
-            float rounded[kBlock];
-            sum_channels(tensor, from, first, count, sums);
-            std::copy_n(sums, count, rounded);
-            to.store(rounded, first * step, step, count);
-        }
-    });
+    for (std::int64_t i = 0; i < blocks; ++i) {
+        const std::int64_t first = i * block;
+        const std::int64_t count = std::min(block, channels - first);
+        double sums[kBlock];
+        float rounded[kBlock];
+        sum_block(shape, from, first, count, sums);
+        std::copy_n(sums, count, rounded);
+        to.store(rounded, first * step, step, count);
+    }
 }
+
+}  // namespace mioconv::provider

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <limits>
 
+#include "common/scalars.hpp"
 #include "common/status.hpp"
 #include "database.hpp"
 #include "handle.hpp"
@@ -88,30 +89,15 @@ void run_locked(
     executable.run(operands, workspace.memory, handle.dnnl_stream());
 }
 
-bool is_scalar(const void* pointer, float wanted) {
-    require(pointer != nullptr);
-    return *static_cast<const float*>(pointer) == wanted;
-}
-
 }  // namespace
 
-void solution_count(miopenHandle_t handle, const ConvCall& call, size_t* count) {
-    require(handle != nullptr && count != nullptr);
-    const std::size_t found = lookup(problem_of(call))->ranked().size();
-    require(found > 0, miopenStatusNotImplemented);
-    *count = found;
-}
-
-void get_solutions(
-    miopenHandle_t handle, const ConvCall& call, size_t max_count, size_t* count,
-    miopenConvSolution_t* solutions) {
-    require(handle != nullptr && count != nullptr && (solutions != nullptr || max_count == 0));
-    const auto ranked = lookup(problem_of(call))->ranked();
-    *count = std::min(max_count, ranked.size());
-    for (std::size_t i = 0; i < *count; ++i) {
-        const Solution& solution = *ranked[i].solution;
-        solutions[i] = {ranked[i].ms, solution.workspace(), solution.id(), solution.algorithm()};
+std::vector<miopenConvSolution_t> list_solutions(miopenHandle_t, const ConvCall& call) {
+    std::vector<miopenConvSolution_t> listed;
+    for (const Ranked& each : lookup(problem_of(call))->ranked()) {
+        const Solution& solution = *each.solution;
+        listed.push_back({each.ms, solution.workspace(), solution.id(), solution.algorithm()});
     }
+    return listed;
 }
 
 void solution_workspace(
@@ -214,7 +200,7 @@ void run_algorithm(
     miopenHandle_t handle, const void* alpha, const void* beta, const ConvCall& call,
     const ConvPointers& pointers, int algorithm, Workspace workspace) {
     auto& owner = deref(handle);
-    require(is_scalar(alpha, 1) && is_scalar(beta, 0), miopenStatusNotImplemented);
+    require_plain(alpha, beta);
     const ConvProblem problem = problem_of(call);
     require(problem.packed_weights == 0);  // those of which solution?
     const Operands operands = operands_of(call, pointers);

@@ -2,6 +2,7 @@
 // brought into floats, worked on, and rounded once on the way back.
 #pragma once
 
+#include "common/tensor_ops.hpp"
 #include "half.hpp"
 #include "strided_loop.hpp"
 #include "threads.hpp"
@@ -14,9 +15,9 @@ struct View {
     char* data;
     Dims strides;
 
-    View(const miopenTensorDescriptor& tensor, const void* memory)
+    explicit View(const provider::Strided& tensor)
         : dtype(tensor.dtype),
-          data(static_cast<char*>(const_cast<void*>(memory))),
+          data(static_cast<char*>(const_cast<void*>(tensor.memory))),
           strides(tensor.strides) {}
 
     char* at(std::int64_t offset) const noexcept {

@@ -12,6 +12,7 @@
 #include "common/export.hpp"
 #include "common/fork_gate.hpp"
 #include "common/guard.hpp"
+#include "common/handle.hpp"
 #include "database.hpp"
 #include "dnnl_error.hpp"
 #include "host_memory.hpp"
@@ -49,8 +50,6 @@ bool ScratchMemory::intact(std::size_t bytes) const noexcept {
 }  // namespace mioconv::cpu
 
 namespace {
-
-constexpr std::size_t kMaxExecutables = 2048;
 
 // All handles there are, for trimming what they keep.
 struct Handles {
@@ -97,45 +96,42 @@ miopenHandle::~miopenHandle() {
 }
 
 void miopenHandle::sweep() {
-    for (auto at = executables_.begin(); at != executables_.end();) {
-        if (!at->second->solution().retired()) {
-            ++at;
-            continue;
-        }
-        if (last_ == at->second.get()) last_ = nullptr;
-        at = executables_.erase(at);
-    }
+    executables_.sweep([](const auto& executable) { return executable.solution().retired(); });
 }
 
 mioconv::cpu::Executable& miopenHandle::executable(
     const mioconv::cpu::ConvProblem& problem, std::uint64_t solution_id) {
-    if (__builtin_expect(
-            last_ != nullptr && last_key_.solution_id == solution_id &&
-                last_key_.problem == problem,
-            1)) {
-        return *last_;
-    }
-    const Key key{problem, solution_id};
-    auto found = executables_.find(key);
-    if (found == executables_.end()) {
+    return executables_.get(problem, solution_id, [&] {
         const ForkGate gate;
         auto solution = choose(problem, solution_id);
         // That may have made others leave.
         sweep();
-        if (executables_.size() >= kMaxExecutables) {
-            last_ = nullptr;
-            executables_.clear();
-        }
-        auto made = std::make_unique<mioconv::cpu::Executable>(std::move(solution));
-        found = executables_.emplace(key, std::move(made)).first;
-    }
-    last_key_ = key;
-    last_ = found->second.get();
-    return *last_;
+        return std::make_unique<mioconv::cpu::Executable>(std::move(solution));
+    });
 }
 
 namespace mioconv::provider {
+
 Profile& profile_of(miopenHandle& handle) noexcept { return handle.profile; }
+
+miopenHandle* make_handle(hipStream_t stream) {
+    auto* const handle = new miopenHandle;
+    handle->stream = stream;
+    return handle;
+}
+
+void destroy_handle(miopenHandle* handle) { delete handle; }
+
+void set_stream(miopenHandle& handle, hipStream_t stream) {
+    std::lock_guard lock(handle.mutex);
+    handle.stream = stream;
+}
+
+hipStream_t get_stream(miopenHandle& handle) {
+    std::lock_guard lock(handle.mutex);
+    return handle.stream;
+}
+
 }  // namespace mioconv::provider
 
 MIOCONV_EXPORT miopenStatus_t mioconvSetCacheCapacity(size_t problems) {
@@ -156,38 +152,5 @@ MIOCONV_EXPORT miopenStatus_t mioconvTrimCache(size_t problems) {
         }
         // Descriptors are many small pieces, which the allocator would keep.
         malloc_trim(0);
-    });
-}
-
-MIOCONV_EXPORT miopenStatus_t miopenCreate(miopenHandle_t* handle) {
-    return guarded({__func__}, [&] { deref(handle) = new miopenHandle; });
-}
-
-MIOCONV_EXPORT miopenStatus_t
-miopenCreateWithStream(miopenHandle_t* handle, miopenAcceleratorQueue_t stream) {
-    return guarded({__func__}, [&] {
-        deref(handle) = new miopenHandle;
-        (*handle)->stream = stream;
-    });
-}
-
-MIOCONV_EXPORT miopenStatus_t miopenDestroy(miopenHandle_t handle) {
-    return guarded({__func__}, [&] { delete handle; });
-}
-
-MIOCONV_EXPORT miopenStatus_t
-miopenSetStream(miopenHandle_t handle, miopenAcceleratorQueue_t streamID) {
-    return guarded({__func__}, [&] {
-        std::lock_guard lock(deref(handle).mutex);
-        handle->stream = streamID;
-    });
-}
-
-MIOCONV_EXPORT miopenStatus_t
-miopenGetStream(miopenHandle_t handle, miopenAcceleratorQueue_t* streamID) {
-    return guarded({__func__}, [&] {
-        require(handle != nullptr && streamID != nullptr);
-        std::lock_guard lock(handle->mutex);
-        *streamID = handle->stream;
     });
 }

@@ -4,16 +4,16 @@
 #include <dnnl.hpp>
 #include <memory>
 #include <mutex>
-#include <unordered_map>
 
 #include "common/counters.hpp"
+#include "common/executables.hpp"
 #include "common/found.hpp"
 #include "common/profile.hpp"
 #include "executable.hpp"
 
 namespace mioconv::cpu {
 
-constexpr std::uint64_t kBestSolution = 0;  // MIOpen's "no id"
+using provider::kBestSolution;
 
 // Memory that grows and is kept, for calls whose ABI hands over no workspace, and behind which
 // their caller cannot look.
@@ -55,7 +55,7 @@ public:
 
     // The solution of that id, ready to run; BadParm if the problem has none. With kBestSolution
     // the one that ranks first when it is first asked for (UnsupportedOp if the problem has none at
-    // all). The one that ran last is found by one comparison.
+    // all).
     mioconv::cpu::Executable& executable(
         const mioconv::cpu::ConvProblem& problem, std::uint64_t solution_id);
 
@@ -66,22 +66,7 @@ public:
     mioconv::cpu::ScratchMemory scratch;
 
 private:
-    struct Key {
-        mioconv::cpu::ConvProblem problem;
-        std::uint64_t solution_id;
-        bool operator==(const Key& other) const noexcept {
-            return solution_id == other.solution_id && problem == other.problem;
-        }
-    };
-    struct KeyHash {
-        std::size_t operator()(const Key& key) const noexcept {
-            return mioconv::cpu::ConvProblemHash{}(key.problem) ^ key.solution_id;
-        }
-    };
-
     dnnl::stream stream_object_;
     dnnl_stream_t dnnl_stream_;
-    std::unordered_map<Key, std::unique_ptr<mioconv::cpu::Executable>, KeyHash> executables_;
-    Key last_key_{};
-    mioconv::cpu::Executable* last_ = nullptr;
+    mioconv::provider::Executables<mioconv::cpu::Executable> executables_;
 };

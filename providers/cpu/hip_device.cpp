@@ -13,8 +13,6 @@ using namespace mioconv::provider;
 
 namespace {
 
-thread_local hipError_t last_error = hipSuccess;
-
 // HIP 6: memory-type values and property layouts follow from it.
 constexpr int kHipVersion = 60000000;
 
@@ -46,16 +44,6 @@ hipError_t version(int* out) {
 }
 
 }  // namespace
-
-namespace mioconv::provider {
-void set_last_hip_error(hipError_t error) noexcept { last_error = error; }
-}  // namespace mioconv::provider
-
-// Returns the error and clears it. Not guarded: it would record its own answer.
-MIOCONV_EXPORT hipError_t hipGetLastError(void) {
-    if (watched()) counters().count_call();
-    return std::exchange(last_error, hipSuccess);
-}
 
 MIOCONV_EXPORT hipError_t hipRuntimeGetVersion(int* runtimeVersion) {
     return hip_guarded({__func__}, [&] { return version(runtimeVersion); });

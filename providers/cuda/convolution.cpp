@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "common/scalars.hpp"
 #include "common/status.hpp"
 #include "handle.hpp"
 #include "kernels.hpp"
@@ -175,30 +176,15 @@ void warm_up(miopenHandle& handle, const ConvProblem& problem, uint64_t solution
     }
 }
 
-bool is_scalar(const void* pointer, float wanted) {
-    require(pointer != nullptr);
-    return *static_cast<const float*>(pointer) == wanted;
-}
-
 }  // namespace
 
-void solution_count(miopenHandle_t handle, const ConvCall& call, size_t* count) {
-    require(handle != nullptr && count != nullptr);
-    const std::size_t found = lookup(problem_of(handle, call))->ranked(Extent::first).size();
-    require(found > 0, miopenStatusNotImplemented);
-    *count = found;
-}
-
-void get_solutions(
-    miopenHandle_t handle, const ConvCall& call, size_t max_count, size_t* count,
-    miopenConvSolution_t* solutions) {
-    require(handle != nullptr && count != nullptr && (solutions != nullptr || max_count == 0));
-    const auto ranked = lookup(problem_of(handle, call))->ranked(Extent::first);
-    *count = std::min(max_count, ranked.size());
-    for (std::size_t i = 0; i < *count; ++i) {
-        const Solution& solution = *ranked[i].solution;
-        solutions[i] = {ranked[i].ms, solution.workspace(), solution.id(), solution.algorithm()};
+std::vector<miopenConvSolution_t> list_solutions(miopenHandle_t handle, const ConvCall& call) {
+    std::vector<miopenConvSolution_t> listed;
+    for (const Ranked& each : lookup(problem_of(handle, call))->ranked(Extent::first)) {
+        const Solution& solution = *each.solution;
+        listed.push_back({each.ms, solution.workspace(), solution.id(), solution.algorithm()});
     }
+    return listed;
 }
 
 Basis basis_of(miopenHandle_t handle, const ConvCall& call, uint64_t solution_id) {
@@ -306,7 +292,7 @@ void run_algorithm(
     miopenHandle_t handle, const void* alpha, const void* beta, const ConvCall& call,
     const ConvPointers& pointers, int algorithm, Workspace workspace) {
     require(handle != nullptr);
-    require(is_scalar(alpha, 1) && is_scalar(beta, 0), miopenStatusNotImplemented);
+    require_plain(alpha, beta);
     const ConvProblem listed = problem_of(handle, call);
     const Operands operands = operands_of(call, pointers);
     ConvProblem problem = listed;

@@ -3,16 +3,16 @@
 
 #include <memory>
 #include <mutex>
-#include <unordered_map>
 
 #include "common/counters.hpp"
+#include "common/executables.hpp"
 #include "common/found.hpp"
 #include "common/profile.hpp"
 #include "executable.hpp"
 
 namespace mioconv::cuda {
 
-constexpr std::uint64_t kBestSolution = 0;  // MIOpen's "no id"
+using provider::kBestSolution;
 
 }  // namespace mioconv::cuda
 
@@ -40,27 +40,12 @@ public:
 
     // The solution of that id, ready to run; BadParm if the problem has none. With kBestSolution
     // the one that ranks first when it is first asked for (UnsupportedOp if the problem has none at
-    // all). The one that ran last is found by one comparison.
+    // all).
     mioconv::cuda::Executable& executable(
         const mioconv::cuda::ConvProblem& problem, std::uint64_t solution_id);
 
 private:
-    struct Key {
-        mioconv::cuda::ConvProblem problem;
-        std::uint64_t solution_id;
-        bool operator==(const Key& other) const noexcept {
-            return solution_id == other.solution_id && problem == other.problem;
-        }
-    };
-    struct KeyHash {
-        std::size_t operator()(const Key& key) const noexcept {
-            return mioconv::provider::ConvProblemHash{}(key.problem) ^ key.solution_id;
-        }
-    };
-
     hipStream_t stream_ = nullptr;
     cudnnHandle_t cudnn_ = nullptr;
-    std::unordered_map<Key, std::unique_ptr<mioconv::cuda::Executable>, KeyHash> executables_;
-    Key last_key_{};
-    mioconv::cuda::Executable* last_ = nullptr;
+    mioconv::provider::Executables<mioconv::cuda::Executable> executables_;
 };

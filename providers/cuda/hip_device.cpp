@@ -14,8 +14,6 @@ using namespace mioconv::provider;
 
 namespace {
 
-thread_local hipError_t last_error = hipSuccess;
-
 // HIP 6: memory-type values and property layouts follow from it. CUDA's own version is in
 // mioconvDescribe.
 constexpr int kHipVersion = 60000000;
@@ -43,16 +41,6 @@ hipError_t fill(Properties* properties, int device) {
 }
 
 }  // namespace
-
-namespace mioconv::provider {
-void set_last_hip_error(hipError_t error) noexcept { last_error = error; }
-}  // namespace mioconv::provider
-
-// Returns the error and clears it. Not guarded: it would record its own answer.
-MIOCONV_EXPORT hipError_t hipGetLastError(void) {
-    if (watched()) counters().count_call();
-    return std::exchange(last_error, hipSuccess);
-}
 
 // Says which HIP this ABI is, but only where CUDA is there to stand behind it.
 MIOCONV_EXPORT hipError_t hipRuntimeGetVersion(int* runtimeVersion) {

@@ -294,7 +294,8 @@ def test_describe(cpu: abi.Library) -> None:
     assert re.fullmatch(r"oneDNN \d+\.\d+\.\d+", text.value.decode())
     assert cpu.status("mioconvGetVersions", text, c.c_size_t(5)) == abi.BAD_PARM
     cpu.call("mioconvDescribe", text, c.c_size_t(200))
-    assert re.match(r"oneDNN \d+\.\d+\.\d+, \w+, \d+ threads$", text.value.decode())
+    words = r"oneDNN \d+\.\d+\.\d+, \w+, \d+ threads( \(not fuzzed: [^()]+\))?"
+    assert re.fullmatch(words, text.value.decode())
     assert cpu.status("mioconvDescribe", text, c.c_size_t(5)) == abi.BAD_PARM
     name = c.create_string_buffer(100)
     status = cpu.status("mioconvGetSolutionName", c.c_uint64(12345), name, c.c_size_t(100))

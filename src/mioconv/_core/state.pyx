@@ -1,8 +1,8 @@
 """What the core keeps: devices, the cache of entries, that of fused operations, counters.
 
-All that is static in the core lives here, since each extension module has static and thread-local
-variables of its own: the others come here for them. None of it is ever destroyed: at exit the
-native libraries are torn down before this module, and other threads may still compute.
+It lives here because each extension module has static and thread-local variables of its own: the
+others come here for it, and a child after a fork starts anew here. None of it is ever destroyed: at
+exit the native libraries are torn down before this module, and other threads may still compute.
 """
 
 import os

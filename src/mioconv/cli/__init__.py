@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from mioconv.cli import bench, demo, driver, info, tune
+from mioconv.cli import bench, driver, info, tune
 from mioconv.errors import MioconvError
 
 __all__ = ["main"]
@@ -27,7 +27,7 @@ class Command(Protocol):
         """Do it; the result is the process's exit code."""
 
 
-COMMANDS: Final[tuple[Command, ...]] = (info, demo, bench, tune, driver)
+COMMANDS: Final[tuple[Command, ...]] = (info, bench, tune, driver)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -151,7 +151,7 @@ def read(paths: list[Path]) -> list[Problem]:
 
 def _problem(what: mioconv.Problem, tensor_bytes: int) -> Problem:
     listed = mioconv.find_solutions(what)
-    # What is chosen while there is another: see `usual_workspace` in include/mioconv/plan.hpp.
+    # What is chosen while there is another: see `usual_workspace` in include/mioconv/entry.hpp.
     most = max(2 * tensor_bytes, 64 << 10)
     frugal = [found for found in listed if found.workspace_bytes <= most]
     logs = sizes(what.input_shape, what.output_shape, what.weight_shape, what.groups)

@@ -107,9 +107,9 @@ SELECTION = [
 ]  # fmt: skip
 
 LIFETIMES = [
-    statement(
+    expression(
         "out may overlap the bias", f"{CORE}/_call/operators.pyx",
-        "if call.operands[i] == NULL:", "if call.operands[i] == NULL or i == BIAS:",
+        "call.operands[i] == NULL", "call.operands[i] == NULL or i == BIAS",
         "tests/test_bad_input.py",
     ),
     statement(
@@ -250,7 +250,7 @@ RESULTS = [
     expression(
         "fused operation not looked at", f"{CORE}/_core/epilogue.pyx",
         "entry.device.api.provider == Provider.cpu and is_due(entry, &stand_in, options)",
-        "plan.device.api.provider == Provider.rocm and is_due(plan, &stand_in, options)",
+        "entry.device.api.provider == Provider.rocm and is_due(entry, &stand_in, options)",
         "tests/test_verify.py -k fused",
     ),
     expression(

@@ -4,7 +4,6 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 from libcpp.memory cimport shared_ptr
-from posix.unistd cimport getpid
 
 from mioconv._borrow.loan cimport TORCH, Kind, Loan
 from mioconv._borrow.own_tensor cimport dtype_name
@@ -20,7 +19,7 @@ from mioconv._core.describe cimport solution_fields, solution_name
 from mioconv._core.run cimport raise_no_solution
 from mioconv._core.state cimport call_record, use_threads
 from mioconv._core.verify cimport passes_on_pattern
-from mioconv._native.api cimport raise_status
+from mioconv._native.api cimport generation, raise_status
 from mioconv._native.dlpack cimport kDLCUDA, kDLROCM
 from mioconv._native.hip cimport hipStream_t
 from mioconv._native.native cimport (
@@ -60,7 +59,7 @@ cdef class ConvolutionPlan:
     cdef Workspace* workspace
     cdef hipStream_t stream
     cdef LastUse last
-    cdef int process
+    cdef int made_in  # the generation of processes
     cdef object one_at_a_time
     cdef tuple names
     cdef int first, second, result
@@ -94,7 +93,7 @@ cdef class ConvolutionPlan:
             raise ValueError("constant_weights: a 'backward_weight' problem computes the gradient "
                              "of the weights, and has no weights to be constant")
         self.constant_weights = constant_weights
-        self.process = getpid()
+        self.made_in = generation()
         self.handle = new HandleLease()
         self.workspace = new Workspace()
         self.packed = new Workspace()
@@ -142,7 +141,7 @@ cdef class ConvolutionPlan:
         # given back on a stream that always is.
         cdef CurrentDevice current
         give_back(&self.weights_loan)
-        if self.process != getpid():
+        if self.made_in != generation():
             self.last.abandon()
             return
         if self.entry != NULL and self.entry.device.api.provider != Provider.cpu:
@@ -318,7 +317,7 @@ cdef class ConvolutionPlan:
         return 0
 
     cdef int check_process(self) except -1:
-        if self.process != getpid():
+        if self.made_in != generation():
             raise UnsupportedError(
                 "this plan was made before the process was forked, with a handle and a "
                 "workspace of the parent's; make a new one with mioconv.plan")

@@ -183,9 +183,20 @@ cdef void trim_caches(size_t problems) noexcept nogil:
             tables[provider].mioconvTrimCache(problems)
 
 
+cdef int forks = 0
+
+
+cdef int generation() noexcept nogil:
+    """Another number in every child: what must not be used after a fork compares it. To ask for the
+    process's number is a system call, a tenth of a plan's."""
+    return forks
+
+
 cdef void after_fork() noexcept nogil:
     """In the child: whoever asks for a GPU again gets an error instead of a crash."""
+    global forks
     cdef int provider
+    forks += 1
     activity.reset()
     for provider in range(1, 3):
         if ready[provider].load():

@@ -11,7 +11,7 @@
 
 #include "mioconv/abi/provider.h"
 #include "mioconv/benchmark_cache.hpp"
-#include "mioconv/plan.hpp"
+#include "mioconv/entry.hpp"
 
 namespace {
 
@@ -59,7 +59,7 @@ void bare_onednn(float* x, float* w, float* y) {
     std::printf(", with the reorder of weights %.3f us\n", microseconds([&] { move(), run(); }));
 }
 
-// The core's own parts of a call whose plan is known, without Python.
+// The core's own parts of a call whose entry is known, without Python.
 void parts_of_a_call(float* x, float* w, float* y) {
     using namespace mioconv;
     static Api api;
@@ -80,17 +80,17 @@ void parts_of_a_call(float* x, float* w, float* y) {
     params.strides[X] = {16, 16, 4, 1};
     params.strides[W] = {9, 9, 3, 1};
     params.strides[Y] = {4, 4, 2, 1};
-    static BenchmarkCache<Plan> plans(10000);
+    static BenchmarkCache<Entry> entries(10000);
     const auto build = [](const ConvolutionParams& key, void* context) {
-        auto plan = std::make_shared<Plan>(*static_cast<Device*>(context), key);
-        plan->describe();
+        auto entry = std::make_shared<Entry>(*static_cast<Device*>(context), key);
+        entry->describe();
         HandleLease lease;
-        lease.lease(plan->device.handles, nullptr);
+        lease.lease(entry->device.handles, nullptr);
         std::size_t count = 0;
-        plan->calls.solution_count(lease.get(), plan->operands, plan->convolution(), &count);
+        entry->calls.solution_count(lease.get(), entry->operands, entry->convolution(), &count);
         std::vector<miopenConvSolution_t> listed(count);
-        plan->calls.solutions(
-            lease.get(), plan->operands, plan->convolution(), count, &count, listed.data());
+        entry->calls.solutions(
+            lease.get(), entry->operands, entry->convolution(), count, &count, listed.data());
         std::vector<Solution> ranked;
         for (const auto& item : listed) {
             Solution solution;
@@ -98,29 +98,29 @@ void parts_of_a_call(float* x, float* w, float* y) {
             solution.workspace = item.workspace_size;
             ranked.push_back(solution);
         }
-        plan->rank(ranked);
-        return plan;
+        entry->rank(ranked);
+        return entry;
     };
-    const auto plan = plans.get_or_create(params, build, device);
-    Operands operands = plan->operands;
+    const auto entry = entries.get_or_create(params, build, device);
+    Operands operands = entry->operands;
     operands.data = {x, w, y};
     Solution solution;
-    plan->choose(Choice{}, &solution);
+    entry->choose(Choice{}, &solution);
     HandleLease held;
     held.lease(device->handles, nullptr);
     std::vector<char> scratch(solution.workspace);
     const auto part = [](const char* name, double time) { std::printf("%s\t%.3f\n", name, time); };
-    part("key and look-up", microseconds([&] { plans.get_or_create(params, build, device); }));
+    part("key and look-up", microseconds([&] { entries.get_or_create(params, build, device); }));
     part("leases of handle and workspace", microseconds([&] {
              HandleLease handle;
              Workspace workspace;
              handle.lease(device->handles, nullptr);
              workspace.lease(device->workspaces, solution.workspace, nullptr);
          }));
-    part("choice", microseconds([&] { plan->choose(Choice{}, &solution); }));
+    part("choice", microseconds([&] { entry->choose(Choice{}, &solution); }));
     part("execute", microseconds([&] {
-             plan->calls.run(
-                 held.get(), operands, plan->convolution(), scratch.data(), solution.workspace,
+             entry->calls.run(
+                 held.get(), operands, entry->convolution(), scratch.data(), solution.workspace,
                  solution.id);
          }));
 }

@@ -265,6 +265,22 @@ class TestContract:
         assert isinstance(got, torch.Tensor)
         assert_same_bits(to_numpy(got), expected)
 
+    def test_one_value_of_a_large_tensor(self) -> None:
+        """Which no checksum of a part sees; PyTorch counts its own writes."""
+        torch = import_torch()
+        problem = mioconv.Problem("forward", (1, 96, 5, 5), (320, 96, 3, 3))
+        x, w = (torch.ones(s) for s in (problem.input_shape, problem.weight_shape))
+        for solution in mioconv.find_solutions(problem):
+            plan = mioconv.plan(problem, solution=solution, constant_weights=True)
+            if plan.packed_weights_bytes:
+                break
+        else:
+            raise AssertionError("no solution packs its weights")
+        plan(x, w)
+        w.view(-1)[100] = 2  # behind the first line of a KiB
+        with pytest.raises(ValueError, match=r"weight.*changed.*update_weights"):
+            plan(x, w)
+
     def test_changed_in_place(self) -> None:
         """A checksum tells, also of NumPy's arrays."""
         plan, x, w = plan_and_operands()

@@ -123,7 +123,7 @@ LIFETIMES = [
     statement(
         "no version for gradients", f"{CORE}/_call/operators.pyx",
         "note_write(<object>call.given[i])", "pass",
-        "tests/test_backward.py tests/test_interop.py",
+        "tests/test_torch_tensors.py",
     ),
     expression(
         "plan takes any alignment", f"{CORE}/_call/plan.pyx",

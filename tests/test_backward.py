@@ -35,6 +35,7 @@ from helpers.tensors import (
     BFLOAT16,
     DTYPES,
     LAYOUTS,
+    BareTensor,
     import_torch,
     is_channels_last,
     random_array,
@@ -231,6 +232,47 @@ class TestAll:
         assert got[1] is only
         for result, right in zip(got, expected, strict=True):
             assert_same_bits(result, right)
+
+    @pytest.mark.parametrize("layout", ["packed", "channels_last"])
+    @pytest.mark.parametrize("case", FEW, ids=str)
+    def test_layouts_without_a_batch(self, case: Case, layout: str) -> None:
+        """As the single gradients lie, and as those of the whole batch do."""
+        x, dy, w = triple(case)
+        x, dy = (LAYOUTS[layout](a) for a in (x, dy))
+        got = backward(case, x[0], dy[0], w)
+        expected = backward(case, x[:1], dy[:1], w)
+        assert got[0].strides == expected[0].strides[1:]
+        assert got[1].strides == expected[1].strides
+        for result, right in zip(got, (expected[0][0], *expected[1:]), strict=True):
+            assert_same_bits(result, right)
+        turned = np.moveaxis(np.moveaxis(x[0], 0, -1).copy(), -1, 0)  # channels lie last
+        got = backward(case, turned, dy[0], w)
+        expected = backward(case, turned[None], dy[:1], w)
+        assert got[0].strides == expected[0].strides[1:]
+
+    def test_out_that_makes_its_items(self) -> None:
+        """An array of results, whose rows are new objects whenever they are asked for; and a list
+        that another tensor's producer empties."""
+        x, dy, w = triple(PLAIN)
+        expected = backward(PLAIN, x, dy, w)[0]
+        for _ in range(50):
+            rows = np.zeros((3, *expected.shape), np.float32)
+            backward(PLAIN, x, dy, w, out=rows, output_mask=(True, False, False))
+            assert_same_bits(rows[0], expected)
+            with pytest.raises(ValueError, match="out: expected size"):
+                backward(PLAIN, x, dy, w, out=np.zeros((3, 4, 4, 4), np.float32))
+
+        class Emptying(BareTensor):
+            def __dlpack__(self, **arguments: Any) -> Any:
+                outs.clear()
+                return super().__dlpack__(**arguments)
+
+        for _ in range(50):
+            outs = [BareTensor(np.zeros_like(expected)), None, None]
+            kept = outs[0].array
+            operands = BareTensor(x), Emptying(dy), BareTensor(w)
+            backward(PLAIN, *operands, out=outs, output_mask=(True, False, False))
+            assert_same_bits(kept, expected)
 
     def test_solutions(self) -> None:
         x, dy, w = triple(PLAIN)

@@ -72,6 +72,13 @@ void with_scalar(
     operation(*handle, tensor, {tensor, memory}, typed_scalar(tensor.dtype, scalar));
 }
 
+void require_known(miopenActivationMode_t mode) {
+    require(
+        mode == miopenActivationPASTHRU || mode == miopenActivationRELU ||
+            mode == miopenActivationCLIPPEDRELU || mode == miopenActivationLEAKYRELU,
+        miopenStatusUnsupportedOp);
+}
+
 // A tensor and a bias of its channels: the stride of that.
 std::int64_t check_bias(
     const miopenTensorDescriptor& tensor, const miopenTensorDescriptor& bias, const void* alpha,
@@ -142,6 +149,7 @@ MIOCONV_EXPORT miopenStatus_t miopenActivationForward(
         const auto& from = deref(xDesc);
         const auto& to = deref(yDesc);
         require_supported(from);
+        require_known(descriptor.mode);
         require(same_shape(from, to) && from.dtype == to.dtype);
         require_plain(alpha, beta);
         activate_tensor(*handle, to, descriptor, {to, y}, {from, x});

@@ -31,7 +31,7 @@ void scale_tensor(
 // A copy into another layout or type.
 void transform_tensor(
     miopenHandle& handle, const miopenTensorDescriptor& shape, const Strided& y, const Strided& x);
-// UnsupportedOp for functions that are not known.
+// By the identity, ReLU, clipped or leaky ReLU.
 void activate_tensor(
     miopenHandle& handle, const miopenTensorDescriptor& shape,
     const miopenActivationDescriptor& function, const Strided& y, const Strided& x);

@@ -1,19 +1,11 @@
 #include "activation.hpp"
 
-#include "common/status.hpp"
 #include "common/tensor_ops.hpp"
 #include "elementwise.hpp"
 
 using namespace mioconv::provider;
 
 namespace mioconv::cpu {
-
-void require_supported(miopenActivationMode_t mode) {
-    require(
-        mode == miopenActivationPASTHRU || mode == miopenActivationRELU ||
-            mode == miopenActivationCLIPPEDRELU || mode == miopenActivationLEAKYRELU,
-        miopenStatusUnsupportedOp);
-}
 
 void activate(const Activation& activation, float* values, std::int64_t count) noexcept {
     const float alpha = activation.alpha;
@@ -44,7 +36,6 @@ namespace mioconv::provider {
 void activate_tensor(
     miopenHandle&, const miopenTensorDescriptor& shape, const miopenActivationDescriptor& function,
     const Strided& y, const Strided& x) {
-    cpu::require_supported(function.mode);
     const cpu::Activation activation{function.mode, static_cast<float>(function.alpha)};
     cpu::map_elements(shape, cpu::View(y), cpu::View(x), [=](float* values, std::int64_t count) {
         cpu::activate(activation, values, count);

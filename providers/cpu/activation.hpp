@@ -12,10 +12,7 @@ struct Activation {
     float alpha = 0;
 };
 
-// Modes that ActivationForward knows: PASTHRU, RELU, CLIPPEDRELU (to alpha), LEAKYRELU (slope
-// alpha). Others are UnsupportedOp.
-void require_supported(miopenActivationMode_t mode);
-
+// PASTHRU, RELU, CLIPPEDRELU (to alpha) or LEAKYRELU (slope alpha), in place.
 // NaN stays NaN, as in the array libraries.
 void activate(const Activation& activation, float* values, std::int64_t count) noexcept;
 

@@ -110,19 +110,20 @@ cdef tuple _gradients(bint transposed, int spatial, tuple operands, output_mask,
                       const Arguments* given):
     """The gradients that the mask asks for; the others cost nothing and are None."""
     out, solution = <object>given.out, <object>given.solution
-    mask = [bool(wanted) for wanted in _triple("output_mask", output_mask)]
+    mask = tuple([bool(wanted) for wanted in _triple("output_mask", output_mask)])
     outs = (None, None, None) if out is None else _triple("out", out)
     pins = (None, None, None) if solution is None else _triple("solution", solution)
     return gradients(transposed, spatial, operands, mask, outs, pins, given)
 
 
-def _triple(name, values):
+cdef tuple _triple(str name, values):
+    """The three values, of the call's own: a sequence may make its items when it is asked, or be
+    changed by whoever runs meanwhile."""
     if not hasattr(values, "__len__") or isinstance(values, str) or len(values) != 3:
         raise ValueError(
             f"{name}: expected three values, for the gradients of input, weight and bias, but got "
-            f"{values!r}"
-        )
-    return values
+            f"{values!r}")
+    return values[0], values[1], values[2]
 
 
 @_per_rank

@@ -67,6 +67,6 @@ ctypedef struct Arguments:
 
 cdef object operate(int which, int spatial, object x, object w, object y, const Arguments* given)
 cdef tuple gradients(
-    bint transposed, int spatial, tuple operands, object mask, object outs, object solutions,
+    bint transposed, int spatial, tuple operands, tuple mask, tuple outs, tuple solutions,
     const Arguments* given)
 cdef object bias_gradient(int spatial, object gradient, object out, object stream)

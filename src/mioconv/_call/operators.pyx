@@ -427,17 +427,17 @@ cdef struct Gradients:
     Operator* op
     int spatial
     const Arguments* given
-    PyObject* solutions  # a sequence of three
+    PyObject* solutions  # a tuple of three
     Geometry geometry
     Options[3] options
 
 
-cdef tuple gradients(bint transposed, int spatial, tuple operands, mask, outs, solutions,
-                     const Arguments* given):
+cdef tuple gradients(bint transposed, int spatial, tuple operands, tuple mask, tuple outs,
+                     tuple solutions, const Arguments* given):
     """The gradients of input, weight and bias that `mask` asks for; the others are None.
 
     `operands` are input, weight and grad_output. Each is borrowed once, and everything is checked
-    before the first gradient is computed. `outs` and `solutions` have three each.
+    before the first gradient is computed. `mask`, `outs` and `solutions` have three each.
     """
     cdef Call call
     cdef TensorView[PLACES] tensors
@@ -470,11 +470,13 @@ cdef int check_gradients(Call* call, void* more) except -1:
     cdef int i
     cdef int gradient = <int>X if wanted.op.transposed else <int>Y
     for i in range(3):
-        options_of(&wanted.options[i], call, wanted.given, (<object>wanted.solutions)[i])
-        last = last or only_channels_last(tensors[i])
+        options_of(&wanted.options[i], call, wanted.given, (<tuple>wanted.solutions)[i])
     check_ranks(wanted.op, names, tensors, wanted.spatial, <int>W, None, &batched)
     parse_sizes(wanted.op, names, &wanted.geometry, wanted.spatial, tensors, <int>W,
                 wanted.given)
+    # Not before a missing batch dimension is there: rows of channels look like another layout.
+    for i in range(3):
+        last = last or only_channels_last(tensors[i])
     tensors[OWN] = tensors[<int>Y if wanted.op.transposed else <int>X]
     tensors[OWN + 1] = tensors[<int>W]
     tensors[OWN + 2].ndim = 1

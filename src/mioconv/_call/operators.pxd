@@ -18,7 +18,7 @@ cdef enum:
 # What a call borrows. The Python objects are the caller's; NULL: none.
 ctypedef struct Call:
     # Given before:
-    PyObject* operands[5]
+    PyObject* operands[OPERANDS]
     PyObject* names        # a tuple: what the caller calls the operands
     int first              # the operand that settles kind, device and stream
     # As many as there are places that the call uses.

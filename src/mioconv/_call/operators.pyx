@@ -111,11 +111,7 @@ cdef int check_same(const Call* call, int place, str name) except -1:
     cdef const TensorView* first = &call.tensors[call.first]
     cdef const TensorView* tensor = &call.tensors[place]
     cdef Kind kind = call.loans[place].kind
-    cdef str first_name
-    if kind == call.kind and tensor.dtype == first.dtype and (
-            tensor.device_type == first.device_type and tensor.device_id == first.device_id):
-        return 0
-    first_name = (<tuple>call.names)[call.first]
+    cdef str first_name = (<tuple>call.names)[call.first]
     if kind != call.kind:
         raise TypeError(
             f"{name}: expected a {kind_name(call.kind)} like {first_name}, but got a "
@@ -124,9 +120,11 @@ cdef int check_same(const Call* call, int place, str name) except -1:
         raise TypeError(
             f"{name}: expected dtype {dtype_name(first.dtype)} like {first_name}, but got "
             f"{dtype_name(tensor.dtype)}")
-    raise ValueError(
-        f"{name}: expected device {device_name(first)} like {first_name}, but got "
-        f"{device_name(tensor)}")
+    if tensor.device_type != first.device_type or tensor.device_id != first.device_id:
+        raise ValueError(
+            f"{name}: expected device {device_name(first)} like {first_name}, but got "
+            f"{device_name(tensor)}")
+    return 0
 
 
 cdef int take_stream(Call* call) except -1:

@@ -16,15 +16,15 @@ from mioconv._check.flags cimport Options, resolve_flags
 from mioconv._check.geometry cimport check_shape
 from mioconv._core.copies cimport add_height
 from mioconv._core.describe cimport solution_fields, solution_name
-from mioconv._core.run cimport raise_no_solution
-from mioconv._core.state cimport call_record, use_threads
+from mioconv._core.run cimport note_solution, raise_no_solution
+from mioconv._core.state cimport use_threads
 from mioconv._core.verify cimport passes_on_pattern
 from mioconv._native.api cimport generation, raise_status
 from mioconv._native.dlpack cimport kDLCUDA, kDLROCM
 from mioconv._native.hip cimport hipStream_t
 from mioconv._native.native cimport (
-    Api, CallRecord, Choice, CurrentDevice, Entry, HandleLease, InFlight, LastUse, Operands,
-    Provider, Solution, Status, TensorView, W, Workspace, X, Y, capturing, checksum)
+    Api, Choice, CurrentDevice, Entry, HandleLease, InFlight, LastUse, Operands, Provider, Solution,
+    Status, TensorView, W, Workspace, X, Y, capturing, checksum)
 
 import threading
 
@@ -375,7 +375,6 @@ cdef class ConvolutionPlan:
         cdef InFlight call
         cdef Operands operands = self.entry.operands
         cdef CurrentDevice current
-        cdef CallRecord* record
         cdef Status status
         cdef int i
         for i in range(3):
@@ -397,13 +396,7 @@ cdef class ConvolutionPlan:
             self.entry.device.api.hipGetLastError()
             raise_status(&self.entry.device.api, status, self.problem,
                          (solution_name(&self.entry.device.api, self.chosen.id),))
-        record = call_record()
-        record[0] = CallRecord()
-        record.provider = <int>self.entry.device.api.provider
-        record.direction = <int>self.entry.params.direction
-        record.mode = 2
-        record.solution_id = self.chosen.id
-        record.workspace = <int64_t>self.chosen.workspace
+        note_solution(self.entry, &self.chosen, 2, 0)
         return 0
 
 

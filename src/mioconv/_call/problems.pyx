@@ -8,7 +8,7 @@ from libcpp.vector cimport vector
 from mioconv._check.flags cimport Options, resolve_flags
 from mioconv._check.geometry cimport (
     Geometry, parse_geometry, parse_output_padding, split_output_padding)
-from mioconv._core.copies cimport add_height
+from mioconv._core.copies cimport add_height, copy_and_wait
 from mioconv._core.describe cimport solution_fields
 from mioconv._core.entries cimport entry_of, list_solutions
 from mioconv._core.execute cimport fill_params
@@ -275,6 +275,7 @@ def execute(problem, list buffers, int iterations, benchmark, deterministic, all
     cdef shared_ptr[Entry] used
     cdef Timing timing
     cdef Status status
+    cdef unsigned char[::1] view
     cdef int result, _iteration
     cdef float ms = 0
     resolve_flags(&options, benchmark, deterministic, allow_tf32, workspace_limit, exclude,
@@ -302,7 +303,9 @@ def execute(problem, list buffers, int iterations, benchmark, deterministic, all
         if not status.ok():
             raise_status(&device.api, status, problem)
         times.append(ms)
-    status = download(device, memory[result].data(), buffers[result], options.stream)
+    view = buffers[result]
+    status = copy_and_wait(device, &view[0], memory[result].data(), view.shape[0],
+                           hipMemcpyDeviceToHost, options.stream)
     if not status.ok():
         raise_status(&device.api, status, problem)
     return times, params.strides[result][1] == 1 and params.shape[result][1] != 1
@@ -327,13 +330,4 @@ cdef Status upload(Device* device, list buffers, const ConvolutionParams* params
         if status.ok() and i != result:
             status = status_of("hipMemcpyAsync", device.api.hipMemcpyAsync(
                 memory[i].data(), &view[0], bytes, hipMemcpyHostToDevice, stream))
-    return status
-
-
-cdef Status download(Device* device, const void* data, unsigned char[::1] view,
-                     hipStream_t stream) except *:
-    cdef Status status = status_of("hipMemcpyAsync", device.api.hipMemcpyAsync(
-        &view[0], data, view.shape[0], hipMemcpyDeviceToHost, stream))
-    if status.ok():
-        status = status_of("hipStreamSynchronize", device.api.hipStreamSynchronize(stream))
     return status

@@ -3,7 +3,8 @@
 from libc.stdint cimport int64_t
 
 from mioconv._check.flags cimport Options
-from mioconv._native.native cimport Device, HalfSum, Layout, TensorView, Workspace
+from mioconv._native.hip cimport hipMemcpyKind, hipStream_t
+from mioconv._native.native cimport Device, HalfSum, Layout, Status, TensorView, Workspace
 
 cdef int clear(Device* device, const TensorView* dense, const Options* options) except -1 nogil
 cdef int copy(
@@ -12,6 +13,9 @@ cdef int copy(
 cdef int add(
     Device* device, const TensorView* source, const TensorView* target,
     const Options* options) except -1 nogil
+cdef Status copy_and_wait(
+    Device* device, void* target, const void* source, size_t bytes, hipMemcpyKind kind,
+    hipStream_t stream) noexcept nogil
 cdef int add_half(
     Device* device, const TensorView* part, const TensorView* total, bint first, HalfSum* on_host,
     const Options* options) except -1 nogil

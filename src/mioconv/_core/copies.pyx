@@ -12,7 +12,8 @@ from mioconv._borrow.stream cimport device_name
 from mioconv._check.flags cimport Options
 from mioconv._native.api cimport raise_status
 from mioconv._native.hip cimport (
-    hipMemcpyDeviceToDevice, hipMemcpyDeviceToHost, hipMemcpyHostToDevice)
+    hipMemcpyDeviceToDevice, hipMemcpyDeviceToHost, hipMemcpyHostToDevice, hipMemcpyKind,
+    hipStream_t)
 from mioconv._native.native cimport (
     Device, HalfSum, HandleLease, Layout, Provider, Status, TensorView, Workspace, accumulate,
     copy_on_host, lies_in, only_channels_last, set_dense_strides, status_of, transform)
@@ -102,6 +103,16 @@ cdef int add(Device* device, const TensorView* source, const TensorView* target,
     return 0
 
 
+cdef Status copy_and_wait(Device* device, void* target, const void* source, size_t bytes,
+                          hipMemcpyKind kind, hipStream_t stream) noexcept nogil:
+    """Between the host and a device, in the order of a stream; it is over when this returns."""
+    cdef Status status = status_of(
+        "hipMemcpyAsync", device.api.hipMemcpyAsync(target, source, bytes, kind, stream))
+    if status.ok():
+        status = status_of("hipStreamSynchronize", device.api.hipStreamSynchronize(stream))
+    return status
+
+
 cdef int add_half(Device* device, const TensorView* part, const TensorView* total, bint first,
                   HalfSum* on_host, const Options* options) except -1 nogil:
     """Add a gradient of a half type to a sum in float32: by the array library, into `total`, or for
@@ -114,11 +125,8 @@ cdef int add_half(Device* device, const TensorView* part, const TensorView* tota
             else:
                 second_ways.add(lend(total), lend(part), part.array_library)
         return 0
-    status = status_of("hipMemcpyAsync", device.api.hipMemcpyAsync(
-        on_host.data(), part.data, on_host.bytes(), hipMemcpyDeviceToHost, options.stream))
-    if status.ok():
-        status = status_of(
-            "hipStreamSynchronize", device.api.hipStreamSynchronize(options.stream))
+    status = copy_and_wait(device, on_host.data(), part.data, on_host.bytes(),
+                           hipMemcpyDeviceToHost, options.stream)
     if not status.ok():
         with gil:
             raise_status(&device.api, status, None)
@@ -135,11 +143,8 @@ cdef int round_sum(Device* device, const TensorView* total, const TensorView* ta
             second_ways.copy_into(lend(target), lend(total), target.array_library)
         return 0
     on_host.round()
-    status = status_of("hipMemcpyAsync", device.api.hipMemcpyAsync(
-        target.data, on_host.data(), on_host.bytes(), hipMemcpyHostToDevice, options.stream))
-    if status.ok():
-        status = status_of(
-            "hipStreamSynchronize", device.api.hipStreamSynchronize(options.stream))
+    status = copy_and_wait(device, target.data, on_host.data(), on_host.bytes(),
+                           hipMemcpyHostToDevice, options.stream)
     if not status.ok():
         with gil:
             raise_status(&device.api, status, None)

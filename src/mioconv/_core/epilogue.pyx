@@ -12,13 +12,13 @@ from mioconv._check.flags cimport Options
 from mioconv._core.describe cimport problem_of
 from mioconv._core.entries cimport entry_of
 from mioconv._core.run cimport run
-from mioconv._core.state cimport all_fusions, call_record
+from mioconv._core.state cimport all_fusions, begin_record
 from mioconv._core.verify cimport is_due, warn_of
 from mioconv._native.api cimport raise_status
 from mioconv._native.miopen cimport miopenFloat
 from mioconv._native.native cimport (
-    Api, CallRecord, ConvolutionParams, Device, Direction, Entry, Epilogue, Fusion, HandleLease,
-    Provider, Solution, Status, Timing, Way, Workspace, Y, apply_relu, capturing)
+    Api, ConvolutionParams, Device, Direction, Entry, Epilogue, Fusion, HandleLease, Provider,
+    Solution, Status, Timing, Way, Workspace, Y, apply_relu, capturing)
 
 from mioconv.errors import MioconvError
 
@@ -180,7 +180,6 @@ cdef bint run_fused(Device* device, ConvolutionParams* params, void* x, void* w,
     cdef Fusion* fusion
     cdef ConvolutionParams key = params[0]
     cdef FusionContext context
-    cdef CallRecord* record
     cdef Status status
     cdef Look look = NOBODY_LOOKED
     cdef Way way = Way.undecided
@@ -219,12 +218,7 @@ cdef bint run_fused(Device* device, ConvolutionParams* params, void* x, void* w,
         if not status.out_of_memory() and not status.capture():
             fusion.way.store(Way.separate)
         return False
-    record = call_record()
-    record[0] = CallRecord()
-    record.provider = <int>device.api.provider
-    record.direction = <int>Direction.forward
-    record.mode = 1 if options.benchmark else 0
-    record.way = 2
+    begin_record(<int>device.api.provider, <int>Direction.forward, 1 if options.benchmark else 0, 2)
     return True
 
 
@@ -250,7 +244,5 @@ cdef int run_all(Device* device, ConvolutionParams* params, void* x, void* w, vo
         epilogue.undone = True
         return 0
     run(device, params, x, w, y, options, &used)
-    if epilogue.anything():
-        data[0], data[1], data[2] = x, w, y
-        steps(used.get(), data[<int>used.get().result()], epilogue, options)
-    return 0
+    data[0], data[1], data[2] = x, w, y
+    return steps(used.get(), data[<int>used.get().result()], epilogue, options)

@@ -16,14 +16,14 @@ from mioconv._core.copies cimport (
     add, add_half, add_height, any_of, clear, copy, extend, lies_densely, pack, round_sum, stage)
 from mioconv._core.epilogue cimport run_all
 from mioconv._core.run cimport run
-from mioconv._core.state cimport call_record, device_of, use_threads
+from mioconv._core.state cimport begin_record, device_of, use_threads
 from mioconv._native.api cimport raise_status, raise_stop
 from mioconv._native.miopen cimport (
     miopenConvolution, miopenDepthwise, miopenFloat, miopenStatusNotImplemented)
 from mioconv._native.native cimport (
-    CallRecord, ConvolutionParams, CurrentDevice, Device, Direction, Entry, Epilogue, HalfSum,
-    HandleLease, InFlight, Layout, Provider, Status, TensorView, W, Workspace, X, Y, bias_gradient,
-    copy_on_host, describe_operand, lies_in, only_channels_last, result_of, same_memory, status_of)
+    ConvolutionParams, CurrentDevice, Device, Direction, Entry, Epilogue, HalfSum, HandleLease,
+    InFlight, Layout, Provider, Status, TensorView, W, Workspace, X, Y, bias_gradient, copy_on_host,
+    describe_operand, lies_in, only_channels_last, result_of, same_memory, status_of)
 
 from mioconv.errors import UnsupportedError
 
@@ -75,11 +75,7 @@ cdef int fill_params(ConvolutionParams* params, Device* device, Direction direct
 
 cdef int nothing_to_compute(const Task* task) except -1 nogil:
     """Batch 0: an empty result, or the gradient of a weight that nothing went through: zero."""
-    cdef CallRecord* record = call_record()
-    record[0] = CallRecord()
-    record.provider = provider_of(task.x)
-    record.direction = <int>task.direction
-    record.way = 1
+    begin_record(provider_of(task.x), <int>task.direction, 0, 1)
     if task.direction == Direction.backward_weights:
         return fill_zero(task.w, task.options)
     return 0

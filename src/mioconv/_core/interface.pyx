@@ -42,14 +42,13 @@ cdef int fill_geometry(Geometry* geometry, int spatial, const int64_t* stride,
     return check_geometry(geometry)
 
 
-cdef int fill_view(const Convolution* conv, TensorView* view, const char* name, const void* data,
+cdef int fill_view(const Convolution* conv, TensorView* view, const char* name,
                    const int64_t* shape) except -1 nogil:
-    """A packed tensor, of sizes alone where it has no memory; its rank has been checked."""
+    """A packed tensor, without its memory; its rank has been checked."""
     cdef int i, ndim = conv.spatial + 2
     if shape == NULL:
         with gil:
             raise ValueError(f"{name.decode()}_shape: expected {ndim} sizes, but got NULL")
-    view.data = <void*>data
     view.dtype = <miopenDataType_t>conv.dtype
     view.ndim = ndim
     view.device_type = conv.device_type
@@ -67,8 +66,8 @@ cdef int fill_operands(const Convolution* conv, Geometry* geometry, TensorView* 
                        int64_t* y_shape) except -1 nogil:
     """All that follows from the numbers: nothing is read or written."""
     fill_geometry(geometry, conv.spatial, conv.stride, conv.padding, conv.dilation, conv.groups)
-    fill_view(conv, x, "x", NULL, conv.x_shape)
-    fill_view(conv, w, "w", NULL, conv.w_shape)
+    fill_view(conv, x, "x", conv.x_shape)
+    fill_view(conv, w, "w", conv.w_shape)
     return output_sizes(geometry, x, w, y_shape, &names)
 
 
@@ -107,7 +106,7 @@ cdef int convolve_pointers(Direction direction, const Convolution* conv, const v
             raise TypeError(
                 f"dtype: expected miopenFloat, miopenHalf or miopenBFloat16, but got {conv.dtype}")
     fill_operands(conv, &geometry, &tensors[<int>X], &tensors[<int>W], y_shape)
-    fill_view(conv, &tensors[<int>Y], "y", NULL, y_shape)
+    fill_view(conv, &tensors[<int>Y], "y", y_shape)
     provider_of(&tensors[<int>X])
     give_memory(&tensors[<int>X], "x", x)
     give_memory(&tensors[<int>W], "w", w)

@@ -14,3 +14,5 @@ cdef int raise_no_solution(
 cdef int run(
     Device* device, ConvolutionParams* params, void* x, void* w, void* y, const Options* options,
     shared_ptr[Entry]* used) except -1 nogil
+cdef void note_solution(
+    const Entry* entry, const Solution* solution, int mode, int tried) noexcept nogil

@@ -15,7 +15,7 @@ from mioconv._check.flags cimport Options
 from mioconv._core.describe cimport entry_solutions, problem_of, solution_name
 from mioconv._core.entries cimport append_unlisted, entry_of
 from mioconv._core.search cimport search
-from mioconv._core.state cimport call_record, counted
+from mioconv._core.state cimport begin_record, call_record, counted
 from mioconv._core.verify cimport inspect_run, is_due
 from mioconv._native.api cimport api_of, raise_status
 from mioconv._native.native cimport (
@@ -75,7 +75,9 @@ cdef int run(Device* device, ConvolutionParams* params, void* x, void* w, void* 
     while choose(entry, &lease, choice, tried, &solution):
         run_solution(entry, &lease, operands, &solution, options, &status, &leased, &wrong)
         if status.ok() and not wrong:
-            return note_call(entry, &solution, options, tried)
+            note_solution(
+                entry, &solution, 2 if options.solution else 1 if options.benchmark else 0, tried)
+            return 0
         device.api.hipGetLastError()
         if not leased and status.capture():
             break
@@ -115,20 +117,16 @@ cdef int run_solution(Entry* entry, HandleLease* lease, const Operands& operands
     return 0
 
 
-cdef int note_call(const Entry* entry, const Solution* solution, const Options* options,
-                   int tried) noexcept nogil:
-    """What `last_call` and the counters say of a call that succeeded."""
-    cdef CallRecord* record = call_record()
-    record.provider = <int>entry.device.api.provider
-    record.direction = <int>entry.params.direction
-    record.mode = 2 if options.solution else 1 if options.benchmark else 0
-    record.way = 0
+cdef void note_solution(const Entry* entry, const Solution* solution, int mode,
+                        int tried) noexcept nogil:
+    """What `last_call` and the counters say of a call that a solution served."""
+    cdef int direction = <int>entry.params.direction
+    cdef CallRecord* record = begin_record(<int>entry.device.api.provider, direction, mode, 0)
     record.solution_id = solution.id
     record.workspace = <int64_t>solution.workspace
     record.tried = tried
     if tried:
-        counted().of(<Direction>entry.params.direction).fallbacks.add(tried)
-    return 0
+        counted().of(<Direction>direction).fallbacks.add(tried)
 
 
 cdef int set_back(Entry* entry, const Solution* solution, Status status, bint leased,

@@ -10,6 +10,7 @@ cdef BenchmarkCache[Fusion]* all_fusions() noexcept nogil
 cdef Devices* all_devices() noexcept nogil
 cdef Statistics* counted() noexcept nogil
 cdef CallRecord* call_record() noexcept nogil
+cdef CallRecord* begin_record(int provider, int direction, int mode, int way) noexcept nogil
 cdef Mutex* vendor_lock(const Device* device) noexcept nogil
 cdef Device* device_of(int provider, int index) except NULL nogil
 cdef int use_threads(const Api* api, int threads, int64_t* used) except -1 nogil

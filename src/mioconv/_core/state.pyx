@@ -15,7 +15,7 @@ from libcpp.vector cimport vector
 from mioconv._native.api cimport api_of, bound_caches, raise_status, trim_caches
 from mioconv._native.native cimport (
     Api, BenchmarkCache, CacheCounters, CallRecord, Device, Devices, Direction,
-    DirectionStatistics, Fusion, Mutex, Entry, Provider, Statistics, Status,
+    DirectionStatistics, Entry, Fusion, Mutex, Provider, Statistics, Status,
     last_call as record_of_this_thread)
 
 DIRECTIONS = ("forward", "backward_input", "backward_weight")
@@ -64,6 +64,17 @@ cdef Statistics* counted() noexcept nogil:
 cdef CallRecord* call_record() noexcept nogil:
     """What this thread's last call did."""
     return &record_of_this_thread()
+
+
+cdef CallRecord* begin_record(int provider, int direction, int mode, int way) noexcept nogil:
+    """The record of this thread's call, anew; `CallRecord` has the numbers."""
+    cdef CallRecord* record = call_record()
+    record[0] = CallRecord()
+    record.provider = provider
+    record.direction = direction
+    record.mode = mode
+    record.way = way
+    return record
 
 
 # --- devices --------------------------------------------------------------------------------------

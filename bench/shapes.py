@@ -3,6 +3,9 @@
 A file has one line a distinct layer. `op` is "conv" or "transposed", `size` the input's spatial
 size ("56x56", "8x56x56"; its length is the layer's rank), and every other spatial column one number
 for all dimensions or as many as the rank. `filters` are the output channels of either operator.
+
+`shapes/more/` has layers of further families of networks, a few typical ones of each. They are sets
+of their own, "more/NAME", and none of them is a layer of the networks.
 """
 
 from __future__ import annotations
@@ -70,6 +73,11 @@ class Layer:
 def names() -> list[str]:
     """The networks that there are."""
     return sorted(path.stem for path in FOLDER.glob("*.csv"))
+
+
+def more() -> list[str]:
+    """The families beside the networks, as `read` takes them."""
+    return sorted(f"more/{path.stem}" for path in FOLDER.glob("more/*.csv"))
 
 
 def read(name: str) -> list[Layer]:

@@ -10,6 +10,7 @@ import math
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from bench import fit_cost_model as cost_model  # noqa: E402
 from bench import libraries, report, results, roofline, shapes, timing  # noqa: E402
 
 SETS = shapes.names()
+FAMILIES = shapes.more()
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +59,33 @@ def test_layers_are_distinct_and_computable(name: str) -> None:
         assert min(*x, *w, *y) > 0, layer
         assert layer.channels % layer.groups == layer.filters % layer.groups == 0
         assert layer.flops(2) == 2 * layer.flops(1)
+
+
+def geometries(names: list[str]) -> list[shapes.Layer]:
+    return [replace(layer, name="") for name in names for layer in shapes.read(name)]
+
+
+def test_families_are_no_networks() -> None:
+    """Nothing that goes over the networks goes over them too, and a layer is in one family only."""
+    assert FAMILIES
+    assert not set(FAMILIES) & set(SETS)
+    layers = geometries(FAMILIES)
+    assert len(set(layers)) == len(layers)
+    assert not set(layers) & set(geometries(SETS))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_layers_of_families_are_distinct_and_computable(name: str) -> None:
+    layers = shapes.read(name)
+    assert 5 <= len(layers) <= 12
+    assert len({layer.name for layer in layers}) == len(layers)
+    for layer in layers:
+        tensors = layer.shapes(16)
+        assert min(map(min, tensors)) > 0, layer
+        assert max(map(math.prod, tensors)) * 4 < 1 << 31, layer
+        assert layer.channels % layer.groups == layer.filters % layer.groups == 0
+        if not layer.transposed:
+            assert not any(layer.output_padding)
 
 
 def test_flops_of_known_networks() -> None:

@@ -1,18 +1,22 @@
 """Time mioconv beside PyTorch on an NVIDIA GPU: kernels by events, dispatch by the host's clock.
 
     python -m bench.gpu resnet50 vgg16 --out out
+    python -m bench.gpu --draw 1 --mode default --seconds 240
 
-Both sides choose by measurement (PyTorch's `benchmark=True`, mioconv's `benchmark` flag), with the
-same TF32 setting. Kernel time is what the device needs for calls that were queued before it began:
-a kernel that only waits holds the stream until all of them are, so that the host's time is not in
-it; where the host was slower, the sample is taken again with a longer wait. Dispatch is the host's
-time for a call whose work is only queued. The two sides take turns, and the minimum of the rounds
-counts. Results are compared: a ratio of a wrong result would be none.
+Both sides choose by measurement (PyTorch's `benchmark=True`, mioconv's `benchmark` flag), or both
+in default mode, with the same TF32 setting. Kernel time is what the device needs for calls that
+were queued before it began: a kernel that only waits holds the stream until all of them are, so
+that the host's time is not in it; where the host was slower, the sample is taken again with a
+longer wait. Dispatch is the host's time for a call whose work is only queued. The two sides take
+turns, and the minimum of the rounds counts. Results are compared: a ratio of a wrong result would
+be none.
 
 At the end the rows above 1.05 are measured once more, with a search from scratch and four times the
 samples, and what was found then replaces them.
 
-The layers are those of `shapes/`, by the names of its sets; without names, all of them.
+The layers are those of `shapes/`, by the names of its sets; without names, the networks'. With
+`--draw SEED` rows are drawn from the families of `shapes/more` instead, each family as likely as
+any other, until the time is up: layers, types ("tf32" too), layouts and directions.
 """
 
 from __future__ import annotations
@@ -23,9 +27,10 @@ import json
 import math
 import os
 import platform
+import random
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +39,14 @@ import torch
 import mioconv
 
 from .results import geometric_mean
-from .shapes import Layer, names, read
+from .shapes import Layer, more, names, read
 
 DIRECTIONS = ("forward", "backward_input", "backward_weight")
 TOLERANCE = {"float16": 4e-3, "bfloat16": 3e-2, "float32": 1e-5}  # of the norm, between the two
 TF32_TOLERANCE = 2e-3
 SAMPLES = 5
+SAMPLE_US = 2000.0  # of a row, about
+MOST_REPEATS = 10
 ABOVE, MOST_AGAIN = 1.05, 40  # rows that are measured again, at most so many
 HOLD_US, LONGEST_HOLD_US = 50, 2000  # of a call
 CYCLES_A_US = 2000  # of the fastest clock; a slower one holds longer
@@ -60,6 +67,8 @@ class Row:
     dispatch: float
     error: float
     solution: str
+    torch_first: float = 0.0  # the first call, in milliseconds, until its result is there
+    first: float = 0.0
 
     @property
     def ratio(self) -> float:
@@ -118,7 +127,7 @@ class Problem:
         function = getattr(mioconv, f"{family}{self.rank}d_{direction}")
         settings: dict[str, Any] = {
             "stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation,
-            "groups": layer.groups, "benchmark": True, "allow_tf32": tf32,
+            "groups": layer.groups, "allow_tf32": tf32,
         }  # fmt: skip
         if layer.transposed:
             settings["output_padding"] = layer.output_padding
@@ -153,6 +162,15 @@ def kernel_time(call: Callable[[], Any], repeats: int) -> float:
     return start.elapsed_time(stop) / repeats * 1e3
 
 
+def first_time(call: Callable[[], Any]) -> float:
+    """Milliseconds of a call that nobody made before."""
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    call()
+    torch.cuda.synchronize()
+    return (time.perf_counter() - start) * 1e3
+
+
 def dispatch_time(call: Callable[[], Any], repeats: int = 50) -> float:
     torch.cuda.synchronize()
     start = time.perf_counter()
@@ -169,25 +187,33 @@ def measure(
 ) -> Row:  # fmt: skip
     theirs = problem.theirs(direction)
     ours, out = problem.ours(direction, tf32)
-    expected = theirs()
-    ours()
+    expected = torch.empty(0)
+
+    def reference() -> None:
+        nonlocal expected
+        expected = theirs()
+
+    firsts = first_time(reference), first_time(ours)
     name = mioconv.last_call().solution_name or ""
     wide = expected.double()
     error = float((out.double() - wide).norm() / wide.norm().clamp_min(1e-30))
     best = [math.inf] * 4
-    for call in (theirs, ours):
-        kernel_time(call, 3)
+    repeats = [
+        max(2, min(MOST_REPEATS, int(SAMPLE_US / kernel_time(call, 2)))) for call in (theirs, ours)
+    ]
     for _ in range(samples):
         for side, call in enumerate((theirs, ours)):
-            best[side] = min(best[side], kernel_time(call, 10))
+            best[side] = min(best[side], kernel_time(call, repeats[side]))
     for _ in range(3):
         for side, call in enumerate((theirs, ours)):
             best[2 + side] = min(best[2 + side], dispatch_time(call))
-    limit = TF32_TOLERANCE if dtype == "float32" and tf32 else TOLERANCE[dtype]
+    limit = TF32_TOLERANCE if tf32 else TOLERANCE[dtype]
     if not error <= limit:
         print(f"DIFFERS: {problem.layer} {direction} {dtype} {layout}: {error:.2e} by {name}")
-    return Row(network, problem.layer.name, direction, dtype, layout, *best,
-               error, name)  # fmt: skip
+    return Row(
+        network, problem.layer.name, direction, dtype, layout, best[0], best[1], best[2], best[3],
+        error, name, torch_first=firsts[0], first=firsts[1],
+    )  # fmt: skip
 
 
 def sweep(network: str, options: argparse.Namespace, deadline: float) -> Iterator[Row]:
@@ -206,6 +232,28 @@ def sweep(network: str, options: argparse.Namespace, deadline: float) -> Iterato
                     yield measure(network, problem, direction, dtype, layout, options.tf32)
 
 
+def drawn(options: argparse.Namespace, deadline: float) -> Iterator[Row]:
+    """Rows of the families, none twice, as many as the time is enough for."""
+    draw = random.Random(options.draw)
+    layers = {name: read(name) for name in options.sets or more()}
+    seen = set()
+    while time.monotonic() < deadline:
+        network = draw.choice(sorted(layers))
+        layer = draw.choice(layers[network])
+        dtype = draw.choice(["float16", "bfloat16", "float32", "tf32"])
+        layout = draw.choice(["packed", "channels_last"] if layer.rank > 1 else ["packed"])
+        direction = draw.choice(DIRECTIONS)
+        if (row := (network, layer.name, dtype, layout, direction)) in seen:
+            continue
+        seen.add(row)
+        tf32 = dtype == "tf32"
+        torch.backends.cudnn.allow_tf32 = tf32
+        problem = Problem(
+            layer, options.batch, torch.float32 if tf32 else getattr(torch, dtype), layout
+        )
+        yield measure(network, problem, direction, dtype, layout, tf32)
+
+
 def measure_again(rows: list[Row], options: argparse.Namespace, deadline: float) -> None:
     """Replace the rows above 1.05, the worst first, by what a new search and more samples say."""
     above = sorted(
@@ -216,11 +264,15 @@ def measure_again(rows: list[Row], options: argparse.Namespace, deadline: float)
             return
         row = rows[i]
         layer = next(layer for layer in read(row.network) if layer.name == row.layer)
-        problem = Problem(layer, options.batch, getattr(torch, row.dtype), row.layout)
+        tf32 = options.tf32 if row.dtype == "float32" else row.dtype == "tf32"
+        torch.backends.cudnn.allow_tf32 = tf32
+        dtype = torch.float32 if row.dtype == "tf32" else getattr(torch, row.dtype)
+        problem = Problem(layer, options.batch, dtype, row.layout)
         mioconv.cache_clear()
-        rows[i] = measure(
-            row.network, problem, row.direction, row.dtype, row.layout, options.tf32, 4 * SAMPLES
+        found = measure(
+            row.network, problem, row.direction, row.dtype, row.layout, tf32, 4 * SAMPLES
         )
+        rows[i] = replace(found, torch_first=row.torch_first, first=row.first)
         print(f"again, was {row.ratio:5.2f}: {line(rows[i])}")
 
 
@@ -256,6 +308,27 @@ def summarise(rows: list[Row], keys: tuple[str, ...]) -> None:
         )
 
 
+def overview(rows: list[Row]) -> None:
+    """One line for all, and one for each type and layout."""
+
+    def tell(name: str, group: list[Row]) -> None:
+        ratios = sorted(row.ratio for row in group)
+        shares = "".join(
+            f"{100 * sum(r > limit for r in ratios) / len(ratios):7.1f}%"
+            for limit in (1.05, 1.3, 2)
+        )
+        print(f"{name:24}{len(group):6}{geometric_mean(ratios):8.3f}{shares}{ratios[-1]:8.2f}")
+
+    print(f"{'':24}{'rows':>6}{'kernel':>8}{'>1.05':>8}{'>1.3':>8}{'>2':>8}{'worst':>8}")
+    tell("all", rows)
+    for key in sorted({(row.dtype, row.layout) for row in rows}):
+        tell(" ".join(key), [row for row in rows if (row.dtype, row.layout) == key])
+    for name, side in (("mioconv", "first"), ("PyTorch", "torch_first")):
+        times = sorted(getattr(row, side) for row in rows)
+        shown = [times[int(share * (len(times) - 1))] for share in (0.5, 0.9, 0.99, 1)]
+        print(f"first call, {name}: median, 90 %, 99 %, worst: {[round(ms, 1) for ms in shown]} ms")
+
+
 def plot(rows: list[Row], path: Path) -> None:
     try:
         import matplotlib
@@ -281,6 +354,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("sets", nargs="*", help="sets of layers (default: all)")
     parser.add_argument("--layers", type=lambda text: text.split(","), help="only those so named")
+    parser.add_argument("--mode", choices=("benchmark", "default"), default="benchmark")
+    parser.add_argument("--draw", type=int, metavar="SEED", help="rows of the families")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--dtypes", default="float16,bfloat16,float32")
     parser.add_argument("--layouts", default="packed,channels_last")
@@ -297,10 +372,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for the rows (CSV) and the plot")
     options = parser.parse_args()
     for name in options.sets:
-        if name not in names():
-            parser.error(f"no set of layers is called {name!r}; there are {', '.join(names())}")
+        if name not in (known := names() + more()):
+            parser.error(f"no set of layers is called {name!r}; there are {', '.join(known)}")
     os.environ["MIOCONV_CACHE"] = "0"  # what earlier processes found is not what is measured
-    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.benchmark = options.mode == "benchmark"
+    mioconv.set_flags(benchmark=options.mode == "benchmark")
     torch.backends.cudnn.allow_tf32 = options.tf32
     torch.manual_seed(0)
     versions = mioconv.providers()["cuda"]
@@ -318,7 +394,9 @@ def main() -> None:
         return
     for row in sorted(rows, key=lambda row: -row.ratio)[:12]:
         print(line(row))
-    summarise(rows, ("network", "direction", "dtype", "layout"))
+    overview(rows)
+    if options.draw is None:
+        summarise(rows, ("network", "direction", "dtype", "layout"))
     summarise(rows, ("direction", "dtype", "layout"))
     if options.out:
         plot(rows, options.out / "gpu.png")
@@ -330,8 +408,11 @@ def run(options: argparse.Namespace) -> list[Row]:
     start = time.monotonic()
     deadline = start + options.seconds * (0.8 if options.again else 1)
     try:
-        for network in options.sets or names():
-            rows += sweep(network, options, deadline)
+        if options.draw is not None:
+            rows.extend(drawn(options, deadline))
+        else:
+            for network in options.sets or names():
+                rows.extend(sweep(network, options, deadline))
         if time.monotonic() > deadline:
             print("stopped: out of time")
         if options.again:

@@ -42,8 +42,8 @@ from .results import geometric_mean
 from .shapes import Layer, more, names, read
 
 DIRECTIONS = ("forward", "backward_input", "backward_weight")
-TOLERANCE = {"float16": 4e-3, "bfloat16": 3e-2, "float32": 1e-5}  # of the norm, between the two
-TF32_TOLERANCE = 2e-3
+# Of the norm, between the two; "tf32" is float32 with TF32 allowed on both sides.
+TOLERANCE = {"float16": 4e-3, "bfloat16": 3e-2, "float32": 1e-5, "tf32": 2e-3}
 SAMPLES = 5
 SAMPLE_US = 2000.0  # of a row, about
 MOST_REPEATS = 10
@@ -67,8 +67,8 @@ class Row:
     dispatch: float
     error: float
     solution: str
-    torch_first: float = 0.0  # the first call, in milliseconds, until its result is there
-    first: float = 0.0
+    torch_first: float  # the first call, in milliseconds, until its result is there
+    first: float
 
     @property
     def ratio(self) -> float:
@@ -78,8 +78,10 @@ class Row:
 class Problem:
     """Tensors of one layer, and the call of either side for a direction."""
 
-    def __init__(self, layer: Layer, batch: int, dtype: torch.dtype, layout: str) -> None:
+    def __init__(self, layer: Layer, batch: int, dtype: str, layout: str) -> None:
         self.layer = layer
+        self.tf32 = dtype == "tf32"
+        torch_dtype = torch.float32 if self.tf32 else getattr(torch, dtype)
         rank = len(layer.size)
         pair = (layer.channels, layer.filters)
         shape = [pair[0], pair[1] // layer.groups] if layer.transposed else [
@@ -89,7 +91,7 @@ class Problem:
 
         def make(*sizes: int) -> torch.Tensor:
             values = torch.randn(*sizes, device="cuda", dtype=torch.float32)
-            return values.to(dtype).contiguous(memory_format=self.format)
+            return values.to(torch_dtype).contiguous(memory_format=self.format)
 
         self.x = make(batch, layer.channels, *layer.size)
         self.w = make(*shape, *layer.kernel)
@@ -121,13 +123,13 @@ class Problem:
 
         return call
 
-    def ours(self, direction: str, tf32: bool) -> tuple[Callable[[], Any], torch.Tensor]:
+    def ours(self, direction: str) -> tuple[Callable[[], Any], torch.Tensor]:
         layer = self.layer
         family = "conv_transpose" if layer.transposed else "conv"
         function = getattr(mioconv, f"{family}{self.rank}d_{direction}")
         settings: dict[str, Any] = {
             "stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation,
-            "groups": layer.groups, "allow_tf32": tf32,
+            "groups": layer.groups, "allow_tf32": self.tf32,
         }  # fmt: skip
         if layer.transposed:
             settings["output_padding"] = layer.output_padding
@@ -162,13 +164,13 @@ def kernel_time(call: Callable[[], Any], repeats: int) -> float:
     return start.elapsed_time(stop) / repeats * 1e3
 
 
-def first_time(call: Callable[[], Any]) -> float:
-    """Milliseconds of a call that nobody made before."""
+def first_time(call: Callable[[], Any]) -> tuple[Any, float]:
+    """The result of a call that nobody made before, and the milliseconds until it is there."""
     torch.cuda.synchronize()
     start = time.perf_counter()
-    call()
+    result = call()
     torch.cuda.synchronize()
-    return (time.perf_counter() - start) * 1e3
+    return result, (time.perf_counter() - start) * 1e3
 
 
 def dispatch_time(call: Callable[[], Any], repeats: int = 50) -> float:
@@ -182,18 +184,14 @@ def dispatch_time(call: Callable[[], Any], repeats: int = 50) -> float:
 
 
 def measure(
-    network: str, problem: Problem, direction: str, dtype: str, layout: str, tf32: bool,
+    network: str, problem: Problem, direction: str, dtype: str, layout: str,
     samples: int = SAMPLES,
 ) -> Row:  # fmt: skip
+    torch.backends.cudnn.allow_tf32 = problem.tf32
     theirs = problem.theirs(direction)
-    ours, out = problem.ours(direction, tf32)
-    expected = torch.empty(0)
-
-    def reference() -> None:
-        nonlocal expected
-        expected = theirs()
-
-    firsts = first_time(reference), first_time(ours)
+    ours, out = problem.ours(direction)
+    expected, torch_first = first_time(theirs)
+    _, first = first_time(ours)
     name = mioconv.last_call().solution_name or ""
     wide = expected.double()
     error = float((out.double() - wide).norm() / wide.norm().clamp_min(1e-30))
@@ -207,13 +205,10 @@ def measure(
     for _ in range(3):
         for side, call in enumerate((theirs, ours)):
             best[2 + side] = min(best[2 + side], dispatch_time(call))
-    limit = TF32_TOLERANCE if tf32 else TOLERANCE[dtype]
-    if not error <= limit:
+    if not error <= TOLERANCE[dtype]:
         print(f"DIFFERS: {problem.layer} {direction} {dtype} {layout}: {error:.2e} by {name}")
-    return Row(
-        network, problem.layer.name, direction, dtype, layout, best[0], best[1], best[2], best[3],
-        error, name, torch_first=firsts[0], first=firsts[1],
-    )  # fmt: skip
+    return Row(network, problem.layer.name, direction, dtype, layout, *best,
+               error, name, torch_first, first)  # fmt: skip
 
 
 def sweep(network: str, options: argparse.Namespace, deadline: float) -> Iterator[Row]:
@@ -227,9 +222,9 @@ def sweep(network: str, options: argparse.Namespace, deadline: float) -> Iterato
                     continue  # PyTorch has none for one dimension
                 if time.monotonic() > deadline:
                     return
-                problem = Problem(layer, options.batch, getattr(torch, dtype), layout)
+                problem = Problem(layer, options.batch, dtype, layout)
                 for direction in options.directions.split(","):
-                    yield measure(network, problem, direction, dtype, layout, options.tf32)
+                    yield measure(network, problem, direction, dtype, layout)
 
 
 def drawn(options: argparse.Namespace, deadline: float) -> Iterator[Row]:
@@ -240,18 +235,14 @@ def drawn(options: argparse.Namespace, deadline: float) -> Iterator[Row]:
     while time.monotonic() < deadline:
         network = draw.choice(sorted(layers))
         layer = draw.choice(layers[network])
-        dtype = draw.choice(["float16", "bfloat16", "float32", "tf32"])
+        dtype = draw.choice(list(TOLERANCE))
         layout = draw.choice(["packed", "channels_last"] if layer.rank > 1 else ["packed"])
         direction = draw.choice(DIRECTIONS)
         if (row := (network, layer.name, dtype, layout, direction)) in seen:
             continue
         seen.add(row)
-        tf32 = dtype == "tf32"
-        torch.backends.cudnn.allow_tf32 = tf32
-        problem = Problem(
-            layer, options.batch, torch.float32 if tf32 else getattr(torch, dtype), layout
-        )
-        yield measure(network, problem, direction, dtype, layout, tf32)
+        problem = Problem(layer, options.batch, dtype, layout)
+        yield measure(network, problem, direction, dtype, layout)
 
 
 def measure_again(rows: list[Row], options: argparse.Namespace, deadline: float) -> None:
@@ -264,14 +255,9 @@ def measure_again(rows: list[Row], options: argparse.Namespace, deadline: float)
             return
         row = rows[i]
         layer = next(layer for layer in read(row.network) if layer.name == row.layer)
-        tf32 = options.tf32 if row.dtype == "float32" else row.dtype == "tf32"
-        torch.backends.cudnn.allow_tf32 = tf32
-        dtype = torch.float32 if row.dtype == "tf32" else getattr(torch, row.dtype)
-        problem = Problem(layer, options.batch, dtype, row.layout)
+        problem = Problem(layer, options.batch, row.dtype, row.layout)
         mioconv.cache_clear()
-        found = measure(
-            row.network, problem, row.direction, row.dtype, row.layout, tf32, 4 * SAMPLES
-        )
+        found = measure(row.network, problem, row.direction, row.dtype, row.layout, 4 * SAMPLES)
         rows[i] = replace(found, torch_first=row.torch_first, first=row.first)
         print(f"again, was {row.ratio:5.2f}: {line(rows[i])}")
 
@@ -352,7 +338,7 @@ def plot(rows: list[Row], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("sets", nargs="*", help="sets of layers (default: all)")
+    parser.add_argument("sets", nargs="*", help="sets of layers (default: the networks)")
     parser.add_argument("--layers", type=lambda text: text.split(","), help="only those so named")
     parser.add_argument("--mode", choices=("benchmark", "default"), default="benchmark")
     parser.add_argument("--draw", type=int, metavar="SEED", help="rows of the families")
@@ -360,7 +346,7 @@ def main() -> None:
     parser.add_argument("--dtypes", default="float16,bfloat16,float32")
     parser.add_argument("--layouts", default="packed,channels_last")
     parser.add_argument("--directions", default="forward")
-    parser.add_argument("--tf32", action="store_true", help="allow TF32 on both sides")
+    parser.add_argument("--tf32", action="store_true", help="float32 stands for tf32")
     parser.add_argument(
         "--again", action=argparse.BooleanOptionalAction, default=True,
         help=f"measure rows above {ABOVE} once more",
@@ -377,7 +363,8 @@ def main() -> None:
     os.environ["MIOCONV_CACHE"] = "0"  # what earlier processes found is not what is measured
     torch.backends.cudnn.benchmark = options.mode == "benchmark"
     mioconv.set_flags(benchmark=options.mode == "benchmark")
-    torch.backends.cudnn.allow_tf32 = options.tf32
+    if options.tf32:
+        options.dtypes = options.dtypes.replace("float32", "tf32")
     torch.manual_seed(0)
     versions = mioconv.providers()["cuda"]
     machine = {

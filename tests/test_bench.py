@@ -262,7 +262,7 @@ def test_quick_overhead(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("stops", [False, True])
-def test_rows_behind_are_measured_again(
+def test_rows_behind_torch_are_measured_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops: bool
 ) -> None:
     """The comparison with PyTorch on a GPU, without one: what it measures, in which order, and what
@@ -275,20 +275,20 @@ def test_rows_behind_are_measured_again(
     calls: list[tuple[str, int]] = []
 
     def measure(
-        network: str, layer: Any, direction: str, dtype: str, layout: str, tf32: bool,
+        network: str, layer: Any, direction: str, dtype: str, layout: str,
         samples: int = gpu.SAMPLES,
     ) -> gpu.Row:  # fmt: skip
         calls.append((layer.name, samples))
         if stops and len(calls) == 5:
             raise KeyboardInterrupt
         ratio = ratios[layer.name] if samples == gpu.SAMPLES else 0.9
-        return gpu.Row(network, layer.name, direction, dtype, layout, 1, ratio, 1, 1, 0, "")
+        return gpu.Row(network, layer.name, direction, dtype, layout, 1, ratio, 1, 1, 0, "", 1, 1)
 
     monkeypatch.setattr(gpu, "measure", measure)
     monkeypatch.setattr(gpu, "Problem", lambda layer, batch, dtype, layout: layer)
     options = argparse.Namespace(
         sets=["vgg16"], layers=layers, batch=1, dtypes="float32", layouts="packed",
-        directions="forward", tf32=False, again=True, seconds=1e9, out=tmp_path,
+        directions="forward", draw=None, again=True, seconds=1e9, out=tmp_path,
     )  # fmt: skip
     with pytest.raises(KeyboardInterrupt) if stops else contextlib.nullcontext():
         gpu.run(options)

@@ -265,7 +265,7 @@ class TestContract:
         assert isinstance(got, torch.Tensor)
         assert_same_bits(to_numpy(got), expected)
 
-    def test_one_value_of_a_large_tensor(self) -> None:
+    def test_one_value_of_a_large_torch_tensor(self) -> None:
         """Which no checksum of a part sees; PyTorch counts its own writes."""
         torch = import_torch()
         problem = mioconv.Problem("forward", (1, 96, 5, 5), (320, 96, 3, 3))
@@ -385,7 +385,7 @@ class TestContract:
         with pytest.raises(ValueError, match="update_weights"):
             plan(x, w)
 
-    def test_memory_that_comes_back(self) -> None:
+    def test_torch_memory_that_comes_back(self) -> None:
         """A replaced storage is not freed, so that its address comes to be no other's."""
         torch = import_torch()
         made, x, w = plan_and_operands()
@@ -403,7 +403,7 @@ class TestContract:
             with pytest.raises(ValueError, match="update_weights"):
                 plan(x, weight)
 
-    def test_inference_mode(self) -> None:
+    def test_torch_inference_mode(self) -> None:
         torch = import_torch()
         plan, x, w = plan_and_operands()
         with torch.inference_mode():

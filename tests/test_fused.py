@@ -337,7 +337,7 @@ class TestFallbacks:
 
     @pytest.mark.parametrize("kind", ["numpy", "torch"])
     @pytest.mark.parametrize("dtype", DTYPES)
-    def test_second_way_of_a_bias(self, dtype: Any, kind: str) -> None:
+    def test_torch_second_way_of_a_bias(self, dtype: Any, kind: str) -> None:
         """MIOpen refuses bfloat16's bias, and some layouts: the sum is done elsewhere."""
         if kind == "torch":
             import_torch()

@@ -476,7 +476,7 @@ class TestWhatProducersSay:
             self.run(**fields)
         assert dlpack.live_exports() == 0
 
-    def test_elements_that_straddle(self) -> None:
+    def test_torch_elements_that_straddle(self) -> None:
         """PyTorch can make them: they are no memory that a library takes."""
         torch = import_torch()
         x = torch.frombuffer(bytearray(4 * 24 + 1), dtype=torch.float32, offset=1)
